@@ -1,0 +1,196 @@
+//! Side-by-side benchmarks of Atoll and its peers, run by `cargo xtask bench`.
+//!
+//! `atoll-bench run` compares; the other subcommands are the roles that it starts itself: namespace holders, shims,
+//! servers and clients.
+#![cfg(target_os = "linux")]
+
+mod bars;
+mod bench;
+mod error;
+mod lab;
+mod load;
+mod options;
+mod peers;
+mod probe;
+mod report;
+mod results;
+mod shim;
+mod stats;
+mod suites;
+mod sys;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::{Parser, Subcommand};
+
+use bench::Bench;
+use error::{BenchError, Trying};
+use options::Options;
+use peers::{ATOLL, ATOLL_TAP, DIRECT, GVPROXY, LOOPBACK, PASST, PASTA, Peer, SLIRP4NETNS};
+use suites::Suite;
+
+/// Peers in the order of tables.
+const PEER_ORDER: [&str; 8] = [
+    LOOPBACK,
+    DIRECT,
+    ATOLL,
+    PASST,
+    GVPROXY,
+    ATOLL_TAP,
+    PASTA,
+    SLIRP4NETNS,
+];
+
+/// Benchmarks of Atoll beside other user-space networks.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Compare, and print tables.
+    Run(Box<Options>),
+    /// Hold a network namespace.
+    #[command(hide = true)]
+    Hold {
+        #[arg(long)]
+        connect: Option<PathBuf>,
+    },
+    /// Give a namespace's network stack the role of a QEMU guest.
+    Shim(shim::ShimArguments),
+    /// Serve the request/response loads.
+    #[command(hide = true)]
+    Echo(load::echo::EchoArguments),
+    /// Ask.
+    #[command(hide = true)]
+    Request {
+        #[command(subcommand)]
+        client: load::requests::Client,
+    },
+}
+
+/// The program.
+#[expect(clippy::print_stderr, reason = "what went wrong is told on stderr")]
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().role {
+        Role::Run(options) => run(*options),
+        Role::Hold { connect } => lab::hold(connect.as_deref()),
+        Role::Shim(arguments) => shim::run(&arguments),
+        Role::Echo(arguments) => load::echo::serve(&arguments),
+        Role::Request { client } => load::requests::run(&client),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the tables are this program's output")]
+fn run(options: Options) -> Result<(), BenchError> {
+    let suites = chosen_suites(&options)?;
+    let known = all_peers(&options);
+    if options.list {
+        suites::ALL
+            .iter()
+            .for_each(|suite| println!("{:18} {}", suite.name, suite.title));
+        println!("peers: {}", PEER_ORDER.join(" "));
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        let words = "root is needed, to make namespaces and devices in them; nothing outside them is changed";
+        return Err(BenchError::Unfit(words.to_owned()));
+    }
+    let (peers, versions) = chosen_peers(&options, known)?;
+    let bench = Bench::new(options, peers)?;
+    let results = bench.run(&suites);
+    let heading = report::Heading {
+        machine: probe::machine::Machine::here(),
+        peers: versions,
+        congestion: (bench.options.congestion.clone(), bench.congestion_seen()),
+        rounds: bench.options.rounds,
+        seconds: bench.options.seconds,
+    };
+    let text = report::markdown(&heading, &suites, &results);
+    println!("{text}");
+    if let Some(path) = &bench.options.write {
+        write(path, &text)?;
+    }
+    if let Some(path) = &bench.options.json {
+        write(path, &results.to_json().to_string())?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    std::fs::write(path, text).trying(|| format!("cannot write {}", path.display()))
+}
+
+fn chosen_suites(options: &Options) -> Result<Vec<Suite>, BenchError> {
+    let names: Vec<&str> = suites::ALL.iter().map(|suite| suite.name).collect();
+    known_names("--only", &options.only, &names)?;
+    let chosen =
+        |suite: &Suite| options.only.is_empty() || options.only.iter().any(|name| name == suite.name);
+    Ok(suites::ALL.into_iter().filter(chosen).collect())
+}
+
+fn known_names(argument: &str, given: &[String], known: &[&str]) -> Result<(), BenchError> {
+    match given.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(BenchError::Unfit(format!(
+            "{argument}: {name} is none of {}",
+            known.join(", ")
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Every peer that there could be, in order.
+fn all_peers(options: &Options) -> Vec<Rc<dyn Peer>> {
+    let atoll = options.atoll.clone().unwrap_or_else(|| PathBuf::from("atoll"));
+    let mut peers: Vec<Rc<dyn Peer>> = vec![
+        Rc::new(peers::Loopback),
+        Rc::new(peers::Direct),
+        Rc::new(peers::Atoll {
+            program: atoll.clone(),
+        }),
+        Rc::new(peers::Passt::new(options.passt.as_ref())),
+    ];
+    if let Some(program) = options.gvproxy.clone() {
+        peers.push(Rc::new(peers::Gvproxy { program }));
+    }
+    peers.push(Rc::new(peers::AtollTap { program: atoll }));
+    peers.push(Rc::new(peers::Pasta::new(options.passt.as_ref())));
+    peers.push(Rc::new(peers::Slirp4netns::new()));
+    peers
+}
+
+type Versions = Vec<(&'static str, String)>;
+
+/// The peers to measure, and what each says of itself. One that cannot be measured is left out, and the report says so.
+fn chosen_peers(
+    options: &Options,
+    known: Vec<Rc<dyn Peer>>,
+) -> Result<(Vec<Rc<dyn Peer>>, Versions), BenchError> {
+    known_names("--peers", &options.peers, &PEER_ORDER)?;
+    let (mut peers, mut versions) = (Vec::new(), Vec::new());
+    for peer in known {
+        if !options.peers.is_empty() && !options.peers.iter().any(|name| name == peer.name()) {
+            continue;
+        }
+        match peer.version() {
+            Ok(version) => {
+                versions.push((peer.name(), version));
+                peers.push(peer);
+            }
+            Err(error) => versions.push((peer.name(), format!("left out: {error}"))),
+        }
+    }
+    Ok((peers, versions))
+}

@@ -1,0 +1,318 @@
+//! `image`: the cache of images on this host.
+
+use std::cell::Cell;
+use std::path::Path;
+
+use atoll_control::cluster::image::{in_use, mirror, store};
+use atoll_control::cluster::paths::Places;
+use atoll_control::cluster::problem::Problem;
+use atoll_control::images::build::{Release, Target};
+use atoll_control::images::image::Origin;
+use atoll_control::images::store::Stored;
+use atoll_control::images::{Arch, Boot, Image, Source, Store, build, catalogue};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::failure::{Failure, say};
+use crate::table::{or_dash, print, print_json};
+
+/// Arguments of `image`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  atoll image build micro\n  atoll image pull debian\n  atoll image ls")]
+pub(crate) struct ImageArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the images on this host, or those that can be fetched by name
+    #[command(
+        after_help = "Example:\n  atoll image ls                what is here\n  atoll image ls --catalogue    what `atoll image pull` and `image:` know by name"
+    )]
+    Ls {
+        /// The catalogue of the vendors' cloud images instead: names, architectures, sources
+        #[arg(long)]
+        catalogue: bool,
+        /// JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch an image: a name of the catalogue or an address. `atoll up` does so by itself
+    #[command(
+        after_help = "Example:\n  atoll image pull ubuntu-24.04\n  atoll image pull fedora --arch aarch64\n  atoll image pull https://example.org/disk.qcow2.xz"
+    )]
+    Pull {
+        /// A name in `atoll image ls --catalogue`, or https://…
+        image: String,
+        #[command(flatten)]
+        arch: ArchArg,
+    },
+    /// Build an image from Debian packages
+    #[command(
+        after_help = "Example:\n  atoll image build micro\n  atoll image build debian --with iperf3 --with tcpdump\n  atoll image build debian --release trixie     image: built:debian-trixie\n  atoll image build micro --arch aarch64"
+    )]
+    Build {
+        /// What to build
+        what: Buildable,
+        #[command(flatten)]
+        arch: ArchArg,
+        /// Code name of the Debian release, and then part of the image's name; this machine's own when left out
+        #[arg(long, value_name = "NAME")]
+        release: Option<Release>,
+        /// Further Debian package in a `debian` image. Repeatable
+        #[arg(long, value_name = "PACKAGE")]
+        with: Vec<String>,
+    },
+    /// Remove an image by its name
+    #[command(after_help = "Example:\n  atoll image rm debian-12")]
+    Rm {
+        /// Its name in `atoll image ls`
+        image: String,
+    },
+    /// Remove images that newer ones stand in for and no machine uses, and what interrupted work left
+    #[command(
+        after_help = "Example:\n  atoll image prune          images that were replaced\n  atoll image prune --all    every image that no machine uses"
+    )]
+    Prune {
+        /// Also those that nothing stands in for
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ArchArg {
+    /// The guest's architecture; the host's when left out
+    #[arg(long, value_parser = parse_arch)]
+    arch: Option<Arch>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Buildable {
+    /// A kernel with busybox; boots in seconds, has no disk and no ssh
+    Micro,
+    /// A Debian disk with cloud-init and ssh
+    Debian,
+}
+
+/// An image as it is listed.
+#[derive(Debug, Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    image: Image,
+    current: bool,
+}
+
+fn parse_arch(text: &str) -> Result<Arch, String> {
+    text.parse()
+        .map_err(|error: atoll_control::images::arch::UnknownArch| error.to_string())
+}
+
+impl ArchArg {
+    fn arch(&self) -> Arch {
+        self.arch
+            .or_else(|| std::env::consts::ARCH.parse().ok())
+            .unwrap_or(Arch::X86_64)
+    }
+}
+
+fn places() -> Result<Places, Failure> {
+    Places::of_process().map_err(|error| {
+        Problem::environment(error.to_string())
+            .with_hint(error.hint())
+            .into()
+    })
+}
+
+pub(crate) fn image(args: ImageArgs) -> Result<(), Failure> {
+    if let Action::Ls {
+        catalogue: true,
+        json,
+    } = args.action
+    {
+        return list_catalogue(json);
+    }
+    let places = places()?;
+    let store = store(&places.images)?;
+    match args.action {
+        Action::Ls { json, .. } => list(&store, json),
+        Action::Pull { image, arch } => pull(&store, &image, arch.arch()),
+        Action::Build {
+            what,
+            arch,
+            release,
+            with,
+        } => {
+            let target = Target {
+                arch: arch.arch(),
+                release: release.as_ref(),
+            };
+            build(&store, what, target, &with)
+        }
+        Action::Rm { image } => remove(&store, &image, &places),
+        Action::Prune { all } => prune(&store, all, &places),
+    }
+}
+
+fn list(store: &Store, json: bool) -> Result<(), Failure> {
+    let stored = store.list().map_err(Problem::from)?;
+    if json {
+        let listed = stored.into_iter().map(|it| Listed {
+            image: it.image,
+            current: it.current,
+        });
+        return Ok(print_json(&listed.collect::<Vec<_>>())?);
+    }
+    let rows: Vec<_> = stored
+        .iter()
+        .map(|Stored { image, current, .. }| {
+            let origin = match image.origin {
+                Origin::Catalogue => "catalogue",
+                Origin::Url => "url",
+                Origin::Local => "local",
+                Origin::Built => "built",
+            };
+            let age = if *current { "" } else { " (replaced)" };
+            vec![
+                image.name.clone(),
+                image.arch.to_string(),
+                format!("{} MiB", image.bytes.div_ceil(1 << 20)),
+                format!("{origin}{age}"),
+                // What follows a semicolon is detail, which --json shows.
+                image.from.split(';').next().unwrap_or_default().to_owned(),
+            ]
+        })
+        .collect();
+    Ok(print(&["NAME", "ARCH", "SIZE", "ORIGIN", "FROM"], &rows)?)
+}
+
+/// An image of the catalogue as it is listed.
+#[derive(Debug, Serialize)]
+struct Offered {
+    name: &'static str,
+    also: &'static [&'static str],
+    arch: Arch,
+    ssh_user: &'static str,
+    source: String,
+    checksums: String,
+}
+
+fn list_catalogue(json: bool) -> Result<(), Failure> {
+    let mirror = mirror();
+    let offered: Vec<Offered> = catalogue::releases()
+        .filter_map(|names| names.split_first())
+        .flat_map(|(name, also)| [Arch::X86_64, Arch::Aarch64].map(|arch| (*name, also, arch)))
+        .filter_map(|(name, also, arch)| {
+            let entry = catalogue::find(name, arch, mirror.as_deref())?;
+            Some(Offered {
+                name,
+                also,
+                arch,
+                ssh_user: entry.ssh_user,
+                source: entry.url,
+                checksums: entry.sums_url,
+            })
+        })
+        .collect();
+    if json {
+        return Ok(print_json(&offered)?);
+    }
+    let row = |image: &Offered| {
+        let also = (!image.also.is_empty()).then(|| image.also.join(", "));
+        vec![
+            image.name.to_owned(),
+            or_dash(also),
+            image.arch.to_string(),
+            image.source.clone(),
+        ]
+    };
+    let rows: Vec<_> = offered.iter().map(row).collect();
+    Ok(print(&["NAME", "ALSO", "ARCH", "SOURCE"], &rows)?)
+}
+
+fn pull(store: &Store, image: &str, arch: Arch) -> Result<(), Failure> {
+    let here = std::env::current_dir()?;
+    let home = std::env::var_os("HOME");
+    let source = Source::parse(image, &here, home.as_deref().map(Path::new));
+    let source = source.map_err(|error| Problem::usage(error.to_string()))?;
+    let told = Cell::new(None);
+    let pulled = store.pull(&source, arch, &mut |progress| {
+        let tenth = progress
+            .total
+            .filter(|total| *total > 0)
+            .map(|total| progress.bytes.saturating_mul(10) / total);
+        if told.replace(tenth) != tenth
+            && let Some(tenth) = tenth
+        {
+            say(&format!(
+                "{image}: {} % of {} MiB",
+                tenth * 10,
+                progress.total.unwrap_or(0) >> 20
+            ));
+        }
+    });
+    let pulled = pulled.map_err(Problem::from)?;
+    say(&format!("{} is here: {} MiB", pulled.name, pulled.bytes >> 20));
+    Ok(())
+}
+
+fn build(store: &Store, what: Buildable, target: Target<'_>, with: &[String]) -> Result<(), Failure> {
+    let progress = &mut |line: &str| say(line);
+    let arch = target.arch;
+    let built = match what {
+        Buildable::Micro if !with.is_empty() => {
+            return Err(Problem::usage("a micro image takes no further packages").into());
+        }
+        Buildable::Micro => store.build(&target.image_name("micro"), arch, |folder| {
+            build::micro::build(target, folder, progress)
+        }),
+        Buildable::Debian => store.build(&target.image_name("debian"), arch, |folder| {
+            build::debian::build(target, with, folder, progress)
+        }),
+    };
+    let built = built.map_err(Problem::from)?;
+    say(&format!(
+        "{} is built: {} MiB",
+        built.name,
+        built.bytes.div_ceil(1 << 20)
+    ));
+    Ok(())
+}
+
+/// Whether a machine's disk lies on the image.
+fn is_used(image: &Image, used: &std::collections::BTreeSet<std::path::PathBuf>) -> bool {
+    match &image.boot {
+        Boot::Disk { path, .. } => used.contains(path),
+        Boot::Kernel { .. } => false,
+    }
+}
+
+fn remove(store: &Store, name: &str, places: &Places) -> Result<(), Failure> {
+    let used = in_use(places);
+    let stored = store.list().map_err(Problem::from)?;
+    if stored
+        .iter()
+        .any(|it| it.image.name == name && is_used(&it.image, &used))
+    {
+        let problem = Problem::usage(format!("image {name} is in use: disks of machines lie on it"));
+        return Err(problem
+            .with_hint("`atoll rm` in the clusters that use it deletes those")
+            .into());
+    }
+    store.remove(name).map_err(Problem::from)?;
+    Ok(())
+}
+
+fn prune(store: &Store, all: bool, places: &Places) -> Result<(), Failure> {
+    let used = in_use(places);
+    let pruned = store
+        .prune(|it| is_used(&it.image, &used) || (it.current && !all))
+        .map_err(Problem::from)?;
+    for image in &pruned {
+        say(&format!("removed {}", image.name));
+    }
+    let mebibytes = pruned.iter().map(|image| image.bytes).sum::<u64>() >> 20;
+    say(&format!("{} removed, {mebibytes} MiB", pruned.len()));
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! `ls`, `status`, `logs`, `qemu-args`: what can be seen of a cluster.
+
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use atoll_control::cluster::console;
+use atoll_control::cluster::dry;
+use atoll_control::cluster::status::{MachineStatus, NetworkStatus, Status};
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::project::{self, FileArgs, LongFileArgs};
+use crate::table::{or_dash, print, print_json};
+
+/// Arguments of `ls` and `status`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  atoll ls --json | jq -r '.machines[] | [.name, .nics[0].address] | @tsv'"
+)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// JSON for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  atoll logs -f web   what web writes to its console, as it comes")]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    file: LongFileArgs,
+    /// The machine
+    machine: String,
+    /// Go on with what comes
+    #[arg(short, long)]
+    follow: bool,
+    /// The log of its QEMU instead of its console
+    #[arg(long, conflicts_with = "follow")]
+    qemu: bool,
+}
+
+/// Arguments of `qemu-args`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  atoll qemu-args web > web.sh")]
+pub(crate) struct QemuArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// The machine
+    machine: String,
+}
+
+pub(crate) fn list(args: &ListArgs) -> Result<(), Failure> {
+    let status = project::status(&args.file.load()?)?;
+    if args.json {
+        return Ok(print_json(&status)?);
+    }
+    Ok(print_machines(&status)?)
+}
+
+fn print_machines(status: &Status) -> io::Result<()> {
+    let rows: Vec<_> = status.machines.iter().map(row).collect();
+    print(&["NAME", "STATE", "ADDRESS", "SSH", "IMAGE"], &rows)
+}
+
+fn row(machine: &MachineStatus) -> Vec<String> {
+    let addresses: Vec<String> = machine.nics.iter().map(|nic| nic.address.to_string()).collect();
+    let state = match (machine.stage, machine.in_file) {
+        (Some(stage), _) => format!("{} ({stage})", machine.state.as_str()),
+        (None, true) => machine.state.as_str().to_owned(),
+        (None, false) => format!("{} (not in the file)", machine.state.as_str()),
+    };
+    vec![
+        machine.name.clone(),
+        state,
+        or_dash((!addresses.is_empty()).then(|| addresses.join(","))),
+        or_dash(machine.ssh_port.map(|port| format!("127.0.0.1:{port}"))),
+        or_dash(machine.image.as_ref()),
+    ]
+}
+
+pub(crate) fn status(args: &ListArgs) -> Result<(), Failure> {
+    let status = project::status(&args.file.load()?)?;
+    if args.json {
+        return Ok(print_json(&status)?);
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "cluster  {}", status.cluster)?;
+    writeln!(out, "file     {}", status.file.display())?;
+    writeln!(out, "state    {}", status.state.display())?;
+    let daemon = status
+        .daemon
+        .map_or_else(|| "does not run".to_owned(), |pid| format!("process {pid}"));
+    writeln!(out, "daemon   {daemon}\n")?;
+    drop(out);
+    print_machines(&status)?;
+    for machine in &status.machines {
+        if let Some(problem) = &machine.problem {
+            writeln!(io::stdout(), "  {}: {}", machine.name, problem.message)?;
+        }
+    }
+    for network in &status.networks {
+        print_network(network, &status)?;
+    }
+    Ok(())
+}
+
+fn print_network(network: &NetworkStatus, status: &Status) -> io::Result<()> {
+    let picture = &network.snapshot;
+    let gateway = or_dash(picture.gateway);
+    let facts = format!("{} gateway {gateway} domain {}", picture.subnet, picture.domain);
+    writeln!(io::stdout(), "\nnetwork {}  {facts}", network.name)?;
+    let on_it = status.machines.iter().flat_map(|machine| {
+        let nics = machine.nics.iter().filter(|nic| nic.network == network.name);
+        nics.map(|nic| (machine.name.as_str(), nic))
+    });
+    let rows: Vec<_> = on_it
+        .map(|(name, nic)| {
+            let port = picture.ports.iter().find(|port| port.macs.contains(&nic.mac));
+            let frames = port.map(|port| format!("{}/{}", port.rx_frames, port.tx_frames));
+            vec![
+                name.to_owned(),
+                nic.address.to_string(),
+                nic.mac.clone(),
+                or_dash(frames),
+            ]
+        })
+        .collect();
+    print(&["  GUEST", "ADDRESS", "MAC", "FRAMES IN/OUT"], &rows)?;
+    let rows: Vec<_> = picture.forwards.iter().map(crate::forward::row).collect();
+    if rows.is_empty() {
+        Ok(())
+    } else {
+        print(&crate::forward::HEADING, &rows)
+    }
+}
+
+pub(crate) fn logs(args: &LogsArgs) -> Result<(), Failure> {
+    let project = args.file.load()?;
+    let machine = project::any_machine(&project, &args.machine)?.name;
+    let log = if args.qemu {
+        project.paths.qemu_log(&machine)
+    } else {
+        project.paths.console_log(&machine)
+    };
+    Ok(console::copy_log(&log, args.follow, &mut io::stdout().lock())?)
+}
+
+pub(crate) fn qemu_args(args: &QemuArgs) -> Result<(), Failure> {
+    let project = args.file.load()?;
+    let line = dry::command_line(&project, &args.machine)?;
+    let mut out = io::stdout().lock();
+    let text = dry::shell_text(&line, !io::stdout().is_terminal());
+    out.write_all(text.as_bytes())?;
+    Ok(writeln!(out)?)
+}

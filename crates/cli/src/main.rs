@@ -1,0 +1,154 @@
+//! The `atoll` command: arguments in, rendering out; the work is done elsewhere.
+//!
+//! Standard output is data, standard error is talk. Every subcommand is one function that returns a [`Failure`] at most; its
+//! sentence, hint and exit status are made in one place.
+#![forbid(unsafe_code)]
+
+mod enter;
+mod failure;
+mod forward;
+mod image;
+mod lifecycle;
+mod look;
+mod net;
+mod progress;
+mod project;
+mod table;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use failure::Failure;
+
+/// Virtual machines on a network of their own, from one file, without root.
+#[derive(Debug, Parser)]
+#[command(
+    name = "atoll",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(after_help = "Exit status:
+  0  all went well
+  1  the environment or a machine failed
+  2  wrong usage or configuration: the command line or the cluster file is at fault
+
+Environment:
+  ATOLL_HOME          state of clusters, instead of ~/.local/state/atoll
+  ATOLL_IMAGE_MIRROR  a mirror that stands in for the image vendors' hosts
+  ATOLL_LOG           what is logged: error, warn, info, debug, trace
+  NO_COLOR            no colours
+
+Example:
+  atoll image build debian && atoll up && atoll ssh a -- ping -c1 b")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring machines up as the cluster file says, and wait until they are ready
+    Up(lifecycle::UpArgs),
+    /// Shut machines down; disks are kept
+    Down(lifecycle::DownArgs),
+    /// Shut machines down and bring them up as the file says now
+    Restart(lifecycle::RestartArgs),
+    /// Shut machines down and delete their disks and state
+    Rm(lifecycle::RemoveArgs),
+    /// List machines: name, state, addresses
+    Ls(look::ListArgs),
+    /// Show the cluster: machines, networks, guests, forwards
+    #[command(after_help = "Example:\n  atoll status\n  atoll status --json | jq '.networks[].gateway'")]
+    Status(look::ListArgs),
+    /// Log in to a machine, or run a command there
+    Ssh(enter::SshArgs),
+    /// Attach to a machine's serial console; Ctrl-] ends
+    Console(enter::ConsoleArgs),
+    /// Show what a machine wrote to its console
+    Logs(look::LogsArgs),
+    /// Lead ports of the host to machines while they run
+    Forward(forward::ForwardArgs),
+    /// Print the complete QEMU command line that `up` would run
+    QemuArgs(look::QemuArgs),
+    /// A network by itself, for guests that somebody else starts
+    #[command(subcommand)]
+    Net(net::Command),
+    /// Images on this host: list, fetch, build, remove
+    Image(image::ImageArgs),
+    /// Print a completion script
+    #[command(
+        after_help = "Example:\n  atoll completions bash > ~/.local/share/bash-completion/completions/atoll"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the JSON schema of the cluster file
+    #[command(after_help = "Example:\n  atoll schema > atoll.schema.json")]
+    Schema,
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+    /// Run a cluster's daemon
+    #[command(name = project::DAEMON, hide = true)]
+    Daemon(lifecycle::DaemonArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(&cli.command);
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Up(args) => lifecycle::up(&args),
+        Command::Down(args) => lifecycle::down(&args),
+        Command::Restart(args) => lifecycle::restart(&args),
+        Command::Rm(args) => lifecycle::remove(&args),
+        Command::Ls(args) => look::list(&args),
+        Command::Status(args) => look::status(&args),
+        Command::Ssh(args) => enter::ssh(&args),
+        Command::Console(args) => enter::console(&args),
+        Command::Logs(args) => look::logs(&args),
+        Command::Forward(args) => forward::forward(args),
+        Command::QemuArgs(args) => look::qemu_args(&args),
+        Command::Net(command) => net::run(command),
+        Command::Image(args) => image::image(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "atoll", &mut io::stdout());
+            Ok(())
+        }
+        Command::Schema => Ok(table::print_json(&atoll_control::spec::schema())?),
+        Command::Man => man(),
+        Command::Daemon(args) => lifecycle::run_daemon(&args),
+    }
+}
+
+fn man() -> Result<(), Failure> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    Ok(io::stdout().write_all(&page)?)
+}
+
+/// The daemon logs what happens; commands say what they have to say themselves.
+fn start_logging(command: &Command) {
+    let usual = if matches!(command, Command::Daemon(_)) {
+        "info"
+    } else {
+        "warn"
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ATOLL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(failure::colours())
+        .init();
+}

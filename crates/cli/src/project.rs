@@ -1,0 +1,118 @@
+//! Which cluster a command is about.
+
+use std::path::{Path, PathBuf};
+
+use atoll_control::cluster::problem::Problem;
+use atoll_control::cluster::project::{self, Project};
+use atoll_control::cluster::questions::offline_status;
+use atoll_control::cluster::status::{MachineStatus, Status};
+use atoll_control::{CallError, Client, daemon};
+use clap::Args;
+
+use crate::failure::Failure;
+
+/// The cluster file.
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// The cluster file; atoll.yaml in this folder or the nearest above when left out
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// The cluster file, where `-f` means something else.
+#[derive(Debug, Args)]
+pub(crate) struct LongFileArgs {
+    /// The cluster file; atoll.yaml in this folder or the nearest above when left out
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl LongFileArgs {
+    /// Reads the file.
+    pub(crate) fn load(&self) -> Result<Project, Failure> {
+        FileArgs {
+            file: self.file.clone(),
+        }
+        .load()
+    }
+}
+
+/// The hidden subcommand that runs a cluster's daemon.
+pub(crate) const DAEMON: &str = "daemon";
+
+impl FileArgs {
+    /// Reads the file.
+    pub(crate) fn load(&self) -> Result<Project, Failure> {
+        let here = std::env::current_dir()?;
+        let file = project::find(self.file.as_deref(), &here)?;
+        Ok(Project::load(&file, &self.shown(&file, &here))?)
+    }
+
+    /// What messages call the file: as the user named it, or from here if it is below.
+    pub(crate) fn shown(&self, file: &Path, here: &Path) -> String {
+        let here = here.canonicalize().unwrap_or_else(|_| here.to_owned());
+        let named = self.file.as_deref();
+        named
+            .unwrap_or_else(|| file.strip_prefix(here).unwrap_or(file))
+            .display()
+            .to_string()
+    }
+}
+
+/// The cluster's daemon, started if it does not run.
+pub(crate) fn daemon(project: &Project) -> Result<Client, Failure> {
+    let name = project.cluster.name.as_str();
+    let arguments = [
+        DAEMON.as_ref(),
+        "--name".as_ref(),
+        name.as_ref(),
+        project.file.as_os_str(),
+    ];
+    Ok(daemon::reach_or_start(project, &arguments)?)
+}
+
+/// The cluster's daemon if it runs, or if machines run that it should look after; else `None`.
+pub(crate) fn daemon_if_needed(project: &Project) -> Result<Option<Client>, Failure> {
+    match Client::connect(&project.paths.api_socket()) {
+        Ok(client) => Ok(Some(client)),
+        Err(CallError::NotRunning { .. }) => {
+            let status = offline_status(project)?;
+            let any_runs = status.machines.iter().any(|machine| machine.pid.is_some());
+            any_runs.then(|| daemon(project)).transpose()
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The cluster as it is, whether or not a daemon runs.
+pub(crate) fn status(project: &Project) -> Result<Status, Failure> {
+    match daemon_if_needed(project)? {
+        Some(client) => Ok(client.get("/v1/status")?),
+        None => Ok(offline_status(project)?),
+    }
+}
+
+/// One machine of the cluster, which must run.
+pub(crate) fn running_machine(project: &Project, name: &str) -> Result<MachineStatus, Failure> {
+    let machine = any_machine(project, name)?;
+    if machine.pid.is_none() {
+        let problem = Problem::environment(format!("machine {name} does not run"));
+        return Err(problem.with_hint(format!("`atoll up {name}` starts it")).into());
+    }
+    Ok(machine)
+}
+
+/// One machine of the cluster.
+pub(crate) fn any_machine(project: &Project, name: &str) -> Result<MachineStatus, Failure> {
+    let mut machines = status(project)?.machines;
+    match machines.iter().position(|machine| machine.name == name) {
+        Some(at) => Ok(machines.swap_remove(at)),
+        None => {
+            let known: Vec<String> = machines.into_iter().map(|machine| machine.name).collect();
+            let problem = Problem::usage(format!("there is no machine {name:?} in this cluster"));
+            Err(problem
+                .with_hint(format!("there are: {}", known.join(", ")))
+                .into())
+        }
+    }
+}

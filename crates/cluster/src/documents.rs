@@ -1,0 +1,115 @@
+//! What cloud-init reads in a machine: made from the file, the files it names, and the cluster's own ssh key.
+
+use std::fs;
+use std::path::Path;
+
+use atoll_images::nocloud;
+use atoll_runtime::Documents;
+use atoll_spec as spec;
+
+use crate::launch::resolve;
+use crate::problem::{Kind, Problem};
+
+/// What the documents depend on besides the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The folder of the cluster file.
+    pub folder: &'a Path,
+    /// The cluster's own public key.
+    pub key: &'a str,
+    /// cloud-init's id of the machine.
+    pub instance_id: &'a str,
+    /// Who logs in.
+    pub ssh_user: &'a str,
+}
+
+/// The documents of one machine, by their path below the seed.
+pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documents, Problem> {
+    let name = machine.name.as_str();
+    let mut keys = vec![ground.key.to_owned()];
+    for key in &machine.ssh.keys {
+        keys.push(match key {
+            spec::SshKey::Literal(line) => line.clone(),
+            spec::SshKey::File(path) => {
+                let text = read(&resolve(ground.folder, path), name, "ssh key")?;
+                String::from_utf8_lossy(&text).trim().to_owned()
+            }
+        });
+    }
+    let user_data = match &machine.user_data {
+        None => None,
+        Some(spec::UserData::Text(text)) => Some(text.clone().into_bytes()),
+        Some(spec::UserData::File(path)) => Some(read(&resolve(ground.folder, path), name, "user-data")?),
+    };
+    let nics: Vec<nocloud::MacAddress> = machine.nics.iter().map(|nic| nic.mac.octets()).collect();
+    let documents = nocloud::documents(&nocloud::Machine {
+        instance_id: ground.instance_id,
+        hostname: name,
+        ssh_user: ground.ssh_user,
+        ssh_keys: &keys,
+        user_data: user_data.as_deref(),
+        nics: &nics,
+    });
+    Ok(documents
+        .into_iter()
+        .map(|(path, text)| (path.to_owned(), text.into()))
+        .collect())
+}
+
+fn read(path: &Path, machine: &str, what: &str) -> Result<Vec<u8>, Problem> {
+    fs::read(path).map_err(|cause| {
+        let message = format!(
+            "machine {machine}: cannot read its {what} {}: {cause}",
+            path.display()
+        );
+        Problem::new(Kind::Configuration, message).with_hint("paths start at the folder of the cluster file")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(text: &str) -> spec::Machine {
+        spec::parse(&spec::Source::new("atoll.yaml"), text)
+            .unwrap()
+            .machines
+            .remove(0)
+    }
+
+    fn made(machine: &spec::Machine, folder: &Path) -> Result<Documents, Problem> {
+        let ground = Ground {
+            folder,
+            key: "ssh-ed25519 OURS",
+            instance_id: "a-1",
+            ssh_user: "debian",
+        };
+        documents(machine, &ground)
+    }
+
+    #[test]
+    fn our_key_and_the_users_are_both_let_in() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("me.pub"), "ssh-ed25519 THEIRS me\n").unwrap();
+        let machine = machine("machines: {a: {image: debian, ssh: {keys: [./me.pub]}}}");
+        let documents = made(&machine, folder.path()).unwrap();
+        let meta_data = String::from_utf8(documents["meta-data"].to_vec()).unwrap();
+        assert!(
+            meta_data.contains("ssh-ed25519 OURS") && meta_data.contains("ssh-ed25519 THEIRS"),
+            "{meta_data}"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_its_machine() {
+        let machine = machine("machines: {a: {image: debian, user-data: {file: none.yaml}}}");
+        let problem = made(&machine, Path::new("/w")).unwrap_err();
+        assert!(
+            problem
+                .message
+                .starts_with("machine a: cannot read its user-data /w/none.yaml"),
+            "{problem}"
+        );
+        assert_eq!(problem.kind, Kind::Configuration);
+    }
+}

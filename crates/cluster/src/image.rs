@@ -1,0 +1,148 @@
+//! The image that a machine's file names, on this host: found, or fetched with progress.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use atoll_images::checksum::{Algorithm, Digest};
+use atoll_images::{Arch, Image, Source, Store, StoreError, overlay};
+use atoll_spec as spec;
+
+use crate::convert::image_kind;
+use crate::launch::resolve;
+use crate::paths::{ClusterPaths, Places};
+use crate::problem::{Kind, Problem};
+
+/// Stands in for the vendors' hosts: a mirror that has their paths.
+pub const MIRROR_VARIABLE: &str = "ATOLL_IMAGE_MIRROR";
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::new(image_kind(error.kind()), error.to_string()).with_hint_if(error.hint())
+    }
+}
+
+/// What stands in for the vendors' hosts, if anything does.
+#[must_use]
+pub fn mirror() -> Option<String> {
+    std::env::var(MIRROR_VARIABLE).ok().filter(|url| !url.is_empty())
+}
+
+/// The host's image cache.
+pub fn store(folder: &Path) -> Result<Store, Problem> {
+    Ok(Store::open(folder)?.with_base_url(mirror()))
+}
+
+/// The image, from `store`; `tell` hears how far a download is, in words and in percent.
+pub(crate) fn have_image(
+    wanted: &spec::Image,
+    arch: Arch,
+    store: &Store,
+    folder: &Path,
+    tell: &dyn Fn(String, Option<u8>),
+) -> Result<Image, Problem> {
+    let source = source(wanted, folder)?;
+    let mut last = None;
+    let image = store.pull(&source, arch, &mut |progress| {
+        let percent = percent(progress.bytes, progress.total);
+        let mebibytes = progress.bytes >> 20;
+        // A download reports far more often than anybody wants to read.
+        if last != Some((percent, mebibytes)) {
+            last = Some((percent, mebibytes));
+            tell(fetched(mebibytes, progress.total), percent);
+        }
+    })?;
+    verify(wanted, folder)?;
+    Ok(image)
+}
+
+/// The image if it is on this host.
+pub(crate) fn find_image(
+    wanted: &spec::Image,
+    arch: Arch,
+    paths: &ClusterPaths,
+    folder: &Path,
+) -> Result<Option<Image>, Problem> {
+    Ok(store(&paths.images)?.get(&source(wanted, folder)?, arch)?)
+}
+
+fn percent(bytes: u64, total: Option<u64>) -> Option<u8> {
+    let total = total.filter(|total| *total > 0)?;
+    u8::try_from(bytes.saturating_mul(100) / total).ok()
+}
+
+fn fetched(mebibytes: u64, total: Option<u64>) -> String {
+    match total {
+        Some(total) => format!("fetched {mebibytes} of {} MiB", total >> 20),
+        None => format!("fetched {mebibytes} MiB"),
+    }
+}
+
+/// The file's words for an image as the store's.
+fn source(wanted: &spec::Image, folder: &Path) -> Result<Source, Problem> {
+    Ok(match wanted {
+        spec::Image::Catalogue(name) => Source::Name(name.clone()),
+        spec::Image::Built(name) => Source::Name(name.to_string()),
+        spec::Image::File { path, .. } => Source::Path(resolve(folder, path)),
+        spec::Image::Url { url, checksum } => Source::Url {
+            url: url.clone(),
+            digest: checksum.as_ref().map(digest).transpose()?,
+        },
+    })
+}
+
+fn digest(checksum: &spec::Checksum) -> Result<Digest, Problem> {
+    let text = match checksum {
+        spec::Checksum::Sha256(hex) => format!("sha256:{}", hex.as_str()),
+        spec::Checksum::Sha512(hex) => format!("sha512:{}", hex.as_str()),
+    };
+    text.parse()
+        .map_err(|_| Problem::new(Kind::Configuration, format!("{text} is no digest")))
+}
+
+/// The store verifies what it fetches; a file of the user's is verified here, each time since it can change.
+fn verify(wanted: &spec::Image, folder: &Path) -> Result<(), Problem> {
+    let spec::Image::File {
+        path,
+        checksum: Some(checksum),
+    } = wanted
+    else {
+        return Ok(());
+    };
+    let path = resolve(folder, path);
+    let expected = digest(checksum)?;
+    let algorithm = match checksum {
+        spec::Checksum::Sha256(_) => Algorithm::Sha256,
+        spec::Checksum::Sha512(_) => Algorithm::Sha512,
+    };
+    let read = File::open(&path).and_then(|mut file| Digest::of(algorithm, &mut file));
+    let actual =
+        read.map_err(|error| Problem::environment(format!("cannot read {}: {error}", path.display())))?;
+    if actual == expected {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has the wrong checksum: expected {expected}, got {actual}",
+        path.display()
+    );
+    Err(Problem::new(Kind::Configuration, message)
+        .with_hint("the file is not the one that was meant, or is damaged"))
+}
+
+/// The files that machines' disks of all clusters lie on, so that nobody takes them away.
+pub fn in_use(places: &Places) -> BTreeSet<PathBuf> {
+    let clusters = subfolders(&places.state.join("clusters"));
+    let machines = clusters
+        .into_iter()
+        .flat_map(|cluster| subfolders(&cluster.join("machines")));
+    let disks = machines
+        .map(|machine| machine.join("disk.qcow2"))
+        .filter(|disk| disk.is_file());
+    let bases = disks.filter_map(|disk| overlay::info(&disk).ok()?.backing_filename);
+    bases.map(|base| base.canonicalize().unwrap_or(base)).collect()
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
+}

@@ -1,0 +1,51 @@
+//! From a cluster file to machines that run, and back.
+//!
+//! ```text
+//! atoll.yaml ── project ─> spec::Cluster ─┐
+//!                                         ├─ plan (pure) ─> rows of steps ── steps ─> images, qemu, runtime, ssh
+//! state, processes ── cluster ─> observed ┘                                    └─> progress, one event a change
+//! ```
+//!
+//! | module | does | effects |
+//! |---|---|---|
+//! | [`project`] | finds and reads the cluster file | files |
+//! | [`paths`] | where everything lies | none |
+//! | [`plan`] | what is wanted and what is there to what is to be done | none |
+//! | [`cluster`] | the cluster as its daemon holds it: turns, state, what runs; takes over after a crash | all |
+//! | `steps` | carries out a plan | all |
+//! | [`networks`] | the networks in this process | sockets, through `atoll-runtime` |
+//! | [`launch`], [`documents`] | a machine as QEMU's launch and as cloud-init's documents | files that are named |
+//! | [`image`] | a machine's image on this host | image cache |
+//! | [`ready`] | waits until a machine is ready | `ssh` |
+//! | [`dry`] | what `up` would run | none |
+//! | [`ssh`], [`console`] | ways into a machine | `ssh`, terminals |
+//! | [`state`], [`files`], [`lock`] | what outlives the daemon | files |
+//! | [`progress`], [`problem`], [`status`], [`questions`] | what is told and asked | none |
+//!
+//! Plain threads: one a machine while a command is at work, one a network.
+#![forbid(unsafe_code)]
+
+pub mod cluster;
+pub mod console;
+mod convert;
+pub mod documents;
+pub mod dry;
+pub mod files;
+pub mod hypervisor;
+pub mod image;
+pub mod launch;
+pub mod lock;
+pub mod networks;
+pub mod paths;
+pub mod plan;
+pub mod problem;
+pub mod progress;
+pub mod project;
+pub mod questions;
+pub mod ready;
+pub mod ssh;
+pub mod state;
+pub mod status;
+mod steps;
+
+pub use cluster::Cluster;

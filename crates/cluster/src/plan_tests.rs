@@ -1,0 +1,241 @@
+//! Plans for every situation a machine can be in, and the property that a plan carried out leaves nothing to do.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn wanted(machine: &str) -> Desired {
+    Desired {
+        machine: machine.to_owned(),
+        has_disk: true,
+        fingerprint: "1".to_owned(),
+    }
+}
+
+fn running() -> Observed {
+    Observed {
+        running: true,
+        ready: true,
+        disk: true,
+        fingerprint: Some("1".to_owned()),
+    }
+}
+
+fn only(goal: &Goal, desired: &[Desired], observed: &[(&str, Observed)]) -> Vec<Step> {
+    let observed = observed
+        .iter()
+        .map(|(name, it)| ((*name).to_owned(), it.clone()))
+        .collect();
+    let mut rows = plan(goal, desired, &observed).unwrap();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    rows.remove(0).steps
+}
+
+fn all() -> BTreeSet<String> {
+    BTreeSet::new()
+}
+
+fn named(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_new_machine_takes_every_step() {
+    let steps = only(&Goal::Up(all()), &[wanted("a")], &[]);
+    assert_eq!(
+        steps,
+        [Step::Image, Step::Disk, Step::Join, Step::Start, Step::Await]
+    );
+}
+
+#[test]
+fn a_disk_that_is_there_is_kept() {
+    let stopped = Observed {
+        disk: true,
+        ..Observed::default()
+    };
+    let steps = only(&Goal::Up(all()), &[wanted("a")], &[("a", stopped)]);
+    assert_eq!(steps, [Step::Image, Step::Join, Step::Start, Step::Await]);
+}
+
+#[test]
+fn a_machine_without_a_disk_gets_none() {
+    let steps = only(
+        &Goal::Up(all()),
+        &[Desired {
+            has_disk: false,
+            ..wanted("a")
+        }],
+        &[],
+    );
+    assert!(!steps.contains(&Step::Disk), "{steps:?}");
+}
+
+#[test]
+fn a_machine_that_runs_as_wanted_is_left_alone() {
+    assert_eq!(only(&Goal::Up(all()), &[wanted("a")], &[("a", running())]), []);
+}
+
+#[test]
+fn a_machine_that_was_not_ready_is_awaited_again() {
+    let booting = Observed {
+        ready: false,
+        ..running()
+    };
+    assert_eq!(
+        only(&Goal::Up(all()), &[wanted("a")], &[("a", booting)]),
+        [Step::Await]
+    );
+}
+
+#[test]
+fn a_change_to_a_running_machine_is_told_and_not_forced() {
+    let other = Observed {
+        fingerprint: Some("2".to_owned()),
+        ..running()
+    };
+    assert_eq!(
+        only(&Goal::Up(all()), &[wanted("a")], &[("a", other)]),
+        [Step::TellChanged]
+    );
+}
+
+#[test]
+fn a_machine_that_the_file_lost_is_stopped_and_its_disk_kept() {
+    let steps = only(&Goal::Up(all()), &[], &[("old", running())]);
+    assert_eq!(steps, [Step::Stop, Step::Leave]);
+}
+
+#[test]
+fn naming_machines_leaves_the_others_alone() {
+    let rows = plan(
+        &Goal::Up(named(&["a"])),
+        &[wanted("a"), wanted("b")],
+        &BTreeMap::new(),
+    )
+    .unwrap();
+    assert_eq!(
+        rows.iter().map(|row| row.machine.as_str()).collect::<Vec<_>>(),
+        ["a"]
+    );
+}
+
+#[test]
+fn a_restart_stops_first_and_takes_the_new_configuration() {
+    let other = Observed {
+        fingerprint: Some("2".to_owned()),
+        ..running()
+    };
+    let steps = only(&Goal::Restart(named(&["a"])), &[wanted("a")], &[("a", other)]);
+    assert_eq!(
+        steps,
+        [
+            Step::Stop,
+            Step::Leave,
+            Step::Image,
+            Step::Join,
+            Step::Start,
+            Step::Await
+        ]
+    );
+}
+
+#[test]
+fn a_removed_machine_is_stopped_before_its_disk_goes() {
+    let steps = only(&Goal::Remove(all()), &[wanted("a")], &[("a", running())]);
+    assert_eq!(steps, [Step::Stop, Step::Leave, Step::Delete]);
+}
+
+#[test]
+fn an_unknown_name_is_refused_with_the_names_there_are() {
+    let error = plan(
+        &Goal::Up(named(&["c"])),
+        &[wanted("a"), wanted("b")],
+        &BTreeMap::new(),
+    )
+    .unwrap_err();
+    assert_eq!(error.to_string(), "there is no machine \"c\" in this cluster");
+    assert_eq!(error.hint(), "there are: a, b");
+}
+
+/// What a machine is found as after its steps went well.
+fn carried_out(steps: &[Step], desired: Option<&Desired>, mut observed: Observed) -> Option<Observed> {
+    for step in steps {
+        match step {
+            Step::Image | Step::Join | Step::Leave | Step::TellChanged => {}
+            Step::Disk => observed.disk = true,
+            Step::Start => {
+                assert!(!observed.running, "started twice");
+                assert!(
+                    observed.disk || !desired.unwrap().has_disk,
+                    "started without its disk"
+                );
+                observed.running = true;
+                observed.fingerprint = desired.map(|it| it.fingerprint.clone());
+            }
+            Step::Await => {
+                assert!(observed.running, "awaited while stopped");
+                observed.ready = true;
+            }
+            Step::Stop => {
+                assert!(observed.running, "stopped twice");
+                observed.running = false;
+                observed.ready = false;
+            }
+            Step::Delete => {
+                assert!(!observed.running, "deleted while running");
+                return None;
+            }
+        }
+    }
+    Some(observed)
+}
+
+fn any_observed() -> impl Strategy<Value = Observed> {
+    (
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        prop::option::of("[12]"),
+    )
+        .prop_map(|(running, ready, disk, fingerprint)| Observed {
+            running,
+            ready: running && ready,
+            disk,
+            fingerprint,
+        })
+}
+
+fn any_goal() -> impl Strategy<Value = Goal> {
+    prop_oneof![
+        Just(Goal::Up(all())),
+        Just(Goal::Down(all())),
+        Just(Goal::Remove(all())),
+        Just(Goal::Restart(all())),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_plan_carried_out_leaves_nothing_to_do(
+        goal in any_goal(),
+        in_file in any::<bool>(),
+        has_disk in any::<bool>(),
+        found in prop::option::of(any_observed()),
+    ) {
+        let desired = if in_file { vec![Desired { has_disk, ..wanted("a") }] } else { Vec::new() };
+        let observed: BTreeMap<_, _> = found.map(|it| ("a".to_owned(), it)).into_iter().collect();
+        let mut after = observed.clone();
+        for row in plan(&goal, &desired, &observed).unwrap() {
+            let before = after.remove(&row.machine).unwrap_or_default();
+            if let Some(observed) = carried_out(&row.steps, desired.first(), before) {
+                after.insert(row.machine, observed);
+            }
+        }
+        let again = if matches!(goal, Goal::Restart(_)) { Goal::Up(all()) } else { goal };
+        for row in plan(&again, &desired, &after).unwrap() {
+            let rest: Vec<_> = row.steps.iter().filter(|it| !matches!(it, Step::TellChanged | Step::Delete)).collect();
+            prop_assert!(rest.is_empty(), "{rest:?}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! ssh into machines: the system's own `ssh` with a configuration file and a key pair of the cluster's.
+//!
+//! Each machine is reached through a forward from a port of the host's loopback. Its host key is taken at first contact and
+//! kept under the machine's name, so that a port which another machine had before does not look like an attack; a machine
+//! whose disk is made anew is forgotten ([`forget`]).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::files::{self, FileError};
+use crate::paths::ClusterPaths;
+
+/// Machines are forgotten side by side, each by reading the file and writing it back.
+static KNOWN_HOSTS: Mutex<()> = Mutex::new(());
+
+/// Nobody is asked, and nothing is waited for in vain for long.
+const UNATTENDED: [&str; 9] = [
+    "-T",
+    "-o",
+    "BatchMode=yes",
+    "-o",
+    "ConnectTimeout=10",
+    "-o",
+    "ServerAliveInterval=5",
+    "-o",
+    "ServerAliveCountMax=3",
+];
+
+/// How often a running `ssh` is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How one machine is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The machine's name, which is what `ssh` is told.
+    pub machine: String,
+    /// Who logs in.
+    pub user: String,
+    /// The port on the host's loopback.
+    pub port: u16,
+}
+
+/// Why ssh cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    /// A file could not be written or read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The program cannot be started.
+    #[error("cannot run {program}: {cause}")]
+    Start {
+        /// Its name.
+        program: &'static str,
+        /// The system's words.
+        cause: io::Error,
+    },
+    /// ssh-keygen made no key.
+    #[error("ssh-keygen made no key: {0}")]
+    Keygen(String),
+}
+
+impl SshError {
+    /// What can be done about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Start { .. } => Some("install OpenSSH's client (Debian: openssh-client)".to_owned()),
+            Self::Keygen(_) => None,
+        }
+    }
+}
+
+/// Makes the key pair if it is not there, and gives the public key's line.
+pub fn ensure_key(paths: &ClusterPaths) -> Result<String, SshError> {
+    let key = paths.ssh_key();
+    let public = key.with_extension("pub");
+    if !public.exists() {
+        files::make_private(key.parent().unwrap_or(&paths.state))?;
+        files::remove(&key)?;
+        let mut command = Command::new("ssh-keygen");
+        command
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "atoll", "-f"])
+            .arg(&key)
+            .stdin(Stdio::null());
+        let output = command.output().map_err(|cause| SshError::Start {
+            program: "ssh-keygen",
+            cause,
+        })?;
+        if !output.status.success() {
+            return Err(SshError::Keygen(
+                String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            ));
+        }
+    }
+    let line = fs::read_to_string(&public).map_err(|cause| FileError::Read { path: public, cause })?;
+    Ok(line.trim().to_owned())
+}
+
+/// Writes the configuration file for these machines.
+pub fn write_config(paths: &ClusterPaths, hosts: &[Host]) -> Result<(), SshError> {
+    let path = paths.ssh_config();
+    files::make_private(path.parent().unwrap_or(&paths.state))?;
+    files::write_atomic(&path, config(paths, hosts).as_bytes())?;
+    Ok(())
+}
+
+fn config(paths: &ClusterPaths, hosts: &[Host]) -> String {
+    let mut text = String::from("# Written by atoll; use it with: ssh -F FILE MACHINE\n");
+    for Host { machine, user, port } in hosts {
+        let _ = write!(
+            text,
+            "\nHost {machine}\n  HostName 127.0.0.1\n  Port {port}\n  User {user}\n  HostKeyAlias {machine}\n"
+        );
+    }
+    let key = quoted(&paths.ssh_key());
+    let known_hosts = quoted(&paths.known_hosts());
+    let _ = write!(
+        text,
+        "\nHost *\n  IdentityFile {key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known_hosts}\n  \
+         GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking accept-new\n  CheckHostIP no\n  LogLevel ERROR\n"
+    );
+    text
+}
+
+/// A path as ssh_config(5) takes it: in double quotes, `%` doubled since it begins a token.
+fn quoted(path: &Path) -> String {
+    let path = path
+        .display()
+        .to_string()
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('%', "%%");
+    format!("\"{path}\"")
+}
+
+/// Forgets the host key of a machine whose disk is made anew.
+pub fn forget(paths: &ClusterPaths, machine: &str) -> Result<(), SshError> {
+    let _turn = KNOWN_HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let path = paths.known_hosts();
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(());
+    };
+    let others: String = text
+        .lines()
+        .filter(|line| line.split_whitespace().next() != Some(machine))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    Ok(files::write_atomic(&path, others.as_bytes())?)
+}
+
+/// The command that logs in to a machine and runs `remote` there, or a shell when that is empty.
+pub fn command(paths: &ClusterPaths, machine: &str, options: &[&str], remote: &[String]) -> Command {
+    let mut command = Command::new("ssh");
+    command
+        .arg("-F")
+        .arg(paths.ssh_config())
+        .args(options)
+        .arg("--")
+        .arg(machine)
+        .args(remote);
+    command
+}
+
+/// What came of a command run on a machine while it starts.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// ssh itself did not get in, for this reason.
+    NoLogin(String),
+    /// The command ran and ended with this status and output.
+    Ran {
+        /// Its exit status.
+        status: i32,
+        /// What it wrote.
+        output: String,
+    },
+}
+
+/// Runs a command on a machine without asking anything, once, until `stop` says to give up.
+///
+/// `ssh` exits with 255 when it did not get in (ssh(1)); a dead connection is noticed within 15 s.
+pub fn attempt(
+    paths: &ClusterPaths,
+    machine: &str,
+    remote: &str,
+    stop: &dyn Fn() -> bool,
+) -> Result<Attempt, SshError> {
+    let failed = |cause| SshError::Start {
+        program: "ssh",
+        cause,
+    };
+    let mut command = command(paths, machine, &UNATTENDED, &[remote.to_owned()]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    while child.try_wait().map_err(failed)?.is_none() {
+        if stop() {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Ok(Attempt::NoLogin("given up".to_owned()));
+        }
+        std::thread::sleep(POLL);
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    Ok(match output.status.code() {
+        Some(255) | None => Attempt::NoLogin(words(&output.stderr)),
+        Some(status) => {
+            let stdout = words(&output.stdout);
+            Attempt::Ran {
+                status,
+                output: if stdout.is_empty() {
+                    words(&output.stderr)
+                } else {
+                    stdout
+                },
+            }
+        }
+    })
+}
+
+/// The files that hold state of ssh, for `rm`.
+pub fn folder(paths: &ClusterPaths) -> PathBuf {
+    paths.state.join("ssh")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(folder: &Path) -> ClusterPaths {
+        ClusterPaths {
+            state: folder.join("a 100% \"state\""),
+            run: folder.join("run"),
+            images: folder.join("images"),
+        }
+    }
+
+    #[test]
+    fn ssh_itself_reads_the_configuration_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        let host = Host {
+            machine: "a".to_owned(),
+            user: "debian".to_owned(),
+            port: 40022,
+        };
+        write_config(&paths, &[host]).unwrap();
+        let output = Command::new("ssh")
+            .arg("-G")
+            .arg("-F")
+            .arg(paths.ssh_config())
+            .arg("a")
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        for line in [
+            "hostname 127.0.0.1",
+            "port 40022",
+            "user debian",
+            "stricthostkeychecking accept-new",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in:\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        let first = ensure_key(&paths).unwrap();
+        assert!(first.starts_with("ssh-ed25519 "), "{first}");
+        assert_eq!(ensure_key(&paths).unwrap(), first);
+    }
+
+    #[test]
+    fn only_the_machine_itself_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        files::make_private(&self::folder(&paths)).unwrap();
+        fs::write(paths.known_hosts(), "a ssh-ed25519 AAAA\naa ssh-ed25519 BBBB\n").unwrap();
+        forget(&paths, "a").unwrap();
+        assert_eq!(
+            fs::read_to_string(paths.known_hosts()).unwrap(),
+            "aa ssh-ed25519 BBBB\n"
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! What the daemon must know again after it was killed: one JSON file, replaced whole at each change.
+//!
+//! It holds what was asked for (the cluster as last brought up, forwards added since) and what was decided once and must not
+//! change (instance ids, ssh ports). What can be found out by looking, such as whether a QEMU runs, is not in it.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
+
+use atoll_qemu::Process;
+use atoll_runtime::ForwardSpec;
+use atoll_spec::{Cluster, Machine};
+use serde::{Deserialize, Serialize};
+
+use crate::files::{self, FileError};
+use crate::paths::ClusterPaths;
+use crate::problem::Problem;
+
+/// The layout of the file; a later one is not read.
+const VERSION: u32 = 1;
+
+/// What is known of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    version: u32,
+    /// The cluster file's canonical path.
+    pub file: PathBuf,
+    /// The cluster as last brought up.
+    pub cluster: Option<Cluster>,
+    /// What is known of each machine that was ever brought up and not removed.
+    pub machines: BTreeMap<String, MachineState>,
+    /// Forwards added at run time.
+    pub forwards: Vec<AddedForward>,
+}
+
+/// What is known of one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineState {
+    /// For cloud-init: a new one makes it set the machine up again, so it changes with the disk only.
+    pub instance_id: String,
+    /// The host's port for ssh, once there was one.
+    pub ssh_port: Option<u16>,
+    /// Who logs in.
+    pub ssh_user: Option<String>,
+    /// How it was started last.
+    pub started: Option<Started>,
+    /// Its QEMU, as long as nobody stopped it.
+    pub process: Option<Process>,
+    /// Why it did not get further, the last time it was tried.
+    pub problem: Option<Problem>,
+}
+
+/// A start of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The machine as the file had it.
+    pub machine: Machine,
+    /// Stands for all of it and of its image.
+    pub fingerprint: String,
+    /// What executes it.
+    pub accel: String,
+    /// When it counts as ready.
+    pub rule: ReadyRule,
+    /// Whether it was ready since.
+    pub ready: bool,
+}
+
+/// When a machine counts as ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadyRule {
+    /// cloud-init has finished and ssh answers.
+    CloudInit,
+    /// Its console says so: images of ours without cloud-init.
+    Marker,
+    /// Its QEMU runs: nothing is known of what is in it, or it is on no network.
+    Runs,
+}
+
+/// A forward added at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedForward {
+    /// The network it is on.
+    pub network: String,
+    /// The machine it was added for.
+    pub machine: String,
+    /// What it is, with the host's port as chosen.
+    pub forward: ForwardSpec,
+}
+
+impl State {
+    /// Nothing brought up yet.
+    pub fn new(file: PathBuf) -> Self {
+        Self {
+            version: VERSION,
+            file,
+            cluster: None,
+            machines: BTreeMap::new(),
+            forwards: Vec::new(),
+        }
+    }
+
+    /// What the state folder holds; `None` when it holds nothing.
+    pub fn load(paths: &ClusterPaths) -> Result<Option<Self>, FileError> {
+        files::read_json(&paths.state_file())
+    }
+
+    /// Writes it down.
+    pub fn save(&self, paths: &ClusterPaths) -> Result<(), FileError> {
+        files::write_json(&paths.state_file(), self)
+    }
+
+    /// A machine's entry, made if it is new.
+    pub fn machine(&mut self, name: &str) -> &mut MachineState {
+        self.machines
+            .entry(name.to_owned())
+            .or_insert_with(|| MachineState {
+                instance_id: new_instance_id(name),
+                ssh_port: None,
+                ssh_user: None,
+                started: None,
+                process: None,
+                problem: None,
+            })
+    }
+}
+
+/// An id that no machine had before.
+pub fn new_instance_id(machine: &str) -> String {
+    // The keys of std's hash tables are the system's randomness.
+    format!("{machine}-{:016x}", RandomState::new().build_hasher().finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_id_is_kept_and_a_new_machine_gets_another() {
+        let mut state = State::new("/w/atoll.yaml".into());
+        let first = state.machine("a").instance_id.clone();
+        assert_eq!(state.machine("a").instance_id, first);
+        state.machines.clear();
+        assert_ne!(state.machine("a").instance_id, first);
+    }
+}

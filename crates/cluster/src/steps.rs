@@ -1,0 +1,430 @@
+//! The steps of a plan: what each one does to the host.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use atoll_images::{Boot, Image, overlay};
+use atoll_qemu::{Capabilities, Firmware, Process, Stopped, firmware};
+use atoll_runtime::ForwardSpec;
+use atoll_spec as spec;
+
+use crate::cluster::{Cluster, fingerprint};
+use crate::console;
+use crate::documents::{self, documents};
+use crate::files;
+use crate::image::{have_image, store};
+use crate::launch::{self, launch};
+use crate::networks::{NetworkError, forward_specs, ssh_forward};
+use crate::plan::{Row, Step};
+use crate::problem::Problem;
+use crate::progress::{Progress, Sink, Stage};
+use crate::ready::{NotReady, Waiting};
+use crate::ssh::{self, Host};
+use crate::state::{ReadyRule, Started};
+
+/// How long QEMU may take until its guest runs.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a guest with a file system may take to shut down; slow under software translation.
+const GRACE: Duration = Duration::from_secs(90);
+
+/// How long one without a disk may take: it has nothing to lose.
+const GRACE_WITHOUT_DISK: Duration = Duration::from_secs(3);
+
+/// Console lines shown with a failure.
+const CONSOLE_LINES: usize = 8;
+
+/// Who logs in when neither the file nor the image says.
+const SSH_USER: &str = "atoll";
+
+/// One command's work on the cluster.
+pub(crate) struct Job<'a> {
+    pub(crate) host: &'a Cluster,
+    pub(crate) cluster: spec::Cluster,
+    /// The cluster's own public key.
+    pub(crate) key: String,
+    pub(crate) deadline: Duration,
+    pub(crate) sink: &'a dyn Sink,
+}
+
+/// A failure and where it happened.
+type Failure = (Stage, Problem);
+
+impl Job<'_> {
+    /// Carries out one row. A failure is told and noted; it ends this row only.
+    pub(crate) fn run(&self, row: &Row) {
+        let name = row.machine.as_str();
+        let mut image = None;
+        let result = row
+            .steps
+            .iter()
+            .try_for_each(|step| self.step(*step, name, &mut image));
+        self.host.shared().stages.remove(name);
+        let Err((stage, problem)) = result else { return };
+        let noted = self.host.change(|state| {
+            if let Some(known) = state.machines.get_mut(name) {
+                known.problem = Some(problem.clone());
+            }
+        });
+        if let Err(problem) = noted {
+            tracing::error!(%problem, "the state could not be written");
+        }
+        let console = match stage {
+            Stage::Boot | Stage::CloudInit | Stage::Ssh => {
+                console::tail(&self.host.paths.console_log(name), CONSOLE_LINES)
+            }
+            _ => Vec::new(),
+        };
+        self.sink.tell(Progress::Failed {
+            machine: name.to_owned(),
+            stage,
+            problem,
+            console,
+        });
+    }
+
+    fn tell(&self, machine: &str, stage: Stage, detail: impl Into<String>) {
+        self.host.shared().stages.insert(machine.to_owned(), stage);
+        self.sink.tell(Progress::stage(machine, stage, detail));
+    }
+
+    fn step(&self, step: Step, name: &str, image: &mut Option<Image>) -> Result<(), Failure> {
+        if self.host.cancelled.load(Ordering::Relaxed) {
+            return Err((Stage::Stop, Problem::environment(NotReady::Cancelled.to_string())));
+        }
+        match step {
+            Step::Stop => return self.stop(name).map_err(|problem| (Stage::Stop, problem)),
+            Step::Leave => return self.leave(name).map_err(|problem| (Stage::Stop, problem)),
+            Step::Delete => return self.host.forget(name).map_err(|problem| (Stage::Stop, problem)),
+            Step::Await => return self.wait(name),
+            _ => {}
+        }
+        let Some(machine) = self.cluster.machine(name) else {
+            return Ok(());
+        };
+        match step {
+            Step::Image => self
+                .image(machine, image)
+                .map_err(|problem| (Stage::Image, problem)),
+            Step::Disk => self
+                .disk(machine, image.as_ref())
+                .map_err(|problem| (Stage::Disk, problem)),
+            Step::Join => {
+                self.tell(name, Stage::Network, "");
+                self.join(machine).map_err(|problem| (Stage::Network, problem))
+            }
+            Step::Start => self
+                .start(machine, image.as_ref())
+                .map_err(|problem| (Stage::Start, problem)),
+            Step::TellChanged => {
+                let detail = format!("runs otherwise than the file says; `atoll restart {name}` applies it");
+                self.sink.tell(Progress::stage(name, Stage::Ready, detail));
+                Ok(())
+            }
+            Step::Stop | Step::Leave | Step::Delete | Step::Await => Ok(()),
+        }
+    }
+
+    fn image(&self, machine: &spec::Machine, image: &mut Option<Image>) -> Result<(), Problem> {
+        let name = machine.name.as_str();
+        let Some(wanted) = &machine.image else {
+            return Ok(());
+        };
+        self.tell(name, Stage::Image, wanted.to_string());
+        let arch = launch::image_arch(machine.arch);
+        let store = store(&self.host.paths.images)?.until(Arc::clone(&self.host.cancelled));
+        let found = have_image(wanted, arch, &store, &self.host.folder, &|detail, percent| {
+            let stage = Stage::Image;
+            self.sink.tell(Progress::Stage {
+                machine: name.to_owned(),
+                stage,
+                detail,
+                percent,
+            });
+        })?;
+        let user = machine.ssh.user.clone().or_else(|| found.ssh_user.clone());
+        self.host.change(|state| state.machine(name).ssh_user = user)?;
+        *image = Some(found);
+        Ok(())
+    }
+
+    fn disk(&self, machine: &spec::Machine, image: Option<&Image>) -> Result<(), Problem> {
+        let name = machine.name.as_str();
+        let Some(Boot::Disk { path, format }) = image.map(|image| &image.boot) else {
+            return Ok(());
+        };
+        self.tell(name, Stage::Disk, "");
+        files::make_private(&self.host.paths.machine(name))?;
+        let disk = self.host.paths.disk(name);
+        let new = disk.with_extension("new");
+        files::remove(&new)?;
+        overlay::create(path, *format, &new, machine.disk.map(spec::ByteSize::bytes))?;
+        self.host.begin_anew(name)?;
+        fs::rename(&new, &disk).map_err(|cause| files::FileError::Write { path: disk, cause })?;
+        Ok(())
+    }
+
+    /// Lets a machine onto its networks, with forwards and ssh. Does no harm when it is there already.
+    pub(crate) fn join(&self, machine: &spec::Machine) -> Result<(), Problem> {
+        let name = machine.name.as_str();
+        let known = self.host.shared().state.machine(name).clone();
+        let ssh_user = machine
+            .ssh
+            .user
+            .clone()
+            .or(known.ssh_user)
+            .unwrap_or_else(|| SSH_USER.to_owned());
+        let ground = documents::Ground {
+            folder: &self.host.folder,
+            key: &self.key,
+            instance_id: &known.instance_id,
+            ssh_user: &ssh_user,
+        };
+        let documents = documents(machine, &ground)?;
+        let mut shared = self.host.shared();
+        shared.networks.ensure(&self.cluster, machine, &self.host.paths)?;
+        shared.networks.join(machine, &documents, &self.host.paths)?;
+        drop(shared);
+        self.forwards(machine)?;
+        self.ssh_host(machine, known.ssh_port, &ssh_user)
+    }
+
+    /// The forwards of the file and those added since.
+    fn forwards(&self, machine: &spec::Machine) -> Result<(), Problem> {
+        let Some(nic) = machine.nics.first() else {
+            return Ok(());
+        };
+        let shared = self.host.shared();
+        let network = nic.network.as_str();
+        let of_file = machine
+            .forwards
+            .iter()
+            .flat_map(|forward| forward_specs(forward, nic.address));
+        for forward in of_file {
+            shared
+                .networks
+                .forward(network, forward)
+                .map_err(|error| named(machine, error))?;
+        }
+        let added = shared
+            .state
+            .forwards
+            .iter()
+            .filter(|it| it.machine == machine.name.as_str());
+        for added in added {
+            shared
+                .networks
+                .forward(&added.network, added.forward.clone())
+                .map_err(|error| named(machine, error))?;
+        }
+        Ok(())
+    }
+
+    /// The forward for ssh, at the port it had before unless somebody took it meanwhile.
+    fn ssh_host(&self, machine: &spec::Machine, port: Option<u16>, user: &str) -> Result<(), Problem> {
+        let Some(nic) = machine.nics.first() else {
+            return Ok(());
+        };
+        let network = nic.network.as_str();
+        let forward = |port| -> ForwardSpec { ssh_forward(port, nic.address) };
+        let mut shared = self.host.shared();
+        let kept = port.and_then(|port| shared.networks.forward(network, forward(port)).ok());
+        let made = match kept {
+            Some(kept) => kept,
+            None => shared.networks.forward(network, forward(0))?,
+        };
+        let known = shared.state.machine(machine.name.as_str());
+        known.ssh_port = Some(made.listen.port());
+        known.ssh_user = Some(user.to_owned());
+        shared.state.save(&self.host.paths)?;
+        let machines = shared.state.machines.iter();
+        let hosts = machines.filter_map(|(name, known)| {
+            let (port, user) = (known.ssh_port?, known.ssh_user.clone()?);
+            Some(Host {
+                machine: name.clone(),
+                user,
+                port,
+            })
+        });
+        // Under the lock: of two machines that join at once, the later one's file has both.
+        Ok(ssh::write_config(&self.host.paths, &hosts.collect::<Vec<_>>())?)
+    }
+
+    fn start(&self, machine: &spec::Machine, image: Option<&Image>) -> Result<(), Problem> {
+        let name = machine.name.as_str();
+        let paths = &self.host.paths;
+        self.tell(name, Stage::Start, "");
+        let capabilities = self.host.hypervisor.capabilities(machine.arch)?;
+        let chosen = self.host.hypervisor.accel(machine.accel, &capabilities)?;
+        let ground = launch::Ground {
+            cluster: &self.cluster,
+            paths,
+            folder: &self.host.folder,
+            image,
+            accel: chosen.accel,
+        };
+        files::make_private(&paths.machine(name))?;
+        let mut launch = launch(machine, &ground)?;
+        if launch::needs_firmware(&launch) {
+            launch.firmware = Some(self.firmware(machine, &capabilities)?);
+        }
+        rotate(&paths.console_log(name))?;
+        for stale in [
+            paths.console_socket(name),
+            paths.qmp_socket(name),
+            paths.pid_file(name),
+        ] {
+            files::remove(&stale)?;
+        }
+        let started = Started {
+            machine: machine.clone(),
+            fingerprint: fingerprint(machine),
+            accel: chosen.accel.to_string(),
+            rule: rule(machine, image),
+            ready: false,
+        };
+        self.host.change(|state| {
+            let known = state.machine(name);
+            known.started = Some(started);
+            known.problem = None;
+        })?;
+        let process = Process::start(&launch, &capabilities, &paths.qemu_log(name), START_DEADLINE)?;
+        self.host
+            .change(|state| state.machine(name).process = Some(process))?;
+        self.sink.tell(Progress::stage(
+            name,
+            Stage::Start,
+            format!("QEMU with {}", chosen.accel),
+        ));
+        Ok(())
+    }
+
+    fn firmware(&self, machine: &spec::Machine, capabilities: &Capabilities) -> Result<Firmware, Problem> {
+        let found = firmware::find_firmware(capabilities)?;
+        let template = found.vars_template.clone();
+        let firmware = launch::firmware(machine, &self.host.paths, found);
+        if let (Some(template), Some(own)) = (template, &firmware.vars)
+            && !own.exists()
+        {
+            fs::copy(template, own).map_err(|cause| files::FileError::Write {
+                path: own.clone(),
+                cause,
+            })?;
+        }
+        Ok(firmware)
+    }
+
+    fn wait(&self, name: &str) -> Result<(), Failure> {
+        let known = self.host.shared().state.machine(name).clone();
+        let (Some(started), Some(process)) = (known.started, known.process) else {
+            return Ok(());
+        };
+        let log = self.host.paths.qemu_log(name);
+        let stopped = || (!process.is_alive()).then(|| last_words(&log));
+        let note_stage = |event: Progress| {
+            if let Progress::Stage { machine, stage, .. } = &event {
+                self.host.shared().stages.insert(machine.clone(), *stage);
+            }
+            self.sink.tell(event);
+        };
+        let waiting = Waiting {
+            paths: &self.host.paths,
+            machine: name,
+            rule: started.rule,
+            deadline: self.deadline,
+            cancelled: &self.host.cancelled,
+            stopped: &stopped,
+            sink: &note_stage,
+        };
+        waiting.run().map_err(|(stage, error)| {
+            let message = format!("machine {name}: {error}");
+            (
+                stage,
+                Problem::new(crate::problem::Kind::Guest, message).with_hint_if(error.hint(name)),
+            )
+        })?;
+        let noted = self.host.change(|state| {
+            let known = state.machine(name);
+            known.problem = None;
+            if let Some(started) = &mut known.started {
+                started.ready = true;
+            }
+        });
+        noted.map_err(|problem| (Stage::Ready, problem))?;
+        self.tell(name, Stage::Ready, "");
+        Ok(())
+    }
+
+    fn stop(&self, name: &str) -> Result<(), Problem> {
+        let known = self.host.shared().state.machine(name).clone();
+        let Some(process) = known.process else {
+            return Ok(());
+        };
+        self.tell(name, Stage::Stop, "");
+        let has_disk = self.host.paths.disk(name).exists();
+        let stopped = process.stop(if has_disk { GRACE } else { GRACE_WITHOUT_DISK })?;
+        let detail = match stopped {
+            Stopped::AlreadyGone | Stopped::PoweredDown => "powered down",
+            Stopped::Quit => "QEMU was ended: the guest did not react to its power button",
+            Stopped::Killed => "QEMU was killed: it did not react",
+        };
+        files::remove(&self.host.paths.console_socket(name))?;
+        self.host.change(|state| {
+            let known = state.machine(name);
+            known.process = None;
+            known.problem = None;
+        })?;
+        self.tell(name, Stage::Stop, detail);
+        Ok(())
+    }
+
+    fn leave(&self, name: &str) -> Result<(), Problem> {
+        let shared = self.host.shared();
+        let started = shared
+            .state
+            .machines
+            .get(name)
+            .and_then(|known| known.started.as_ref());
+        if let Some(started) = started {
+            shared.networks.leave(&started.machine, &self.host.paths);
+        }
+        Ok(())
+    }
+}
+
+/// A forward's failure with the machine it is for.
+fn named(machine: &spec::Machine, error: NetworkError) -> Problem {
+    let mut problem = Problem::from(error);
+    problem.message = format!("machine {}: {}", machine.name, problem.message);
+    problem
+}
+
+/// Images of ours without cloud-init say on the console when they are up; of a kernel of the user's nothing is known.
+fn rule(machine: &spec::Machine, image: Option<&Image>) -> ReadyRule {
+    match image.map(|image| &image.boot) {
+        _ if machine.nics.is_empty() => ReadyRule::Runs,
+        Some(Boot::Disk { .. }) => ReadyRule::CloudInit,
+        Some(Boot::Kernel { .. }) if machine.boot.is_none() => ReadyRule::Marker,
+        Some(Boot::Kernel { .. }) | None => ReadyRule::Runs,
+    }
+}
+
+/// Keeps the console of the last run beside the new one.
+fn rotate(log: &Path) -> Result<(), Problem> {
+    match fs::rename(log, log.with_extension("log.1")) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(files::FileError::Write {
+            path: log.to_owned(),
+            cause,
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+fn last_words(log: &Path) -> Option<String> {
+    let words = console::tail(log, 4).join("; ");
+    (!words.is_empty()).then_some(words)
+}

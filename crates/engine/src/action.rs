@@ -1,0 +1,166 @@
+//! What the engine asks of the runtime.
+//!
+//! Actions are carried out in the order in which they are polled. An action that names a flow holds for as long as
+//! the flow lives; [`Action::Close`] ends it, and the runtime forgets the flow and whatever it still had to tell of it.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use atoll_wire::Frame;
+use bytes::Bytes;
+
+use crate::{AcceptId, FlowId, ForwardId, PortId, QueryId};
+
+/// One thing to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// [`Engine::egress`](crate::Engine::egress) of this port has frames where it had none. Write until it is empty
+    /// or the port would block; after every write tell [`Event::Transmitted`](crate::Event::Transmitted); when the
+    /// port can take more go on without being asked again.
+    Transmit(PortId),
+
+    /// Connect a non-blocking TCP socket, then tell `TcpConnected` or `TcpFailed`.
+    TcpConnect {
+        /// The flow whose host side this is.
+        flow: FlowId,
+        /// Where to.
+        to: SocketAddrV4,
+    },
+    /// The accepted connection is this flow's host side from now on.
+    TcpAdopt {
+        /// The connection, as named in `TcpAccepted`.
+        accept: AcceptId,
+        /// Its flow.
+        flow: FlowId,
+    },
+    /// Close the accepted connection with a reset: no flow can be made for it.
+    TcpRefuse {
+        /// The connection, as named in `TcpAccepted`.
+        accept: AcceptId,
+    },
+    /// [`Engine::tcp_outgoing`](crate::Engine::tcp_outgoing) has bytes for the host socket. Write until it is empty or
+    /// the socket would block; after every write, and with no bytes when it takes none, tell `TcpSent`; when the
+    /// socket can take more go on without being asked again.
+    TcpSend(FlowId),
+    /// Copy bytes from the socket's receive queue, leaving them there, then tell `TcpPeeked` at once (with no segment when
+    /// nothing lies there). Bytes are counted from the first one not yet discarded.
+    TcpPeek {
+        /// The flow.
+        flow: FlowId,
+        /// Bytes to skip.
+        offset: u32,
+        /// Payload bytes of one segment, at most.
+        segment: u16,
+        /// Segments at most. All but the last are full.
+        count: u16,
+    },
+    /// There may be more to peek: tell `TcpReadable` when everything else that is ready has had its turn. What the guest
+    /// acknowledges meanwhile makes room for the peer.
+    TcpAgain(FlowId),
+    /// Drop this many bytes from the front of the receive queue: the guest has them.
+    TcpDiscard {
+        /// The flow.
+        flow: FlowId,
+        /// How many; never more than were peeked.
+        bytes: u32,
+    },
+    /// Send FIN after what was written: `shutdown(SHUT_WR)`.
+    TcpShutdown(FlowId),
+    /// Close the flow's socket, whatever its kind. A TCP socket whose both sides are finished ends in the ordinary way.
+    Close(FlowId),
+    /// Close the flow's TCP socket with a reset (`SO_LINGER` 0).
+    TcpReset(FlowId),
+
+    /// Open an unconnected UDP socket on any port. A failure is told by `FlowFailed`.
+    UdpOpen(FlowId),
+    /// Send one datagram, or several of one size. The runtime may gather what one flow sends until the engine has no more
+    /// to ask; the datagrams of a flow keep their order.
+    UdpSend {
+        /// The flow whose socket sends.
+        flow: FlowId,
+        /// Where to.
+        to: SocketAddrV4,
+        /// The payload: a slice of the guest's frame.
+        payload: Bytes,
+        /// Bytes of each datagram that the payload is to be cut into, the last of which may be shorter: at least one, and less
+        /// than the payload has. `None`: it is one datagram.
+        segment: Option<u16>,
+    },
+    /// The guest's port is far behind: leave what comes in the flow's socket, until `UdpResume` or the flow's end.
+    UdpPause(FlowId),
+    /// Receive again.
+    UdpResume(FlowId),
+    /// Send from a forward's own socket, in answer to what came there; else as `UdpSend`.
+    UdpForwardSend {
+        /// The forward.
+        forward: ForwardId,
+        /// Where to.
+        to: SocketAddr,
+        /// The payload.
+        payload: Bytes,
+        /// As in `UdpSend`.
+        segment: Option<u16>,
+    },
+
+    /// Open an ICMP echo ("ping") socket. A failure is told by `FlowFailed`.
+    IcmpOpen(FlowId),
+    /// Send an echo request. The identifier is the socket's own.
+    IcmpSend {
+        /// The flow whose socket sends.
+        flow: FlowId,
+        /// Where to.
+        to: Ipv4Addr,
+        /// Sequence number.
+        seq: u16,
+        /// Data after the header.
+        payload: Bytes,
+        /// Time to live.
+        ttl: u8,
+    },
+
+    /// Ask a resolver: from a fresh socket on a random port, by UDP or (length prefix added by the runtime) TCP. Tell
+    /// `DnsAnswered` or `DnsFailed`, at most once. Late answers are welcome until `DnsForget`.
+    DnsAsk {
+        /// The question.
+        query: QueryId,
+        /// Whom to ask.
+        server: SocketAddr,
+        /// Over TCP.
+        tcp: bool,
+        /// The message.
+        message: Bytes,
+    },
+    /// Nobody waits for this question any more: close its socket.
+    DnsForget(QueryId),
+
+    /// Leases changed: write [`Engine::leases`](crate::Engine::leases) to the state.
+    LeasesChanged,
+    /// The frame passed the switch and capture is on.
+    Captured(Frame),
+    /// Something the owner of the network should read in the log. Bounded in rate by the engine.
+    Notice(Notice),
+}
+
+/// What a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// A table is full and its oldest entry went.
+    #[error("the {table} table is full ({bound} entries): its least recently used entries go")]
+    TableFull {
+        /// Which.
+        table: &'static str,
+        /// Its bound.
+        bound: usize,
+    },
+    /// The host gives no more sockets.
+    #[error("the host has no descriptor or port left for another flow")]
+    HostExhausted,
+    /// No address is left to lease.
+    #[error("no address of the subnet is left to lease")]
+    PoolExhausted,
+    /// An address that we lease answers for somebody else.
+    #[error("{address} was declined by a client: somebody else uses it")]
+    AddressDeclined {
+        /// The address.
+        address: Ipv4Addr,
+    },
+}

@@ -1,0 +1,78 @@
+//! What people ask of a running network.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use atoll_wire::Mac;
+
+use crate::{Documents, ForwardId, StaticLease};
+
+/// One change to a running network.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Connections and datagrams that come to a host port go to a guest. The runtime has bound the port already.
+    AddForward {
+        /// Its name from now on.
+        forward: ForwardId,
+        /// Which guest.
+        guest: ForwardTarget,
+        /// Which port of the guest.
+        port: u16,
+    },
+    /// The forward takes no more connections; those it has go on.
+    RemoveForward(ForwardId),
+    /// The host's resolvers changed.
+    SetResolvers(Vec<SocketAddr>),
+    /// An address belongs to a MAC address for good. Replaces the MAC's earlier one.
+    SetStaticLease(StaticLease),
+    /// The address that a MAC address had for good is free for anybody.
+    RemoveStaticLease(Mac),
+    /// A configured name. Relative to the domain, or absolute when it holds a dot.
+    SetName {
+        /// The name.
+        name: String,
+        /// Its address; `None` removes it.
+        address: Option<Ipv4Addr>,
+    },
+    /// The documents that the port with this label may read; empty removes them.
+    SetDocuments {
+        /// Label of the port.
+        label: String,
+        /// Its documents.
+        documents: Documents,
+    },
+    /// Whether every frame that passes the switch is reported.
+    SetCapture(bool),
+}
+
+/// Where a forward leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForwardTarget {
+    /// An address of the subnet.
+    Address(Ipv4Addr),
+    /// A name of the network, looked up at every connection.
+    Name(String),
+}
+
+/// Why a command was not carried out; nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The address is not for guests.
+    #[error("{address} is not an address for a guest of {subnet}/{prefix_len}")]
+    NotAGuestAddress {
+        /// The address.
+        address: Ipv4Addr,
+        /// The network's.
+        subnet: Ipv4Addr,
+        /// Its prefix length.
+        prefix_len: u8,
+    },
+    /// Somebody else has the address for good.
+    #[error("{address} belongs to another machine")]
+    AddressTaken {
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// The id is in use already.
+    #[error("forward {0:?} exists already")]
+    DuplicateForward(ForwardId),
+}

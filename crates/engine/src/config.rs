@@ -1,0 +1,168 @@
+//! What a network is made from.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use atoll_wire::Mac;
+use bytes::Bytes;
+
+/// An IPv4 subnet: its network address and prefix length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Subnet {
+    /// Network address; host bits are zero.
+    pub address: Ipv4Addr,
+    /// 8 to 29.
+    pub prefix_len: u8,
+}
+
+impl Subnet {
+    /// The netmask, such as 255.255.255.0.
+    #[must_use]
+    pub fn netmask(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(self.prefix_len)).unwrap_or(0))
+    }
+
+    /// The directed broadcast address.
+    #[must_use]
+    pub fn broadcast(self) -> Ipv4Addr {
+        self.address | !self.netmask()
+    }
+
+    /// Whether `address` lies in the subnet, network and broadcast address included.
+    #[must_use]
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        address & self.netmask() == self.address
+    }
+
+    /// First host address: the gateway.
+    #[must_use]
+    pub fn gateway(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.address.to_bits().saturating_add(1))
+    }
+
+    /// Last host address (`.254` in a /24): the host alias.
+    #[must_use]
+    pub fn host_alias(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.broadcast().to_bits().saturating_sub(1))
+    }
+}
+
+/// A network. Gateway and host alias follow from the subnet.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses of the LAN.
+    pub subnet: Subnet,
+    /// The MAC address of gateway and host alias.
+    pub gateway_mac: Mac,
+    /// Largest IP packet on the LAN, in bytes; told to guests by DHCP. 576 to 65520.
+    pub mtu: u16,
+    /// Guests reach the host's loopback at the host alias.
+    pub host_loopback: bool,
+    /// Guests see the gateway only, not each other.
+    pub isolate: bool,
+    /// Domain of the network's own names, without a dot at either end; we are authoritative for it.
+    pub domain: String,
+    /// Configured names (relative to `domain`, or absolute when they hold a dot) and their addresses.
+    pub names: BTreeMap<String, Ipv4Addr>,
+    /// Addresses that belong to one MAC address for good.
+    pub static_leases: Vec<StaticLease>,
+    /// Leases that an earlier run gave, to be kept.
+    pub leases: Vec<Lease>,
+    /// NTP servers named by DHCP option 42; none when empty.
+    pub ntp: Vec<Ipv4Addr>,
+    /// How long a dynamic lease lasts.
+    pub lease_time: Duration,
+    /// The host's resolvers, in order of preference.
+    pub resolvers: Vec<SocketAddr>,
+    /// NoCloud documents by the label of the port that may read them.
+    pub documents: BTreeMap<String, Documents>,
+    /// Bounds of every table that a guest can fill.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// A network on `subnet` with every default: nothing configured, MTU 1500, leases of one hour.
+    #[must_use]
+    pub fn new(subnet: Subnet) -> Self {
+        Self {
+            subnet,
+            gateway_mac: Mac([0x52, 0x55, 0x0a, 0x4d, 0x00, 0x01]),
+            mtu: 1500,
+            host_loopback: false,
+            isolate: false,
+            domain: "atoll.internal".to_owned(),
+            names: BTreeMap::new(),
+            static_leases: Vec::new(),
+            leases: Vec::new(),
+            ntp: Vec::new(),
+            lease_time: Duration::from_secs(3600),
+            resolvers: Vec::new(),
+            documents: BTreeMap::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// An address that belongs to one MAC address for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticLease {
+    /// Whose it is.
+    pub mac: Mac,
+    /// The address; anywhere in the subnet but on gateway, host alias, network and broadcast address.
+    pub address: Ipv4Addr,
+    /// Name told to the guest (DHCP option 12) and answered by DNS; a single label.
+    pub hostname: Option<String>,
+}
+
+/// A dynamic lease, as it is kept across restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Whose it is.
+    pub mac: Mac,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The name the client gave (DHCP option 12), if it was a valid one.
+    pub hostname: Option<String>,
+    /// Time left when this was written or read.
+    pub remaining: Duration,
+}
+
+/// The documents one machine may read over HTTP: path without leading slash (`meta-data`) to content.
+pub type Documents = BTreeMap<String, Bytes>;
+
+/// Bounds of every table that a guest can fill. At a bound the least recently used entry goes, and a counter says so.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// MAC addresses that the switch remembers.
+    pub mac_table: usize,
+    /// Frames that wait for one port.
+    pub egress_frames: usize,
+    /// Bytes that wait for one port.
+    pub egress_bytes: usize,
+    /// Flows at a time, of all kinds together.
+    pub flows: usize,
+    /// Receive window of one TCP flow, in bytes: what a guest may have outstanding.
+    pub tcp_window: u32,
+    /// IP to MAC bindings that the gateway remembers.
+    pub neighbors: usize,
+    /// Dynamic leases.
+    pub leases: usize,
+    /// DNS questions under way at a time.
+    pub dns_queries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            mac_table: 8192,
+            egress_frames: 8192,
+            egress_bytes: 8 << 20,
+            flows: 65_536,
+            tcp_window: 1 << 20,
+            neighbors: 4096,
+            leases: 65_536,
+            dns_queries: 1024,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What was counted: one number for each thing that can go otherwise than asked.
+
+/// Declares [`Counter`] with the name under which each is shown.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A thing that is counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Counter { $($(#[$doc])* $variant,)* }
+
+        const NAMES: &[&str] = &[$($name,)*];
+    };
+}
+
+counters! {
+    /// Frame shorter than its headers say, or with impossible fields.
+    Malformed = "malformed",
+    /// IPv4, TCP, UDP or ICMP checksum is wrong.
+    BadChecksum = "bad_checksum",
+    /// Source MAC address is a group, zero, or the gateway's own.
+    BadSourceMac = "bad_source_mac",
+    /// IPv4 source is not an address for a guest of the subnet.
+    BadSourceAddress = "bad_source_address",
+    /// IPv4 fragment; these are not reassembled.
+    Fragment = "ipv4_fragment",
+    /// Neither ARP nor IPv4, for the gateway.
+    UnknownProtocol = "unknown_protocol",
+    /// Destination that never becomes a host socket.
+    Forbidden = "destination_forbidden",
+    /// Frame between guests of an isolated network.
+    Isolated = "isolated",
+    /// Frame lost at a full egress queue.
+    EgressDropped = "egress_dropped",
+    /// MAC address forgotten because its port brought too many.
+    MacEvicted = "mac_evicted",
+    /// Packet lost because its receiver did not answer ARP.
+    Unresolved = "neighbor_unresolved",
+    /// TCP flows opened.
+    TcpOpened = "tcp_opened",
+    /// UDP flows opened.
+    UdpOpened = "udp_opened",
+    /// ICMP flows opened.
+    IcmpOpened = "icmp_opened",
+    /// Flows that went to make room.
+    FlowEvicted = "flow_evicted",
+    /// Segment outside the window or otherwise unacceptable.
+    TcpUnacceptable = "tcp_unacceptable",
+    /// Challenge acknowledgements (RFC 5961).
+    TcpChallenge = "tcp_challenge_ack",
+    /// Segments to guests sent again.
+    TcpRetransmit = "tcp_retransmit",
+    /// Retransmission timeouts towards guests.
+    TcpTimeout = "tcp_timeout",
+    /// Probes for a lost tail towards guests.
+    TcpTailProbe = "tcp_tail_probe",
+    /// Segments that arrived out of order and were kept.
+    TcpOutOfOrder = "tcp_out_of_order",
+    /// Segments dropped because the out-of-order store was full.
+    TcpOutOfOrderFull = "tcp_out_of_order_full",
+    /// Flags that no honest segment has.
+    TcpNonsense = "tcp_nonsense_flags",
+    /// Host datagram that no guest may see (larger than the link, or from an address that is not the sender's to use).
+    HostDatagramDropped = "host_datagram_dropped",
+    /// Datagram of a guest's that the host's kernel had no room for.
+    HostSendDropped = "host_send_dropped",
+    /// Datagram for a guest that the host's kernel had no room for.
+    HostReceiveDropped = "host_receive_dropped",
+    /// Time to live ran out at the gateway.
+    TtlExceeded = "ttl_exceeded",
+}
+
+/// All counters.
+#[derive(Clone, Debug)]
+pub(crate) struct Counters {
+    values: [u64; NAMES.len()],
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            values: [0; NAMES.len()],
+        }
+    }
+
+    pub(crate) fn count(&mut self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    pub(crate) fn add(&mut self, counter: Counter, times: u64) {
+        let value = &mut self.values[counter as usize];
+        *value = value.saturating_add(times);
+    }
+
+    pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
+        NAMES.iter().copied().zip(self.values).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize]
+    }
+}

@@ -1,0 +1,475 @@
+//! Flows: guests' conversations, translated to host sockets.
+//!
+//! [`table`] holds them, [`policy`] says which address means what, [`tcp`], [`datagram`] do the work, each flow on its own.
+//! [`Flows`] finds the flow of a packet or event, opens one where policy allows, and clears away those that are over.
+//!
+//! A flow that has bulk data for a guest whose port's queue is long waits in `waiting`, by port, and is called in turn when
+//! the queue is short again; so a guest that stops reading holds up nobody else.
+
+mod datagram;
+mod delivery;
+mod forward;
+pub(crate) mod policy;
+mod table;
+pub(crate) mod tcp;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use atoll_wire::packet::IPV4_LEN;
+use atoll_wire::tcp::{Flags, Header, Options, TCP_LEN};
+use atoll_wire::{FrameBuf, IpProtocol, Offload, Offloads, Seq};
+use bytes::Bytes;
+
+use crate::action::{Action, Notice};
+use crate::config::{Config, Documents};
+use crate::counters::Counter;
+use crate::event::Event;
+use crate::gateway::Packet;
+use crate::gateway::icmp::{self, Quote, unreachable};
+use crate::lan::Lan;
+use crate::rng::KeyedHash;
+use crate::{Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, PortId};
+use datagram::{EchoFlow, UdpFlow};
+use forward::Forward;
+use policy::{Policy, Route};
+use table::{Key, Table};
+use tcp::{Host, Segment, Service, TcpFlow};
+
+/// One conversation.
+#[derive(Debug)]
+enum Flow {
+    Tcp(Box<TcpFlow>),
+    Udp(Box<UdpFlow>),
+    Echo(Box<EchoFlow>),
+}
+
+/// What a flow holds while it acts.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) lan: &'a mut Lan,
+    pub(crate) shared: &'a mut Shared,
+}
+
+/// What all flows share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Receive window of a TCP flow, in bytes.
+    pub(crate) tcp_window: u32,
+    /// DNS messages that came over TCP.
+    pub(crate) dns_queries: Vec<(FlowId, Bytes)>,
+    /// Flows that wait for room in a port's queue.
+    waiting: BTreeMap<PortId, BTreeSet<FlowId>>,
+    hash: KeyedHash,
+}
+
+impl Cx<'_> {
+    /// Payload of a full segment on the LAN.
+    pub(crate) fn link_mss(&self) -> u16 {
+        let headers = u16::try_from(IPV4_LEN + TCP_LEN).unwrap_or(40);
+        self.lan.mtu.saturating_sub(headers)
+    }
+
+    /// Bytes of bulk data for which the guest's port has room; `None` when its queue is long.
+    pub(crate) fn room_towards(&self, guest: Ipv4Addr) -> Option<u32> {
+        let Some(mac) = self.lan.neighbors.mac_of(guest) else {
+            return Some(u32::from(u16::MAX));
+        };
+        let (_, room) = self.lan.switch.room(self.now, mac);
+        u32::try_from(room).ok().filter(|room| *room > 0)
+    }
+
+    /// Whether the guest's port has room for datagrams of the host.
+    pub(crate) fn takes_datagrams(&self, guest: Ipv4Addr) -> bool {
+        let mac = self.lan.neighbors.mac_of(guest);
+        mac.is_none_or(|mac| self.lan.switch.takes_datagrams(self.now, mac))
+    }
+
+    /// What the guest's port takes.
+    pub(crate) fn offloads_towards(&self, guest: Ipv4Addr) -> Offloads {
+        let mac = self.lan.neighbors.mac_of(guest);
+        mac.map_or(Offloads::default(), |mac| {
+            self.lan.switch.offloads_towards(self.now, mac)
+        })
+    }
+
+    /// The port behind which the guest was last heard.
+    pub(crate) fn port_of(&self, guest: Ipv4Addr) -> Option<PortId> {
+        let mac = self.lan.neighbors.mac_of(guest)?;
+        self.lan.switch.port_of(self.now, mac)
+    }
+
+    /// How many flows wait for room at the guest's port.
+    pub(crate) fn waiting_for(&self, guest: Ipv4Addr) -> usize {
+        let flows = self
+            .port_of(guest)
+            .and_then(|port| self.shared.waiting.get(&port));
+        flows.map_or(0, BTreeSet::len)
+    }
+
+    /// Call the flow when the guest's port, which is returned, has room again.
+    pub(crate) fn wait_for_room(&mut self, guest: Ipv4Addr, flow: FlowId) -> Option<PortId> {
+        let port = self.port_of(guest)?;
+        self.shared.waiting.entry(port).or_default().insert(flow);
+        Some(port)
+    }
+
+    /// RFC 6528: a clock that ticks every 4 microseconds, and a keyed hash of who talks to whom.
+    pub(crate) fn initial_sequence(&self, guest: SocketAddrV4, remote: SocketAddrV4) -> Seq {
+        let ticks = self.now.elapsed().as_micros() / 4;
+        let [a, b, c, d, ..] = self.shared.hash.hash_one((guest, remote)).to_le_bytes();
+        let [e, f, g, h, ..] = ticks.to_le_bytes();
+        Seq(u32::from_le_bytes([a, b, c, d]).wrapping_add(u32::from_le_bytes([e, f, g, h])))
+    }
+}
+
+/// All flows of a network.
+#[derive(Debug)]
+pub(crate) struct Flows {
+    table: Table<Flow>,
+    policy: Policy,
+    forwards: BTreeMap<ForwardId, Forward>,
+    /// The flow of each client of a UDP forward.
+    forward_clients: HashMap<(ForwardId, SocketAddr), FlowId, KeyedHash>,
+    shared: Shared,
+    /// Connections to services that are over.
+    gone: Vec<FlowId>,
+    documents: BTreeMap<String, Documents>,
+}
+
+impl Flows {
+    pub(crate) fn new(config: &Config, hash: KeyedHash) -> Self {
+        Self {
+            table: Table::new(config.limits.flows, hash),
+            policy: Policy {
+                subnet: config.subnet,
+                host_loopback: config.host_loopback,
+            },
+            forwards: BTreeMap::new(),
+            forward_clients: HashMap::with_hasher(hash),
+            shared: Shared {
+                tcp_window: config.limits.tcp_window.clamp(u32::from(u16::MAX), 1 << 29),
+                dns_queries: Vec::new(),
+                waiting: BTreeMap::new(),
+                hash,
+            },
+            gone: Vec::new(),
+            documents: config.documents.clone(),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    pub(crate) fn set_documents(&mut self, label: String, documents: Documents) {
+        if documents.is_empty() {
+            self.documents.remove(&label);
+        } else {
+            self.documents.insert(label, documents);
+        }
+    }
+
+    /// DNS messages that came over TCP since this was last asked.
+    pub(crate) fn take_dns_queries(&mut self) -> Vec<(FlowId, Bytes)> {
+        std::mem::take(&mut self.shared.dns_queries)
+    }
+
+    /// Connections to services that ended since this was last asked.
+    pub(crate) fn take_gone(&mut self) -> Vec<FlowId> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Whose flow this is.
+    pub(crate) fn guest_of(&self, id: FlowId) -> Option<Ipv4Addr> {
+        self.table.get(id).map(|flow| match flow {
+            Flow::Tcp(flow) => *flow.guest().ip(),
+            Flow::Udp(flow) => *flow.guest().ip(),
+            Flow::Echo(flow) => *flow.guest().ip(),
+        })
+    }
+
+    pub(crate) fn outgoing(&self, id: FlowId) -> impl Iterator<Item = &[u8]> {
+        let flow = match self.table.get(id) {
+            Some(Flow::Tcp(flow)) => Some(flow),
+            _ => None,
+        };
+        flow.into_iter().flat_map(|flow| flow.outgoing())
+    }
+
+    /// Let one flow act, then see to what it wants: its timer, or its end.
+    fn with(&mut self, now: Instant, lan: &mut Lan, id: FlowId, act: impl FnOnce(&mut Flow, &mut Cx<'_>)) {
+        let Some(flow) = self.table.get_mut(id) else {
+            return;
+        };
+        let mut cx = Cx {
+            now,
+            lan,
+            shared: &mut self.shared,
+        };
+        act(flow, &mut cx);
+        self.settle(id);
+    }
+
+    fn with_tcp(
+        &mut self,
+        now: Instant,
+        lan: &mut Lan,
+        id: FlowId,
+        act: impl FnOnce(&mut TcpFlow, &mut Cx<'_>),
+    ) {
+        self.with(now, lan, id, |flow, cx| {
+            if let Flow::Tcp(flow) = flow {
+                act(flow, cx);
+            }
+        });
+    }
+
+    fn settle(&mut self, id: FlowId) {
+        let Some(flow) = self.table.get(id) else { return };
+        let (over, due) = match flow {
+            Flow::Tcp(flow) => (flow.is_over(), flow.next_due()),
+            Flow::Udp(flow) => (flow.is_over(), flow.next_due()),
+            Flow::Echo(flow) => (flow.is_over(), flow.next_due()),
+        };
+        if over {
+            self.forget(id);
+        } else {
+            self.table.schedule(id, due);
+        }
+    }
+
+    fn forget(&mut self, id: FlowId) {
+        for flows in self.shared.waiting.values_mut() {
+            flows.remove(&id);
+        }
+        match self.table.remove(id) {
+            Some(Flow::Udp(flow)) => {
+                // The client may have another flow by now, to the guest that has the forward's name.
+                if let Some(client) = flow.forward_client()
+                    && self.forward_clients.get(&client) == Some(&id)
+                {
+                    self.forward_clients.remove(&client);
+                }
+            }
+            Some(Flow::Tcp(flow)) if flow.is_served() => self.gone.push(id),
+            _ => {}
+        }
+    }
+
+    /// Make room for one more flow and name it.
+    fn admit(&mut self, now: Instant, lan: &mut Lan) -> FlowId {
+        while let Some(victim) = self.table.victim() {
+            lan.counters.count(Counter::FlowEvicted);
+            lan.notice(
+                now,
+                Notice::TableFull {
+                    table: "flow",
+                    bound: self.table.bound(),
+                },
+            );
+            self.with(now, lan, victim, |flow, cx| match flow {
+                Flow::Tcp(flow) => flow.abort(cx),
+                Flow::Udp(flow) => flow.close(cx),
+                Flow::Echo(flow) => flow.close(cx),
+            });
+            self.forget(victim);
+        }
+        self.table.next_id()
+    }
+
+    fn add_tcp(
+        &mut self,
+        now: Instant,
+        lan: &mut Lan,
+        id: FlowId,
+        make: impl FnOnce(&mut Cx<'_>) -> TcpFlow,
+    ) {
+        let mut cx = Cx {
+            now,
+            lan,
+            shared: &mut self.shared,
+        };
+        let flow = make(&mut cx);
+        cx.lan.counters.count(Counter::TcpOpened);
+        let key = Key::Tcp {
+            guest: flow.guest(),
+            remote: flow.remote(),
+        };
+        self.table.insert(id, key, Flow::Tcp(Box::new(flow)));
+        self.settle(id);
+    }
+
+    /// A TCP segment of a guest's, header and checksum verified.
+    pub(crate) fn handle_tcp(&mut self, now: Instant, lan: &mut Lan, packet: &Packet, segment: Segment) {
+        let guest = SocketAddrV4::new(packet.src, segment.header.src_port);
+        let remote = SocketAddrV4::new(packet.dst, segment.header.dst_port);
+        let key = Key::Tcp { guest, remote };
+        if let Some(id) = self.table.find(&key) {
+            let replaced = segment.header.flags == Flags::SYN
+                && matches!(self.table.get(id), Some(Flow::Tcp(flow)) if flow.may_be_replaced(segment.header.seq));
+            if !replaced {
+                return self.with_tcp(now, lan, id, |flow, cx| flow.handle_segment(cx, segment));
+            }
+            self.forget(id);
+        }
+        if segment.header.flags.rst {
+            return;
+        }
+        if segment.header.flags.ack || !segment.header.flags.syn {
+            return refuse_tcp(lan, now, guest, remote, &segment);
+        }
+        match self.tcp_host(lan, packet, remote) {
+            Ok((host, to)) => {
+                let id = self.admit(now, lan);
+                let opening = tcp::setup::Opening {
+                    id,
+                    guest,
+                    remote,
+                    host,
+                };
+                self.add_tcp(now, lan, id, |cx| {
+                    TcpFlow::outbound(cx, opening, &segment.header, to)
+                });
+            }
+            Err(Refusal::Reset) => refuse_tcp(lan, now, guest, remote, &segment),
+            Err(Refusal::Unreachable(code)) => {
+                lan.counters.count(Counter::Forbidden);
+                icmp::send_unreachable(lan, now, &packet.quote(), code);
+            }
+            Err(Refusal::Silence) => lan.counters.count(Counter::Forbidden),
+        }
+    }
+
+    /// Who answers a connection to `remote`.
+    fn tcp_host(
+        &self,
+        lan: &Lan,
+        packet: &Packet,
+        remote: SocketAddrV4,
+    ) -> Result<(Host, SocketAddrV4), Refusal> {
+        let metadata = || {
+            let label = lan
+                .switch
+                .port(packet.ingress)
+                .and_then(|port| port.config.label.as_ref());
+            let documents = label.and_then(|label| self.documents.get(label)).cloned();
+            (Host::Service(Service::http(documents)), remote)
+        };
+        match (self.policy.route(*remote.ip()), remote.port()) {
+            (Route::Gateway, 53) => Ok((Host::Service(Service::dns()), remote)),
+            (Route::Gateway | Route::Metadata, 80) if !self.documents.is_empty() => Ok(metadata()),
+            (Route::Gateway | Route::Metadata, _) => Err(Refusal::Reset),
+            (Route::Neighbor, _) => Err(Refusal::Unreachable(unreachable::HOST)),
+            (Route::Forbidden, _) => Err(Refusal::Unreachable(unreachable::PROHIBITED)),
+            (Route::Group, _) => Err(Refusal::Silence),
+            (Route::HostAlias | Route::Outside, port) => {
+                let address = self.policy.host_address(*remote.ip()).ok_or(Refusal::Reset)?;
+                Ok((Host::Socket, SocketAddrV4::new(address, port)))
+            }
+        }
+    }
+
+    /// Something happened to a flow's host side.
+    pub(crate) fn handle_event(&mut self, now: Instant, lan: &mut Lan, event: Event) {
+        match event {
+            Event::TcpConnected(flow) => self.with_tcp(now, lan, flow, TcpFlow::handle_connected),
+            Event::TcpSent { flow, bytes } => {
+                self.with_tcp(now, lan, flow, |flow, cx| flow.handle_sent(cx, bytes));
+            }
+            Event::TcpReadable(flow) => self.with_tcp(now, lan, flow, TcpFlow::handle_readable),
+            Event::TcpPeeked {
+                flow, segments, end, ..
+            } => {
+                self.with_tcp(now, lan, flow, |flow, cx| flow.handle_peeked(cx, segments, end));
+            }
+            Event::TcpFailed { flow, error } => {
+                self.with_tcp(now, lan, flow, |flow, cx| flow.handle_failed(cx, error));
+            }
+            Event::TcpAccepted { .. } | Event::UdpForwarded { .. } => {}
+            other => self.handle_datagram_event(now, lan, other),
+        }
+    }
+
+    /// The port's queue is short again: those who wait for it go on, each in turn.
+    pub(crate) fn handle_room(&mut self, now: Instant, lan: &mut Lan, port: PortId) {
+        for flow in self.shared.waiting.remove(&port).unwrap_or_default() {
+            self.with(now, lan, flow, |flow, cx| match flow {
+                Flow::Tcp(flow) => flow.handle_room(cx),
+                Flow::Udp(flow) => flow.resume(cx),
+                Flow::Echo(_) => {}
+            });
+        }
+    }
+
+    /// The answer to a DNS message that came over TCP.
+    pub(crate) fn handle_dns_answer(&mut self, now: Instant, lan: &mut Lan, flow: FlowId, message: &[u8]) {
+        self.with_tcp(now, lan, flow, |flow, cx| flow.handle_dns_answer(cx, message));
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.table.poll_timeout()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant, lan: &mut Lan) {
+        while let Some(id) = self.table.poll_fired(now) {
+            self.with(now, lan, id, |flow, cx| match flow {
+                Flow::Tcp(flow) => flow.handle_timeout(cx),
+                Flow::Udp(flow) => flow.handle_timeout(cx),
+                Flow::Echo(flow) => flow.handle_timeout(cx),
+            });
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Vec<FlowSnapshot> {
+        let picture = |(id, flow): (FlowId, &Flow)| {
+            let (protocol, guest, host, state) = match flow {
+                Flow::Tcp(flow) => ("tcp", flow.guest(), flow.remote(), flow.state_name()),
+                Flow::Udp(flow) => ("udp", flow.guest(), flow.last_peer(), "open"),
+                Flow::Echo(flow) => ("icmp", flow.guest(), flow.last_peer(), "open"),
+            };
+            FlowSnapshot {
+                flow: id,
+                protocol,
+                guest: guest.into(),
+                host: host.into(),
+                state,
+            }
+        };
+        self.table.iter().map(picture).collect()
+    }
+}
+
+/// How a connection is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Reset,
+    Unreachable(u8),
+    Silence,
+}
+
+/// RST for a segment that belongs to no connection (RFC 9293, 3.10.7.1).
+fn refuse_tcp(lan: &mut Lan, now: Instant, guest: SocketAddrV4, remote: SocketAddrV4, segment: &Segment) {
+    let heard = &segment.header;
+    let len = u32::try_from(segment.payload.len()).unwrap_or(0);
+    let (flags, seq, ack) = if heard.flags.ack {
+        (Flags::RST, heard.ack, Seq(0))
+    } else {
+        let control = u32::from(heard.flags.syn) + u32::from(heard.flags.fin);
+        (Flags::RST_ACK, Seq(0), heard.seq + len + control)
+    };
+    let header = Header {
+        src_port: remote.port(),
+        dst_port: guest.port(),
+        seq,
+        ack,
+        flags,
+        window: 0,
+        options: Options::default(),
+    };
+    let mut buf = FrameBuf::zeroed(0);
+    header.push(&mut buf, *remote.ip(), *guest.ip());
+    let ip = lan.ipv4_header(*remote.ip(), *guest.ip(), IpProtocol::Tcp);
+    lan.send_ipv4(now, &ip, (buf, Offload::default()));
+}

@@ -1,0 +1,312 @@
+//! The flow table: who talks to whom, bounded, fair between guests.
+//!
+//! Entries lie in slots that are used again; a generation in [`FlowId`] tells an old name from a new one. Lookup is by keyed
+//! hash. When the table is full, the least recently used flow goes *of the guest that has most*, so that a guest which opens
+//! flows without end displaces its own. Each entry has at most one timer, kept in an ordered set and moved only when its flow wants
+//! to be called earlier; a later wish is noticed when the timer fires. So a busy flow touches no timer per packet.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use lru::LruCache;
+
+use crate::rng::KeyedHash;
+use crate::{FlowId, Instant};
+
+/// What the packets of one flow have in common, as the guest sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// A connection.
+    Tcp {
+        guest: SocketAddrV4,
+        remote: SocketAddrV4,
+    },
+    /// A guest's UDP port, whoever it talks to (RFC 4787, REQ-1).
+    Udp { guest: SocketAddrV4 },
+    /// A client of a UDP forward, which the guest sees at `local`.
+    UdpForward {
+        guest: SocketAddrV4,
+        local: SocketAddrV4,
+    },
+    /// A guest's echo identifier.
+    Icmp { guest: Ipv4Addr, ident: u16 },
+}
+
+impl Key {
+    fn guest(&self) -> Ipv4Addr {
+        match self {
+            Self::Tcp { guest, .. } | Self::Udp { guest } | Self::UdpForward { guest, .. } => *guest.ip(),
+            Self::Icmp { guest, .. } => *guest,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry<F> {
+    key: Key,
+    flow: F,
+    timer: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Slot<F> {
+    generation: u32,
+    entry: Option<Entry<F>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Table<F> {
+    slots: Vec<Slot<F>>,
+    free: Vec<u32>,
+    /// The flow of the packet before, which packets of a large read share.
+    latest: Option<(Key, FlowId)>,
+    guests: HashMap<Ipv4Addr, LruCache<Key, FlowId, KeyedHash>, KeyedHash>,
+    timers: BTreeSet<(Instant, FlowId)>,
+    len: usize,
+    bound: usize,
+    hash: KeyedHash,
+}
+
+impl<F> Table<F> {
+    pub(crate) fn new(bound: usize, hash: KeyedHash) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            latest: None,
+            guests: HashMap::with_hasher(hash),
+            timers: BTreeSet::new(),
+            len: 0,
+            bound,
+            hash,
+        }
+    }
+
+    pub(crate) fn bound(&self) -> usize {
+        self.bound
+    }
+
+    /// The flow of a packet; it is the guest's most recently used from now on.
+    pub(crate) fn find(&mut self, key: &Key) -> Option<FlowId> {
+        if let Some((latest, id)) = self.latest
+            && latest == *key
+        {
+            return Some(id);
+        }
+        let id = self.guests.get_mut(&key.guest())?.get(key).copied()?;
+        self.latest = Some((*key, id));
+        Some(id)
+    }
+
+    /// The flow carried something that no packet of the guest's shows.
+    pub(crate) fn touch(&mut self, id: FlowId) {
+        self.latest = None;
+        if let Some(key) = self.entry(id).map(|entry| entry.key)
+            && let Some(flows) = self.guests.get_mut(&key.guest())
+        {
+            flows.promote(&key);
+        }
+    }
+
+    /// Whether a packet would have a flow.
+    pub(crate) fn contains(&self, key: &Key) -> bool {
+        self.guests
+            .get(&key.guest())
+            .is_some_and(|flows| flows.contains(key))
+    }
+
+    pub(crate) fn get(&self, id: FlowId) -> Option<&F> {
+        self.entry(id).map(|entry| &entry.flow)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: FlowId) -> Option<&mut F> {
+        self.entry_mut(id).map(|entry| &mut entry.flow)
+    }
+
+    fn entry(&self, id: FlowId) -> Option<&Entry<F>> {
+        let slot = self
+            .slots
+            .get(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation)?;
+        slot.entry.as_ref()
+    }
+
+    fn entry_mut(&mut self, id: FlowId) -> Option<&mut Entry<F>> {
+        let slot = self
+            .slots
+            .get_mut(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation)?;
+        slot.entry.as_mut()
+    }
+
+    /// The flow that has to go before another can be added, if the table is full.
+    pub(crate) fn victim(&self) -> Option<FlowId> {
+        if self.len < self.bound {
+            return None;
+        }
+        let most = self
+            .guests
+            .iter()
+            .max_by_key(|(guest, flows)| (flows.len(), **guest))?;
+        most.1.peek_lru().map(|(_, &id)| id)
+    }
+
+    /// The name of the flow that is added next.
+    pub(crate) fn next_id(&mut self) -> FlowId {
+        let slot = self.free.last().copied().unwrap_or_else(|| {
+            let slot = u32::try_from(self.slots.len()).expect("the table is bounded far below 2^32");
+            self.slots.push(Slot {
+                generation: 0,
+                entry: None,
+            });
+            self.free.push(slot);
+            slot
+        });
+        FlowId {
+            slot,
+            generation: self.slots[slot as usize].generation,
+        }
+    }
+
+    /// Add the flow whose name [`Table::next_id`] gave.
+    pub(crate) fn insert(&mut self, id: FlowId, key: Key, flow: F) {
+        self.free.pop();
+        self.latest = None;
+        self.slots[id.slot as usize].entry = Some(Entry {
+            key,
+            flow,
+            timer: None,
+        });
+        let hash = self.hash;
+        let flows = self
+            .guests
+            .entry(key.guest())
+            .or_insert_with(|| LruCache::unbounded_with_hasher(hash));
+        flows.put(key, id);
+        self.len += 1;
+    }
+
+    pub(crate) fn remove(&mut self, id: FlowId) -> Option<F> {
+        self.entry(id)?;
+        self.latest = None;
+        let slot = &mut self.slots[id.slot as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        let entry = slot.entry.take()?;
+        self.free.push(id.slot);
+        self.len -= 1;
+        if let Some(at) = entry.timer {
+            self.timers.remove(&(at, id));
+        }
+        let guest = entry.key.guest();
+        if let Some(flows) = self.guests.get_mut(&guest) {
+            flows.pop(&entry.key);
+            if flows.is_empty() {
+                self.guests.remove(&guest);
+            }
+        }
+        Some(entry.flow)
+    }
+
+    /// The flow wants to be called at `at`, or earlier.
+    pub(crate) fn schedule(&mut self, id: FlowId, at: Instant) {
+        let Some(entry) = self.entry_mut(id) else { return };
+        let earlier = entry.timer.filter(|timer| *timer > at);
+        if entry.timer.is_some() && earlier.is_none() {
+            return;
+        }
+        entry.timer = Some(at);
+        if let Some(later) = earlier {
+            self.timers.remove(&(later, id));
+        }
+        self.timers.insert((at, id));
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The next flow whose timer has fired.
+    pub(crate) fn poll_fired(&mut self, now: Instant) -> Option<FlowId> {
+        let &(at, id) = self.timers.first().filter(|(at, _)| *at <= now)?;
+        self.timers.remove(&(at, id));
+        if let Some(entry) = self.entry_mut(id) {
+            entry.timer = None;
+        }
+        Some(id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (FlowId, &F)> {
+        (0u32..).zip(&self.slots).filter_map(|(number, slot)| {
+            let entry = slot.entry.as_ref()?;
+            Some((
+                FlowId {
+                    slot: number,
+                    generation: slot.generation,
+                },
+                &entry.flow,
+            ))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn key(guest: u8, port: u16) -> Key {
+        Key::Udp {
+            guest: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, guest), port),
+        }
+    }
+
+    fn table(bound: usize) -> Table<u16> {
+        Table::new(bound, Rng::new([1; 32]).keyed_hash())
+    }
+
+    fn add(table: &mut Table<u16>, guest: u8, port: u16) -> FlowId {
+        let id = table.next_id();
+        table.insert(id, key(guest, port), port);
+        id
+    }
+
+    #[test]
+    fn the_greedy_guest_loses_its_own_oldest_flow() {
+        let mut table = table(4);
+        let modest = add(&mut table, 1, 1);
+        let oldest = add(&mut table, 2, 1);
+        add(&mut table, 2, 2);
+        assert_eq!(table.victim(), None);
+        add(&mut table, 2, 3);
+        assert_eq!(table.victim(), Some(oldest));
+        table.find(&key(2, 1));
+        assert_ne!(table.victim(), Some(oldest));
+        assert_ne!(table.victim(), Some(modest));
+    }
+
+    #[test]
+    fn an_old_name_never_finds_a_new_flow() {
+        let mut table = table(4);
+        let old = add(&mut table, 1, 1);
+        assert_eq!(table.remove(old), Some(1));
+        let new = add(&mut table, 1, 2);
+        assert_eq!(
+            (old.slot, table.get(old), table.get(new)),
+            (new.slot, None, Some(&2))
+        );
+        assert_eq!(table.find(&key(1, 1)), None);
+    }
+
+    #[test]
+    fn a_flow_has_one_timer_the_earliest_it_asked_for() {
+        let mut table = table(4);
+        let at = |secs| Instant::ZERO + std::time::Duration::from_secs(secs);
+        let id = add(&mut table, 1, 1);
+        table.schedule(id, at(9));
+        table.schedule(id, at(3));
+        table.schedule(id, at(5));
+        assert_eq!(table.timers.len(), 1);
+        assert_eq!(table.poll_fired(at(2)), None);
+        assert_eq!(table.poll_fired(at(3)), Some(id));
+        assert_eq!(table.poll_timeout(), None);
+    }
+}

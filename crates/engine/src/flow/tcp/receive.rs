@@ -1,0 +1,320 @@
+//! Guest to host: the receive side of the guest's connection.
+//!
+//! `next` is RCV.NXT: every byte before it is in order, and is either with the host socket or in `queue`. `edge` is the right
+//! edge of the window as the guest knows it; it never moves left (RFC 9293, 3.8.6), so whatever arrives before it is kept.
+//! When the host takes bytes the edge moves right, and the guest is told once that is worth a segment (RFC 9293, 3.8.6.2.2).
+
+use std::collections::VecDeque;
+
+use atoll_wire::Seq;
+use atoll_wire::tcp::Flags;
+use bytes::{Buf, Bytes};
+
+use super::assembler::{Assembler, Blocks};
+use super::{Segment, State, TcpFlow};
+use crate::action::Action;
+use crate::counters::Counter;
+use crate::flow::Cx;
+
+/// Segments on offer that stay in the frames they came in; a read holds about as many.
+const SHARED_SEGMENTS: usize = 128;
+
+/// Segments on offer at a time, so that a guest that sends single bytes costs no more than its window.
+const MAX_SEGMENTS: usize = 4096;
+
+/// Where the guest's FIN is on its way to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fin {
+    /// Not seen.
+    Open,
+    /// Seen at this sequence number, with bytes missing before it.
+    Waiting(Seq),
+    /// In order; bytes before it may still wait for the host.
+    Received,
+    /// The host socket was shut down for writing.
+    Delivered,
+}
+
+#[derive(Debug)]
+pub(super) struct Receiver {
+    next: Seq,
+    edge: Seq,
+    limit: u32,
+    scaled: bool,
+    scale: u8,
+    /// The acknowledgement that the guest was told last.
+    told: Seq,
+    queue: VecDeque<Bytes>,
+    queued: usize,
+    early: Assembler,
+    fin: Fin,
+    mss: u16,
+    /// The host took less than it was offered.
+    host_is_full: bool,
+}
+
+/// What became of a segment's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepted {
+    /// The stream went on.
+    InOrder,
+    /// Kept for later, or known already: the guest is told at once.
+    OutOfOrder,
+    /// The store for later segments is full.
+    Full,
+}
+
+impl Receiver {
+    /// A receiver for a guest whose SYN has the sequence number `irs`.
+    pub(super) fn new(irs: Seq, limit: u32, mss: u16) -> Self {
+        let next = irs + 1;
+        Self {
+            next,
+            edge: next,
+            limit,
+            scaled: false,
+            scale: 0,
+            told: next,
+            queue: VecDeque::new(),
+            queued: 0,
+            early: Assembler::default(),
+            fin: Fin::Open,
+            mss,
+            host_is_full: false,
+        }
+    }
+
+    /// Both sides scale windows (RFC 7323, 2.2).
+    pub(super) fn set_scale(&mut self, scale: u8) {
+        self.scaled = true;
+        self.scale = scale;
+    }
+
+    pub(super) fn is_scaled(&self) -> bool {
+        self.scaled
+    }
+
+    pub(super) fn next(&self) -> Seq {
+        self.next
+    }
+
+    pub(super) fn outgoing(&self) -> impl Iterator<Item = &[u8]> {
+        self.queue.iter().map(|bytes| &bytes[..])
+    }
+
+    pub(super) fn has_outgoing(&self) -> bool {
+        self.queued > 0
+    }
+
+    /// The guest's FIN arrived in order.
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.fin, Fin::Received | Fin::Delivered)
+    }
+
+    /// The guest's FIN was passed to the host.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.fin == Fin::Delivered
+    }
+
+    /// The FIN is next for the host: everything before it was taken. Marks it as passed.
+    pub(super) fn take_fin(&mut self) -> bool {
+        let due = self.fin == Fin::Received && self.queued == 0;
+        if due {
+            self.fin = Fin::Delivered;
+        }
+        due
+    }
+
+    pub(super) fn sack_blocks(&self) -> Blocks {
+        self.early.sack_blocks()
+    }
+
+    /// RFC 9293, 3.10.7.4, first check. A segment of length zero at the right edge counts: it is how a full sender acknowledges.
+    pub(super) fn is_acceptable(&self, seq: Seq, payload: usize, flags: Flags) -> bool {
+        let control = u32::from(flags.syn) + u32::from(flags.fin);
+        let len = u32::try_from(payload).unwrap_or(u32::MAX).saturating_add(control);
+        if len == 0 {
+            return !seq.is_before(self.next) && !seq.is_after(self.edge);
+        }
+        let last = seq + (len - 1);
+        !last.is_before(self.next) && seq.is_before(self.edge)
+    }
+
+    /// Take a segment that is acceptable.
+    pub(super) fn accept(&mut self, seq: Seq, payload: Bytes, fin: bool) -> Accepted {
+        let before = self.next;
+        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        if fin && self.fin == Fin::Open && !(seq + len).is_after(self.edge) {
+            self.fin = Fin::Waiting(seq + len);
+        }
+        let (start, bytes) = self.trim(seq, payload);
+        if start == self.next {
+            if self.queue.len() >= MAX_SEGMENTS {
+                return Accepted::Full;
+            }
+            self.push(bytes);
+            while let Some(bytes) = self.early.take(self.next) {
+                self.push(bytes);
+            }
+        } else if !bytes.is_empty() && self.early.insert(start, bytes).is_err() {
+            return Accepted::Full;
+        }
+        if self.fin == Fin::Waiting(self.next) {
+            self.next += 1;
+            self.fin = Fin::Received;
+        }
+        if self.next == before {
+            Accepted::OutOfOrder
+        } else {
+            Accepted::InOrder
+        }
+    }
+
+    /// Cut off what lies before the window, after it, or after a FIN.
+    fn trim(&self, seq: Seq, mut bytes: Bytes) -> (Seq, Bytes) {
+        let end = match self.fin {
+            Fin::Open => self.edge,
+            Fin::Waiting(at) => at.min(self.edge),
+            Fin::Received | Fin::Delivered => self.next,
+        };
+        let room = usize::try_from(end.distance_from(seq)).unwrap_or(0);
+        bytes.truncate(room);
+        let known = usize::try_from(self.next.distance_from(seq)).unwrap_or(0);
+        if known == 0 {
+            return (seq, bytes);
+        }
+        bytes.advance(known.min(bytes.len()));
+        (self.next, bytes)
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.next += u32::try_from(bytes.len()).expect("a segment is shorter than an IP packet");
+        self.queued += bytes.len();
+        // What has to wait for the host must not pin the large reads it came in.
+        let waits = self.queue.len() >= SHARED_SEGMENTS;
+        self.queue.push_back(if waits {
+            Bytes::copy_from_slice(&bytes)
+        } else {
+            bytes
+        });
+    }
+
+    /// The host took `bytes`.
+    pub(super) fn taken(&mut self, mut bytes: usize) {
+        while let Some(first) = self.queue.front_mut() {
+            let part = bytes.min(first.len());
+            self.queued -= part;
+            bytes -= part;
+            first.advance(part);
+            if !first.is_empty() {
+                break;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    /// The guest should hear of what it does not know: bytes to acknowledge, or a window that opened by two segments or half
+    /// of what it can be, from nothing or by a quarter.
+    pub(super) fn has_news(&self) -> bool {
+        let opened = self.reachable_edge() - self.edge;
+        let was_closed = self.edge - self.next < u32::from(self.mss);
+        let worthwhile = (2 * u32::from(self.mss)).min(self.limit / 2);
+        self.told != self.next
+            || !self.is_finished() && opened >= worthwhile && (was_closed || opened >= self.limit / 4)
+    }
+
+    /// Where the edge may stand: the limit counts what is queued.
+    fn reachable_edge(&self) -> Seq {
+        let free = self
+            .limit
+            .saturating_sub(u32::try_from(self.queued).unwrap_or(u32::MAX));
+        self.edge.max(self.next + free)
+    }
+
+    /// The window field of the next segment; from now on the guest knows this edge.
+    pub(super) fn advertise(&mut self) -> u16 {
+        let window = (self.reachable_edge() - self.next) >> self.scale;
+        let field = u16::try_from(window).unwrap_or(u16::MAX);
+        // Scaling rounds down: the edge is what the guest computes.
+        self.edge = self.edge.max(self.next + (u32::from(field) << self.scale));
+        self.told = self.next;
+        field
+    }
+
+    /// The window field of a SYN, which is never scaled.
+    pub(super) fn advertise_unscaled(&mut self) -> u16 {
+        let field = u16::try_from(self.limit).unwrap_or(u16::MAX);
+        self.edge = self.edge.max(self.next + u32::from(field));
+        self.told = self.next;
+        field
+    }
+
+    /// Whether segments out of order are kept.
+    pub(super) fn has_early(&self) -> bool {
+        !self.early.is_empty()
+    }
+}
+
+impl TcpFlow {
+    /// Payload and FIN of an acceptable segment in the open state.
+    pub(super) fn handle_data(&mut self, cx: &mut Cx<'_>, segment: Segment) {
+        if segment.payload.is_empty() && !segment.header.flags.fin {
+            return;
+        }
+        let idle = !self.receiver.has_outgoing();
+        match self
+            .receiver
+            .accept(segment.header.seq, segment.payload, segment.header.flags.fin)
+        {
+            Accepted::InOrder => {
+                let filled_hole = self.receiver.has_early();
+                self.offer(cx, idle);
+                if filled_hole {
+                    self.send_ack(cx);
+                }
+            }
+            Accepted::OutOfOrder => {
+                cx.lan.counters.count(Counter::TcpOutOfOrder);
+                self.send_ack(cx);
+            }
+            Accepted::Full => {
+                cx.lan.counters.count(Counter::TcpOutOfOrderFull);
+                self.send_ack(cx);
+            }
+        }
+    }
+
+    /// Offer what is in order to the host. `idle`: nothing was on offer before.
+    fn offer(&mut self, cx: &mut Cx<'_>, idle: bool) {
+        if !self.host.is_socket() {
+            self.feed_service(cx);
+        } else if !self.receiver.has_outgoing() {
+            self.after_taken(cx);
+        } else if idle {
+            cx.lan.actions.push_back(Action::TcpSend(self.id));
+        } else if self.receiver.host_is_full {
+            // The host said so already: the guest hears that this is kept, and that the window closes.
+            self.send_ack(cx);
+        }
+    }
+
+    /// The host socket took bytes, or none because it is full.
+    pub(crate) fn handle_sent(&mut self, cx: &mut Cx<'_>, bytes: usize) {
+        self.receiver.taken(bytes);
+        self.receiver.host_is_full = self.receiver.has_outgoing();
+        self.after_taken(cx);
+        self.close_if_finished(cx);
+    }
+
+    pub(super) fn after_taken(&mut self, cx: &mut Cx<'_>) {
+        if self.receiver.take_fin() {
+            self.act(cx, Action::TcpShutdown(self.id));
+        }
+        if self.state == State::Open && self.receiver.has_news() {
+            self.send_ack(cx);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The LAN as the gateway sees it: the switch, the neighbours, and the way to send a packet to a guest.
+//!
+//! Gateway, services and flows all hold this one thing when they act; it also carries the actions that they cause, so that
+//! these keep their order.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use atoll_wire::packet::{self, Ipv4Header};
+use atoll_wire::{ArpOperation, Checksum, EthernetProtocol, Frame, FrameBuf, Gso, IpProtocol, Mac, Offload};
+
+use crate::action::{Action, Notice};
+use crate::config::{Config, Subnet};
+use crate::counters::{Counter, Counters};
+use crate::gateway::neighbors::Neighbors;
+use crate::rng::Rng;
+use crate::switch::{Switch, Target};
+use crate::{Datagrams, Instant, PortId};
+
+/// Time to live of packets that the gateway originates (RFC 1700's recommendation).
+pub(crate) const DEFAULT_TTL: u8 = 64;
+
+/// The network's own metadata address, as clouds have it.
+pub(crate) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+#[derive(Debug)]
+pub(crate) struct Lan {
+    pub(crate) subnet: Subnet,
+    pub(crate) mac: Mac,
+    pub(crate) mtu: u16,
+    pub(crate) isolate: bool,
+    pub(crate) capture: bool,
+    pub(crate) switch: Switch,
+    pub(crate) neighbors: Neighbors,
+    pub(crate) counters: Counters,
+    pub(crate) rng: Rng,
+    pub(crate) actions: VecDeque<Action>,
+    woken: Vec<PortId>,
+    ident: u16,
+    noticed: Vec<(Instant, Notice)>,
+}
+
+impl Lan {
+    pub(crate) fn new(config: &Config, rng: Rng) -> Self {
+        let hash = rng.keyed_hash();
+        Self {
+            subnet: config.subnet,
+            mac: config.gateway_mac,
+            mtu: config.mtu,
+            isolate: config.isolate,
+            capture: false,
+            switch: Switch::new(config.limits, hash),
+            neighbors: Neighbors::new(config.limits.neighbors, hash),
+            counters: Counters::new(),
+            rng,
+            actions: VecDeque::new(),
+            woken: Vec::new(),
+            ident: 0,
+            noticed: Vec::new(),
+        }
+    }
+
+    /// Whether `address` is one of the network's own: the gateway, the host alias, the metadata address.
+    pub(crate) fn is_own(&self, address: Ipv4Addr) -> bool {
+        address == self.subnet.gateway() || address == self.subnet.host_alias() || address == METADATA
+    }
+
+    /// Whether a guest may have `address`.
+    pub(crate) fn is_for_guests(&self, address: Ipv4Addr) -> bool {
+        self.subnet.contains(address)
+            && !self.is_own(address)
+            && address != self.subnet.address
+            && address != self.subnet.broadcast()
+    }
+
+    /// Put a frame on the LAN, from a guest's port or (`None`) from the gateway.
+    pub(crate) fn send_frame(&mut self, target: Target, frame: Frame) {
+        self.switch
+            .send(target, frame, &mut self.woken, &mut self.counters);
+        self.actions.extend(self.woken.drain(..).map(Action::Transmit));
+    }
+
+    /// Send from the gateway's MAC address.
+    pub(crate) fn send_ethernet(
+        &mut self,
+        now: Instant,
+        dst: Mac,
+        protocol: EthernetProtocol,
+        (mut buf, offload): (FrameBuf, Offload),
+    ) {
+        packet::push_ethernet(&mut buf, self.mac, dst, protocol);
+        let target = self.switch.target(now, dst, None);
+        if target == Target::AllBut(None) && !dst.is_group() {
+            // What we say to one guest is nobody else's business: ARP finds its port, never a flood.
+            return self.counters.count(Counter::Unresolved);
+        }
+        let frame = buf.freeze(offload);
+        if self.capture {
+            self.actions.push_back(Action::Captured(frame.clone()));
+        }
+        self.send_frame(target, frame);
+    }
+
+    /// Send an IPv4 packet to a guest, asking for its MAC address if need be.
+    pub(crate) fn send_ipv4(
+        &mut self,
+        now: Instant,
+        header: &Ipv4Header,
+        (mut buf, offload): (FrameBuf, Offload),
+    ) {
+        packet::push_ipv4(&mut buf, header);
+        let packet = (buf, offload);
+        if header.dst == Ipv4Addr::BROADCAST {
+            self.send_ethernet(now, Mac::BROADCAST, EthernetProtocol::Ipv4, packet);
+        } else if let Some(mac) = self.reachable(now, header.dst) {
+            self.send_ethernet(now, mac, EthernetProtocol::Ipv4, packet);
+        } else {
+            match self.neighbors.try_wait(now, header.dst, packet) {
+                Ok(true) => self.ask_for(now, header.dst),
+                Ok(false) => {}
+                Err(()) => self.counters.count(Counter::Unresolved),
+            }
+        }
+    }
+
+    /// The MAC address of a guest, if its port is known too.
+    fn reachable(&self, now: Instant, address: Ipv4Addr) -> Option<Mac> {
+        let mac = self.neighbors.mac_of(address)?;
+        self.switch.port_of(now, mac).map(|_| mac)
+    }
+
+    /// Send an IPv4 packet to a guest whose MAC address is known without ARP (DHCP).
+    pub(crate) fn send_ipv4_to(&mut self, now: Instant, mac: Mac, header: &Ipv4Header, mut buf: FrameBuf) {
+        packet::push_ipv4(&mut buf, header);
+        self.send_ethernet(now, mac, EthernetProtocol::Ipv4, (buf, Offload::default()));
+    }
+
+    /// Send UDP datagrams to a guest, with a partial checksum if they are several or if that is `enough`. Those that do not fit
+    /// the link are lost and counted.
+    pub(crate) fn send_udp(
+        &mut self,
+        now: Instant,
+        (src, dst): (SocketAddrV4, SocketAddrV4),
+        datagrams: Datagrams,
+        partial_is_enough: bool,
+    ) {
+        if datagrams.largest() + packet::UDP_LEN + packet::IPV4_LEN > usize::from(self.mtu) {
+            let lost = datagrams.count();
+            return self.counters.add(Counter::HostDatagramDropped, lost);
+        }
+        let Datagrams {
+            payload: mut buf,
+            segment,
+        } = datagrams;
+        let size = segment.filter(|segment| usize::from(*segment) < buf.len());
+        let offload = if partial_is_enough || size.is_some() {
+            packet::push_udp_partial(&mut buf, src, dst);
+            let (start, offset) = (34, 6);
+            Offload {
+                checksum: Checksum::Partial { start, offset },
+                gso: size.map_or(Gso::None, |size| Gso::Udp4 { size }),
+            }
+        } else {
+            packet::push_udp(&mut buf, src, dst);
+            Offload::default()
+        };
+        let header = self.ipv4_header(*src.ip(), *dst.ip(), IpProtocol::Udp);
+        self.send_ipv4(now, &header, (buf, offload));
+    }
+
+    /// A header with a fresh identification and the ordinary time to live.
+    pub(crate) fn ipv4_header(&mut self, src: Ipv4Addr, dst: Ipv4Addr, protocol: IpProtocol) -> Ipv4Header {
+        self.ident = self.ident.wrapping_add(1);
+        Ipv4Header {
+            src,
+            dst,
+            protocol,
+            ttl: DEFAULT_TTL,
+            ident: self.ident,
+            dont_fragment: protocol == IpProtocol::Tcp,
+        }
+    }
+
+    /// A guest says which address it has: packets that waited for it go out.
+    pub(crate) fn learn_neighbor(&mut self, now: Instant, address: Ipv4Addr, mac: Mac) {
+        for packet in self.neighbors.learn(address, mac) {
+            self.send_ethernet(now, mac, EthernetProtocol::Ipv4, packet);
+        }
+    }
+
+    /// Broadcast an ARP request.
+    pub(crate) fn ask_for(&mut self, now: Instant, address: Ipv4Addr) {
+        let sender = (self.mac, self.subnet.gateway());
+        let request = packet::arp(ArpOperation::Request, sender, (Mac::default(), address));
+        self.send_ethernet(
+            now,
+            Mac::BROADCAST,
+            EthernetProtocol::Arp,
+            (request, Offload::default()),
+        );
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        let (again, lost) = self.neighbors.handle_timeout(now);
+        for address in again {
+            self.ask_for(now, address);
+        }
+        for _ in 0..lost {
+            self.counters.count(Counter::Unresolved);
+        }
+    }
+
+    /// Tell the owner, once a minute for each notice at most.
+    pub(crate) fn notice(&mut self, now: Instant, notice: Notice) {
+        self.noticed.retain(|(at, _)| now.since(*at).as_secs() < 60);
+        if self.noticed.len() < 16 && !self.noticed.iter().any(|(_, earlier)| *earlier == notice) {
+            self.noticed.push((now, notice.clone()));
+            self.actions.push_back(Action::Notice(notice));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The network, sans-IO.
+//!
+//! An [`Engine`] is one L2 segment with its gateway: a switch, its ports, the services on it, and the flows that
+//! translate guests' conversations to host sockets. It does no I/O, reads no clock and draws no randomness of its own:
+//! time and seed are arguments, so the same seed and inputs give the same actions.
+//!
+//! ```text
+//! handle_frame  ─┐                                   ┌─ poll_action: what the runtime shall do
+//! handle_event  ─┤   switch ── gateway ── services   ├─ poll_timeout: when to call handle_timeout
+//! handle_timeout ┤                 └───── flows      ├─ egress, tcp_outgoing: what to write, borrowed
+//! apply         ─┘                                   └─ snapshot: a picture for people
+//! ```
+//!
+//! Readiness, not data, crosses the boundary for streams: [`Action::TcpSend`] says that [`Engine::tcp_outgoing`] has
+//! bytes, and the runtime writes them to the socket from the guest's own frames; [`Action::TcpPeek`] asks the runtime
+//! to read a socket straight into the frames that will carry the bytes. Ports are served in the same way.
+//!
+//! After every input the runtime polls actions until there is none.
+
+#![forbid(unsafe_code)]
+
+mod action;
+mod command;
+mod config;
+mod counters;
+mod event;
+mod flow;
+mod gateway;
+mod ids;
+mod lan;
+mod rng;
+mod services;
+mod snapshot;
+mod switch;
+mod time;
+
+pub use action::{Action, Notice};
+pub use command::{Command, CommandError, ForwardTarget};
+pub use config::{Config, Documents, Lease, Limits, StaticLease, Subnet};
+pub use event::{Datagrams, Event, HostError, PortConfig};
+pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
+pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
+pub use time::Instant;
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+
+use atoll_wire::{Frame, Mac};
+
+use counters::Counter;
+use flow::Flows;
+use flow::policy::Route;
+use lan::Lan;
+use rng::Rng;
+use services::dhcp::DhcpServer;
+use services::dns::{DnsClient, DnsOutput, DnsService, DnsVia};
+use services::names::{NameView, Names};
+
+/// One network.
+#[derive(Debug)]
+pub struct Engine {
+    lan: Lan,
+    flows: Flows,
+    names: Names,
+    dhcp: DhcpServer,
+    dns: DnsService,
+}
+
+impl Engine {
+    /// A network without ports. `seed` is secret: sequence numbers and table hashes are keyed with it.
+    #[must_use]
+    pub fn new(config: &Config, seed: [u8; 32]) -> Self {
+        let mut rng = Rng::new(seed);
+        let hash = rng.keyed_hash();
+        let dns_seed = rng.fork();
+        Self {
+            flows: Flows::new(config, hash),
+            names: Names::new(config),
+            dhcp: DhcpServer::new(config),
+            dns: DnsService::new(config, dns_seed),
+            lan: Lan::new(config, rng),
+        }
+    }
+
+    /// Frames that wait for a port, first to go first. A frame leaves the queue by [`Event::Transmitted`].
+    #[must_use]
+    pub fn egress(&self, port: PortId) -> &VecDeque<Frame> {
+        self.lan.switch.egress(port)
+    }
+
+    /// Bytes that a flow's host socket is to be given, in order, as slices of the frames in which they came.
+    pub fn tcp_outgoing(&self, flow: FlowId) -> impl Iterator<Item = &[u8]> {
+        self.flows.outgoing(flow)
+    }
+
+    /// Dynamic leases that have not expired at `now`.
+    #[must_use]
+    pub fn leases(&self, now: Instant) -> Vec<Lease> {
+        self.dhcp.leases(now)
+    }
+
+    /// The address that DHCP would offer to this MAC address; `None` when none is left.
+    #[must_use]
+    pub fn address_for(&self, now: Instant, mac: Mac) -> Option<Ipv4Addr> {
+        self.dhcp.address_for(now, mac)
+    }
+
+    /// A picture of the network as it stands at `now`.
+    #[must_use]
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let mut ports = self.lan.switch.snapshot(now);
+        for port in &mut ports {
+            port.addresses = port
+                .macs
+                .iter()
+                .flat_map(|&mac| self.lan.neighbors.addresses_of(mac))
+                .collect();
+        }
+        let mut counters = self.lan.counters.all();
+        counters.extend(self.dhcp.counters());
+        counters.extend(self.dns.counters());
+        Snapshot {
+            ports,
+            leases: self.dhcp.leases(now),
+            names: NameView {
+                names: &self.names,
+                dhcp: &self.dhcp,
+            }
+            .all(),
+            flows: self.flows.snapshot(),
+            counters,
+        }
+    }
+
+    /// A frame came from a port.
+    pub fn handle_frame(&mut self, now: Instant, port: PortId, frame: Frame) {
+        gateway::handle_frame(self, now, port, frame);
+        self.collect(now);
+    }
+
+    /// Something happened on the host.
+    pub fn handle_event(&mut self, now: Instant, event: Event) {
+        let lan = &mut self.lan;
+        let names = NameView {
+            names: &self.names,
+            dhcp: &self.dhcp,
+        };
+        let resolve = |name: &str| names.address_of(name);
+        match event {
+            Event::PortAttached { port, port_config } => lan.switch.attach(port, port_config),
+            Event::PortDetached(port) => {
+                lan.switch.detach(port);
+                self.flows.handle_room(now, lan, port);
+            }
+            Event::Transmitted { port, frames } => {
+                if lan.switch.transmitted(port, frames) {
+                    self.flows.handle_room(now, lan, port);
+                }
+            }
+            Event::TcpAccepted {
+                forward,
+                accept,
+                peer,
+            } => {
+                self.flows
+                    .handle_accepted(now, lan, (forward, accept, peer), resolve);
+            }
+            Event::UdpForwarded {
+                forward,
+                from,
+                datagrams,
+            } => {
+                self.flows
+                    .handle_forwarded(now, lan, (forward, from, datagrams), resolve);
+            }
+            Event::UdpOverflow { sent, received } => {
+                lan.counters.add(Counter::HostSendDropped, sent);
+                lan.counters.add(Counter::HostReceiveDropped, received);
+            }
+            Event::DnsAnswered { query, message } => self.dns.handle_answer(now, query, &message),
+            Event::DnsFailed(query) => self.dns.handle_failure(now, query),
+            other => self.flows.handle_event(now, lan, other),
+        }
+        self.collect(now);
+    }
+
+    /// The time of [`Engine::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.lan.handle_timeout(now);
+        self.dhcp.handle_timeout(now);
+        self.dns.handle_timeout(now);
+        self.flows.handle_timeout(now, &mut self.lan);
+        self.collect(now);
+    }
+
+    /// A person or script wants a change.
+    ///
+    /// # Errors
+    /// Refused without effect when the command contradicts the network's configuration.
+    pub fn apply(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
+        match command {
+            Command::AddForward { forward, guest, port } => {
+                if let ForwardTarget::Address(address) = guest {
+                    self.check_guest_address(address)?;
+                }
+                if !self.flows.add_forward(forward, guest, port) {
+                    return Err(CommandError::DuplicateForward(forward));
+                }
+            }
+            Command::RemoveForward(forward) => self.flows.remove_forward(forward),
+            Command::SetResolvers(resolvers) => self.dns.set_resolvers(resolvers),
+            Command::SetStaticLease(lease) => self.dhcp.set_static_lease(now, lease)?,
+            Command::RemoveStaticLease(mac) => self.dhcp.remove_static_lease(mac),
+            Command::SetName { name, address } => self.names.set(&name, address),
+            Command::SetDocuments { label, documents } => self.flows.set_documents(label, documents),
+            Command::SetCapture(capture) => self.lan.capture = capture,
+        }
+        self.collect(now);
+        Ok(())
+    }
+
+    /// The next thing the runtime shall do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.lan.actions.pop_front()
+    }
+
+    /// When [`Engine::handle_timeout`] is to be called, if nothing else happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let timeouts = [
+            self.lan.neighbors.poll_timeout(),
+            self.dhcp.poll_timeout(),
+            self.dns.poll_timeout(),
+            self.flows.poll_timeout(),
+        ];
+        timeouts.into_iter().flatten().min()
+    }
+
+    fn check_guest_address(&self, address: Ipv4Addr) -> Result<(), CommandError> {
+        let subnet = self.flows.policy().subnet;
+        let usable = self.flows.policy().route(address) == Route::Neighbor && address != subnet.address;
+        let refusal = CommandError::NotAGuestAddress {
+            address,
+            subnet: subnet.address,
+            prefix_len: subnet.prefix_len,
+        };
+        if usable { Ok(()) } else { Err(refusal) }
+    }
+
+    /// Carry what the services said to where it belongs, until they are silent.
+    fn collect(&mut self, now: Instant) {
+        for (flow, message) in self.flows.take_dns_queries() {
+            let client = DnsClient {
+                ingress: self.ingress_of(now, flow),
+                via: DnsVia::Tcp(flow),
+            };
+            let names = NameView {
+                names: &self.names,
+                dhcp: &self.dhcp,
+            };
+            self.dns.handle_query(now, client, &message, names);
+        }
+        for flow in self.flows.take_gone() {
+            self.dns.handle_disconnect(flow);
+        }
+        while let Some(output) = self.dns.poll_output() {
+            self.handle_dns_output(now, output);
+        }
+        if self.dhcp.take_changed() {
+            self.lan.actions.push_back(Action::LeasesChanged);
+        }
+        while let Some(notice) = self.dhcp.poll_notice() {
+            self.lan.notice(now, notice);
+        }
+    }
+
+    fn handle_dns_output(&mut self, now: Instant, output: DnsOutput) {
+        match output {
+            DnsOutput::Ask {
+                query,
+                server,
+                tcp,
+                message,
+            } => {
+                self.lan.actions.push_back(Action::DnsAsk {
+                    query,
+                    server,
+                    tcp,
+                    message,
+                });
+            }
+            DnsOutput::Forget(query) => self.lan.actions.push_back(Action::DnsForget(query)),
+            DnsOutput::Answer {
+                client:
+                    DnsClient {
+                        via: DnsVia::Udp { guest, .. },
+                        ..
+                    },
+                message,
+            } => {
+                let gateway = std::net::SocketAddrV4::new(self.lan.subnet.gateway(), 53);
+                let answer = atoll_wire::FrameBuf::copy_from(&message).into();
+                self.lan.send_udp(now, (gateway, guest), answer, false);
+            }
+            DnsOutput::Answer {
+                client:
+                    DnsClient {
+                        via: DnsVia::Tcp(flow),
+                        ..
+                    },
+                message,
+            } => {
+                self.flows.handle_dns_answer(now, &mut self.lan, flow, &message);
+            }
+        }
+    }
+
+    /// The port behind which a flow's guest is now.
+    fn ingress_of(&self, now: Instant, flow: FlowId) -> PortId {
+        let mac = self
+            .flows
+            .guest_of(flow)
+            .and_then(|guest| self.lan.neighbors.mac_of(guest));
+        mac.and_then(|mac| self.lan.switch.port_of(now, mac))
+            .unwrap_or(PortId(u32::MAX))
+    }
+}

@@ -1,0 +1,335 @@
+//! The DHCPv4 server of RFC 2131, the only one on its network.
+//!
+//! A client is its hardware address: `chaddr`, which must be the Ethernet source of the frame. The client identifier
+//! (option 61) is echoed (RFC 6842) but names nobody: clones of one image share it, and would share an address.
+//!
+//! What comes and what is answered (RFC 2131 section 4.3):
+//!
+//! | message | answer |
+//! |---|---|
+//! | DISCOVER | OFFER; silence when no address is left |
+//! | REQUEST, SELECTING: our server id | ACK, or NAK when the address is not for this client |
+//! | REQUEST, SELECTING: another server id | silence; our offer is withdrawn |
+//! | REQUEST, INIT-REBOOT: option 50, no server id | ACK; NAK for a foreign network or a wrong address; silence for a client we know nothing of |
+//! | REQUEST, RENEWING or REBINDING: `ciaddr` | ACK, also when our table was lost and the address is free; else NAK |
+//! | DECLINE | the address rests for a while |
+//! | RELEASE | the address is free, and remembered for its owner |
+//! | INFORM | ACK without an address |
+//!
+//! One port gets at most half of the pool, though never less than eight addresses: a guest that takes up leases with
+//! invented MAC addresses starves no other port. A client whose port has its share hears nothing (`dhcp_over_share`).
+//!
+//! States and bounds of addresses are in [`leases`]. A static lease is never in that table: its address goes to its
+//! owner and nobody else, whatever is asked for.
+//!
+//! Left out: relay agents (`giaddr` is dropped: there is one segment), BOOTP without option 53, RFC 4039 rapid commit,
+//! and the probe before an offer (RFC 2131 section 2.2); a client that finds its address in use declines it.
+
+mod leases;
+mod reply;
+mod request;
+mod shares;
+mod states;
+mod statics;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use atoll_wire::Mac;
+use dhcproto::v4::MessageType;
+
+use self::leases::{Binding, Leases};
+use self::reply::Parameters;
+use self::request::{Dropped, Request};
+use self::statics::{Static, Statics};
+use super::names::{Names, is_label};
+use crate::{CommandError, Config, Instant, Lease, Notice, PortId, StaticLease, Subnet};
+
+/// Where a message came from, as the frame that carried it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// The port by which it came.
+    pub(crate) ingress: PortId,
+    /// The Ethernet source.
+    pub(crate) mac: Mac,
+    /// The IP source.
+    pub(crate) src: Ipv4Addr,
+}
+
+/// A message for a client's port 68, from our port 67.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// The UDP payload.
+    pub(crate) message: Vec<u8>,
+    /// Where it goes.
+    pub(crate) to: ReplyTo,
+}
+
+/// Where a reply goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplyTo {
+    /// To 255.255.255.255 and the Ethernet broadcast address.
+    Broadcast,
+    /// To one client, without ARP: it may not have the address yet.
+    Unicast {
+        /// IP destination.
+        ip: Ipv4Addr,
+        /// Ethernet destination.
+        mac: Mac,
+    },
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counters {
+    malformed: u64,
+    foreign: u64,
+    exhausted: u64,
+    over_share: u64,
+    naks: u64,
+    declined: u64,
+}
+
+/// The server.
+#[derive(Debug)]
+pub(crate) struct DhcpServer {
+    subnet: Subnet,
+    lease_time: Duration,
+    parameters: Parameters,
+    leases: Leases,
+    statics: Statics,
+    /// False until the first input: leases of an earlier run count from then.
+    started: bool,
+    changed: bool,
+    counters: Counters,
+    notices: VecDeque<Notice>,
+    quiet_exhausted: Option<Instant>,
+    quiet_declined: Option<Instant>,
+}
+
+impl DhcpServer {
+    /// A server for a network. Leases of an earlier run go on from the first `now` that it hears; those that no
+    /// longer fit the configuration are dropped, as are static leases on addresses that no guest can have.
+    pub(crate) fn new(config: &Config) -> Self {
+        let mut server = Self {
+            subnet: config.subnet,
+            lease_time: config.lease_time.max(Duration::from_secs(1)),
+            parameters: Parameters::new(config),
+            leases: Leases::new(config.subnet, config.limits.leases),
+            statics: Statics::default(),
+            started: false,
+            changed: false,
+            counters: Counters::default(),
+            notices: VecDeque::new(),
+            quiet_exhausted: None,
+            quiet_declined: None,
+        };
+        for lease in &config.static_leases {
+            let _ = server.enter_static(Instant::ZERO, lease.clone());
+        }
+        for lease in config.leases.iter().filter(|lease| !lease.remaining.is_zero()) {
+            server.restore(lease);
+        }
+        server.changed = false;
+        server
+    }
+
+    /// Dynamic leases that have not expired, by address.
+    pub(crate) fn leases(&self, now: Instant) -> Vec<Lease> {
+        let now = if self.started { now } else { Instant::ZERO };
+        let lease = |(address, entry): (Ipv4Addr, &leases::Entry)| {
+            let remaining = entry.at.since(now);
+            Some(Lease {
+                mac: entry.owner?,
+                address,
+                hostname: entry.hostname.clone(),
+                remaining,
+            })
+        };
+        let leases = self.leases.bound().filter_map(lease);
+        leases.filter(|lease| !lease.remaining.is_zero()).collect()
+    }
+
+    /// The address of a host name (lower case), static leases first.
+    pub(crate) fn address_of_name(&self, name: &str) -> Option<Ipv4Addr> {
+        let owner = self
+            .statics
+            .owner_of_name(name)
+            .and_then(|mac| self.statics.get(mac));
+        let fixed = owner.map(|entry| entry.address);
+        fixed.or_else(|| self.leases.address_of_name(name))
+    }
+
+    /// The host name of an address.
+    pub(crate) fn name_of_address(&self, address: Ipv4Addr) -> Option<&str> {
+        match self
+            .statics
+            .owner_of(address)
+            .and_then(|mac| self.statics.get(mac))
+        {
+            Some(entry) => entry.name(),
+            None => self.leases.entry(address)?.hostname.as_deref(),
+        }
+    }
+
+    /// Host names with their addresses; where one stands twice, the later is right.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
+        let learnt = self.leases.bound();
+        let learnt = learnt.filter_map(|(address, entry)| Some((entry.hostname.as_deref()?, address)));
+        let fixed = self.statics.iter();
+        learnt.chain(fixed.filter_map(|entry| Some((entry.name()?, entry.address))))
+    }
+
+    /// What was counted, by name.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counters = self.counters;
+        [
+            ("dhcp_malformed", counters.malformed),
+            ("dhcp_foreign", counters.foreign),
+            ("dhcp_exhausted", counters.exhausted),
+            ("dhcp_over_share", counters.over_share),
+            ("dhcp_naks", counters.naks),
+            ("dhcp_declined", counters.declined),
+        ]
+        .into_iter()
+    }
+
+    /// A message came to port 67. `names` are those that no client may take.
+    pub(crate) fn handle_message(
+        &mut self,
+        now: Instant,
+        client: Client,
+        payload: &[u8],
+        names: &Names,
+    ) -> Option<Reply> {
+        self.handle_timeout(now);
+        let request = match Request::parse(payload, client) {
+            Ok(request) => request,
+            Err(dropped) => {
+                match dropped {
+                    Dropped::Malformed => self.counters.malformed += 1,
+                    Dropped::Foreign => self.counters.foreign += 1,
+                }
+                return None;
+            }
+        };
+        match request.kind {
+            MessageType::Discover => self.handle_discover(now, &request, names),
+            MessageType::Request => self.handle_request(now, &request, names),
+            MessageType::Inform => self.handle_inform(client, &request),
+            MessageType::Decline => {
+                self.handle_decline(now, &request);
+                None
+            }
+            MessageType::Release => {
+                self.handle_release(now, &request);
+                None
+            }
+            _ => {
+                self.counters.malformed += 1;
+                None
+            }
+        }
+    }
+
+    /// The time of [`DhcpServer::poll_timeout`] has come.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if !self.started {
+            self.started = true;
+            self.leases.shift(now.elapsed());
+        }
+        self.changed |= self.leases.expire(now);
+    }
+
+    /// An address belongs to a MAC address for good; replaces the MAC's earlier one. Whoever has the address by lease
+    /// is told at its next renewal.
+    pub(crate) fn set_static_lease(&mut self, now: Instant, lease: StaticLease) -> Result<(), CommandError> {
+        self.handle_timeout(now);
+        self.enter_static(now, lease)
+    }
+
+    /// What a MAC address had for good is an address like any other.
+    pub(crate) fn remove_static_lease(&mut self, mac: Mac) {
+        if let Some(entry) = self.statics.remove(mac) {
+            self.leases.unreserve(entry.address);
+        }
+    }
+
+    /// The address that a client would be offered that asks for none.
+    pub(crate) fn address_for(&self, now: Instant, mac: Mac) -> Option<Ipv4Addr> {
+        let fixed = self.statics.get(mac).map(|entry| entry.address);
+        fixed.or_else(|| self.leases.choose(now, mac, None))
+    }
+
+    /// Whether leases changed since this was last asked.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The next thing for the log. Bounded in rate.
+    pub(crate) fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    /// When [`DhcpServer::handle_timeout`] is to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let next = self.leases.next_expiry();
+        if self.started {
+            next
+        } else {
+            next.map(|_| Instant::ZERO)
+        }
+    }
+
+    fn enter_static(&mut self, now: Instant, lease: StaticLease) -> Result<(), CommandError> {
+        let StaticLease {
+            mac,
+            address,
+            hostname,
+        } = lease;
+        if !self.leases.is_guest_address(address) {
+            return Err(CommandError::NotAGuestAddress {
+                address,
+                subnet: self.subnet.address,
+                prefix_len: self.subnet.prefix_len,
+            });
+        }
+        if self.statics.owner_of(address).is_some_and(|owner| owner != mac) {
+            return Err(CommandError::AddressTaken { address });
+        }
+        let hostname = hostname
+            .map(|name| name.to_ascii_lowercase())
+            .filter(|name| is_label(name));
+        let entry = Static {
+            address,
+            hostname,
+            learnt: None,
+        };
+        if let Some(earlier) = self.statics.insert(mac, entry) {
+            self.leases.unreserve(earlier.address);
+        }
+        self.changed |= self.leases.reserve(now, mac, address);
+        Ok(())
+    }
+
+    fn restore(&mut self, lease: &Lease) {
+        if self.statics.get(lease.mac).is_some() || self.leases.address_of(lease.mac).is_some() {
+            return;
+        }
+        let binding = Binding {
+            mac: lease.mac,
+            address: lease.address,
+            until: Instant::ZERO + lease.remaining,
+            hostname: lease.hostname.clone().filter(|name| is_label(name)),
+            via: None,
+        };
+        // One that no longer fits is dropped.
+        let _ = self.leases.try_bind(Instant::ZERO, binding);
+    }
+}

@@ -1,0 +1,205 @@
+//! DNS on the gateway's port 53, by UDP and TCP.
+//!
+//! ```text
+//!            ┌─ malformed: FORMERR, NOTIMP, REFUSED, or nothing when there is no header
+//! question ──┼─ ours ([`local`]): answered at once
+//!            └─ not ours ([`forward`]): to the host's resolvers, the same way (UDP or TCP) as it came
+//! ```
+//!
+//! Own names are those of [`names`](super::names): the service keeps none itself, it is shown them with every question.
+//! What is ours is never asked elsewhere, for no type: an AAAA question for a machine is no data, not a leak.
+//! Over TCP every message has one answer, so that whoever carries them can count; over UDP what is no question, and a
+//! question repeated, have none. Forwarded messages pass as bytes. Nothing is cached: the host's resolver does that,
+//! and knows when it is stale.
+
+mod forward;
+mod framing;
+mod local;
+mod question;
+mod reply;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, SocketAddrV4};
+
+use atoll_wire::Mac;
+use bytes::Bytes;
+
+pub(crate) use framing::{FramingError, TcpFraming};
+
+use self::forward::{Asked, Forwarder};
+use self::question::{Question, Rejected};
+use super::names::NameView;
+use crate::{Config, FlowId, Instant, PortId, QueryId, Subnet};
+
+/// IPv4 and UDP headers.
+const UDP_HEADERS: usize = 28;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DnsClient {
+    /// The port of the switch that the question came through; clients are bounded by it, since a guest cannot forge it.
+    pub(crate) ingress: PortId,
+    /// How the answer gets back.
+    pub(crate) via: DnsVia,
+}
+
+/// The way to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DnsVia {
+    /// A datagram.
+    Udp {
+        /// IP address and port.
+        guest: SocketAddrV4,
+        /// Ethernet address.
+        mac: Mac,
+    },
+    /// A connection to us.
+    Tcp(FlowId),
+}
+
+/// What the service wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DnsOutput {
+    /// `Action::DnsAsk`.
+    Ask {
+        /// The question.
+        query: QueryId,
+        /// Whom to ask.
+        server: SocketAddr,
+        /// Over TCP.
+        tcp: bool,
+        /// The message, without length prefix.
+        message: Bytes,
+    },
+    /// `Action::DnsForget`.
+    Forget(QueryId),
+    /// Give a client its answer.
+    Answer {
+        /// Who asked.
+        client: DnsClient,
+        /// The message, without length prefix.
+        message: Bytes,
+    },
+}
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct DnsService {
+    subnet: Subnet,
+    /// Longest UDP answer that needs no fragments on the LAN.
+    udp_max: usize,
+    forwarder: Forwarder,
+    output: VecDeque<DnsOutput>,
+    local: u64,
+    malformed: u64,
+}
+
+impl DnsService {
+    /// A service for a network. Ids of forwarded questions are drawn from `seed`.
+    pub(crate) fn new(config: &Config, seed: [u8; 16]) -> Self {
+        Self {
+            subnet: config.subnet,
+            udp_max: usize::from(config.mtu).saturating_sub(UDP_HEADERS),
+            forwarder: Forwarder::new(config.resolvers.clone(), config.limits.dns_queries, seed),
+            output: VecDeque::new(),
+            local: 0,
+            malformed: 0,
+        }
+    }
+
+    /// What was counted, by name.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let forward = self.forwarder.counters;
+        [
+            ("dns_local", self.local),
+            ("dns_malformed", self.malformed),
+            ("dns_forwarded", forward.forwarded),
+            ("dns_mismatched", forward.mismatched),
+            ("dns_evicted", forward.evicted),
+            ("dns_timed_out", forward.timed_out),
+        ]
+        .into_iter()
+    }
+
+    /// A question came.
+    pub(crate) fn handle_query(
+        &mut self,
+        now: Instant,
+        client: DnsClient,
+        message: &[u8],
+        names: NameView<'_>,
+    ) {
+        let question = match Question::parse(message) {
+            Ok(question) => question,
+            Err(rejected) => {
+                self.malformed += 1;
+                let answer = match (rejected, client.via) {
+                    (Rejected::Refused { header, code }, _) => reply::error(header, code),
+                    (Rejected::Dropped, DnsVia::Tcp(_)) => reply::unreadable(message),
+                    (Rejected::Dropped, DnsVia::Udp { .. }) => None,
+                };
+                self.output
+                    .extend(answer.map(|message| DnsOutput::Answer { client, message }));
+                return;
+            }
+        };
+        let limit = match client.via {
+            DnsVia::Udp { .. } => question.udp_limit().min(self.udp_max),
+            DnsVia::Tcp(_) => usize::from(u16::MAX),
+        };
+        if let Some(answer) = local::answer(&question, names, self.subnet) {
+            self.local += 1;
+            let message = reply::encode(&answer).and_then(|message| reply::fit(&question, message, limit));
+            self.output
+                .extend(message.map(|message| DnsOutput::Answer { client, message }));
+            return;
+        }
+        let message = Bytes::copy_from_slice(message);
+        let asked = Asked {
+            client,
+            question,
+            message,
+            limit,
+        };
+        self.forwarder.ask(now, asked, &mut self.output);
+    }
+
+    /// A resolver answered.
+    pub(crate) fn handle_answer(&mut self, now: Instant, query: QueryId, message: &[u8]) {
+        self.forwarder
+            .handle_answer(now, query, message, &mut self.output);
+    }
+
+    /// A resolver could not be reached.
+    pub(crate) fn handle_failure(&mut self, now: Instant, query: QueryId) {
+        self.forwarder.handle_failure(now, query, &mut self.output);
+    }
+
+    /// A client's connection is gone: nobody waits for its questions.
+    pub(crate) fn handle_disconnect(&mut self, flow: FlowId) {
+        self.forwarder.handle_disconnect(flow, &mut self.output);
+    }
+
+    /// The time of [`DnsService::poll_timeout`] has come.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.forwarder.handle_timeout(now, &mut self.output);
+    }
+
+    /// The host's resolvers changed; questions under way stay with those they began with.
+    pub(crate) fn set_resolvers(&mut self, resolvers: Vec<SocketAddr>) {
+        self.forwarder.set_servers(resolvers);
+    }
+
+    /// The next thing to do.
+    pub(crate) fn poll_output(&mut self) -> Option<DnsOutput> {
+        self.output.pop_front()
+    }
+
+    /// When [`DnsService::handle_timeout`] is to be called.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.forwarder.poll_timeout()
+    }
+}

@@ -1,0 +1,20 @@
+//! What a network does, through the engine's surface only: raw frames in, parsed frames out, a host that the test plays.
+
+#![expect(clippy::unwrap_used, reason = "a test that finds nothing fails")]
+
+mod bench;
+mod connection;
+
+mod arp;
+mod datagrams;
+mod dropped;
+mod icmp;
+mod switching;
+mod tcp_inbound;
+mod tcp_loss;
+mod tcp_services;
+mod tcp_setup;
+mod tcp_teardown;
+mod tcp_to_guest;
+mod tcp_to_host;
+mod udp;

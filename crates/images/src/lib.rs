@@ -1,0 +1,51 @@
+//! Images: catalogue, fetch, verify, unpack, cache, overlay, build, and the NoCloud documents.
+//!
+//! The way from a word in a cluster file to something QEMU can boot:
+//!
+//! ```text
+//! "debian-13" ── Source::parse ──> Source ── Store::pull ──> Image ── overlay::create ──> a machine's own disk
+//!                                    │                         ▲
+//!                                    │ catalogue, download,    │ build::micro, build::debian
+//!                                    │ checksum, unpack        │ (from Debian packages, no network images)
+//!                                    └─────────────────────────┘
+//! ```
+//!
+//! Nothing here knows a clock, an event loop or a network of ours. All calls block; progress is told through a
+//! callback. Every error says its [`Kind`] (whose fault it is) and, where one can act, a hint.
+//!
+//! | module | does | effects |
+//! |---|---|---|
+//! | [`catalogue`] | names of vendor images, where they and their checksums lie | none |
+//! | [`source`] | what a user's `image:` means | none |
+//! | [`checksum`] | digests, and the vendors' checksum file formats | none |
+//! | [`download`] | one URL into one file: resume, retry, bounds | HTTP, files |
+//! | [`unpack`] | compression and disk format by magic number | files |
+//! | [`store`] | the cache: locks, verification, visibility by rename | files |
+//! | [`overlay`] | qcow2 overlays | `qemu-img` |
+//! | [`nocloud`] | the documents cloud-init asks for | none |
+//! | [`cpio`] | the archive format of an initramfs | none |
+//! | [`build`] | images from Debian packages | `apt-get`, `mmdebstrap`, … |
+
+#![forbid(unsafe_code)]
+
+pub mod arch;
+pub mod build;
+pub mod catalogue;
+pub mod checksum;
+pub mod cpio;
+pub mod download;
+pub mod error;
+mod files;
+pub mod image;
+pub mod nocloud;
+pub mod overlay;
+pub mod source;
+pub mod store;
+pub mod tool;
+pub mod unpack;
+
+pub use arch::Arch;
+pub use error::Kind;
+pub use image::{Boot, DiskFormat, Image};
+pub use source::Source;
+pub use store::{Store, StoreError};

@@ -1,0 +1,390 @@
+//! The cache of images on this machine.
+//!
+//! Layout below the folder that the caller gives:
+//!
+//! ```text
+//! images/KEY+SERIAL/image.json, disk.img | vmlinux, initramfs    visible images
+//! downloads/KEY.part, KEY.origin.json                            what has arrived so far
+//! staging/KEY/                                                   an image in the making
+//! locks/KEY.lock                                                 held while KEY is fetched, built or removed
+//! ```
+//!
+//! KEY is name and architecture; for a URL, a hash of it. An image becomes visible by the rename of its whole folder, and
+//! only after its digest was right; from then on its files never change, because machines' disks lie on top of them. A
+//! second image of the same key (built anew) gets the next serial: the highest is meant by the name, the others stay until
+//! pruned. Locks are the kernel's, on open files: a killed process leaves none behind.
+//!
+//! A name means, in this order: an image here of that name (so one that was built stands in for the vendor's), the
+//! catalogue's image if it is here, the catalogue's image from its vendor.
+
+mod error;
+mod locks;
+mod pull;
+
+pub use error::StoreError;
+
+use crate::arch::Arch;
+use crate::build::BuildError;
+use crate::catalogue;
+use crate::checksum::{Algorithm, Digest};
+use crate::download::{Downloader, Patience, Progress};
+use crate::files;
+use crate::image::{Boot, Image, MANIFEST, Origin};
+use crate::source::Source;
+use crate::unpack;
+use pull::Wanted;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// An image and the folder of the store that it lies in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The image, its paths absolute.
+    pub image: Image,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// False for one that a newer image of the same name stands before.
+    pub current: bool,
+}
+
+/// The cache; opening it is cheap, and any number of processes may have it open.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+    base_url: Option<String>,
+    downloader: Downloader,
+    called_off: Arc<AtomicBool>,
+}
+
+impl Store {
+    /// Opens the cache in `root`, which is made when needed.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        for folder in ["images", "downloads", "staging", "locks"] {
+            let folder = root.join(folder);
+            fs::create_dir_all(&folder).map_err(StoreError::file(&folder))?;
+        }
+        let root = root.canonicalize().map_err(StoreError::file(root))?;
+        Ok(Self {
+            root,
+            base_url: None,
+            downloader: Downloader::new(Patience::default()),
+            called_off: Arc::default(),
+        })
+    }
+
+    /// The same with a mirror in place of the vendors' hosts (see [`catalogue::find`]).
+    #[must_use]
+    pub fn with_base_url(mut self, base_url: Option<String>) -> Self {
+        self.base_url = base_url;
+        self
+    }
+
+    /// The same with another patience for servers.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.downloader = Downloader::new(patience).until(Arc::clone(&self.called_off));
+        self
+    }
+
+    /// The same for work that ends, with [`FetchError::CalledOff`](crate::download::FetchError), soon after this is set.
+    #[must_use]
+    pub fn until(mut self, called_off: Arc<AtomicBool>) -> Self {
+        self.downloader = self.downloader.until(Arc::clone(&called_off));
+        self.called_off = called_off;
+        self
+    }
+
+    /// The image if it is on this machine; fetches nothing.
+    ///
+    /// # Errors
+    /// When the name is unknown, the path leads nowhere, or the store cannot be read.
+    pub fn get(&self, source: &Source, arch: Arch) -> Result<Option<Image>, StoreError> {
+        match source {
+            Source::Path(path) => local(path, arch).map(Some),
+            Source::Url { url, digest } => self.current(&Wanted::of_url(url, digest.as_ref(), arch).key),
+            Source::Name(name) => {
+                if let Some(image) = self.current(&key_of(name, arch))? {
+                    return Ok(Some(image));
+                }
+                self.current(&self.entry(name, arch)?.key)
+            }
+        }
+    }
+
+    /// The image, fetched if it is not on this machine yet. Who asks for one that another process is fetching waits for
+    /// that one.
+    ///
+    /// # Errors
+    /// As [`Store::get`]; when it cannot be fetched, or is not what its vendor says it is.
+    pub fn pull(
+        &self,
+        source: &Source,
+        arch: Arch,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Image, StoreError> {
+        if let Some(image) = self.get(source, arch)? {
+            return Ok(image);
+        }
+        let wanted = match source {
+            Source::Url { url, digest } => Wanted::of_url(url, digest.as_ref(), arch),
+            Source::Name(name) => self.entry(name, arch)?,
+            Source::Path(path) => return local(path, arch),
+        };
+        let _lock = self.lock(&wanted.key)?;
+        match self.current(&wanted.key)? {
+            Some(image) => Ok(image),
+            None => self.fetch(&wanted, progress),
+        }
+    }
+
+    /// Lets `build` fill an empty folder and takes what it made into the store, as the one that its name means from now on.
+    ///
+    /// # Errors
+    /// Those of the build, and of the store's folders.
+    pub fn build(
+        &self,
+        name: &str,
+        arch: Arch,
+        build: impl FnOnce(&Path) -> Result<Image, BuildError>,
+    ) -> Result<Image, StoreError> {
+        let key = key_of(name, arch);
+        let _lock = self.lock(&key)?;
+        let staging = self.staging(&key)?;
+        let built = build(&staging)
+            .map_err(StoreError::from)
+            .and_then(|image| self.publish(&key, &image));
+        files::remove_folder(&staging).map_err(StoreError::file(&staging))?;
+        built
+    }
+
+    /// All images here, by name, the current of each name first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self) -> Result<Vec<Stored>, StoreError> {
+        let images = self.root.join("images");
+        let entries = fs::read_dir(&images).map_err(StoreError::file(&images))?;
+        let mut found: Vec<(String, u64)> = entries
+            .filter_map(|entry| serial_of(entry.ok()?.file_name().to_str()?))
+            .collect();
+        found.sort_by(|(key, serial), (other, than)| key.cmp(other).then(than.cmp(serial)));
+        let mut before = String::new();
+        let mut stored = Vec::new();
+        for (key, serial) in found {
+            let folder = images.join(folder_name(&key, serial));
+            if let Some(image) = read_manifest(&folder)? {
+                stored.push(Stored {
+                    image,
+                    folder,
+                    current: key != before,
+                });
+                before = key;
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Removes all images of a name (every architecture) and returns them. A short name means what it does elsewhere: an
+    /// image of just that name, else the catalogue's.
+    ///
+    /// # Errors
+    /// When there is none of that name, or one cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<Vec<Image>, StoreError> {
+        let mut removed = self.remove_where(|stored| stored.image.name == name)?;
+        if removed.is_empty()
+            && let Some(entry) = catalogue::find(name, Arch::X86_64, None)
+        {
+            removed = self.remove_where(|stored| stored.image.name == entry.name)?;
+        }
+        if removed.is_empty() {
+            return Err(StoreError::NotHere(name.to_owned()));
+        }
+        Ok(removed)
+    }
+
+    /// Removes the images that `keep` does not hold on to, and what interrupted work left behind; returns the images.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn prune(&self, keep: impl Fn(&Stored) -> bool) -> Result<Vec<Image>, StoreError> {
+        for folder in ["downloads", "staging"] {
+            self.remove_leftovers(&self.root.join(folder))?;
+        }
+        self.remove_where(|stored| !keep(stored))
+    }
+
+    fn remove_where(&self, condemned: impl Fn(&Stored) -> bool) -> Result<Vec<Image>, StoreError> {
+        let mut removed = Vec::new();
+        for stored in self.list()?.into_iter().filter(|stored| condemned(stored)) {
+            // Out of sight in one step; a process that dies in between leaves it to the next prune.
+            let name = stored.folder.file_name().unwrap_or_default().to_string_lossy();
+            let key = name.rsplit_once('+').map_or(&*name, |(key, _)| key);
+            let _lock = self.lock(key)?;
+            let aside = self.root.join("staging").join(key);
+            files::remove_folder(&aside).map_err(StoreError::file(&aside))?;
+            fs::rename(&stored.folder, &aside).map_err(StoreError::file(&stored.folder))?;
+            files::remove_folder(&aside).map_err(StoreError::file(&aside))?;
+            removed.push(stored.image);
+        }
+        Ok(removed)
+    }
+
+    /// Removes what nobody holds the lock for.
+    fn remove_leftovers(&self, folder: &Path) -> Result<(), StoreError> {
+        let entries = fs::read_dir(folder).map_err(StoreError::file(folder))?;
+        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let key = name
+                .strip_suffix(".part")
+                .or(name.strip_suffix(".origin.json"))
+                .unwrap_or(&name);
+            let lock = self.lock_file(key)?;
+            if lock.try_lock().is_err() {
+                continue;
+            }
+            let removed = if path.is_dir() {
+                files::remove_folder(&path)
+            } else {
+                files::remove_file(&path)
+            };
+            removed.map_err(StoreError::file(&path))?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, name: &str, arch: Arch) -> Result<Wanted, StoreError> {
+        catalogue::find(name, arch, self.base_url.as_deref())
+            .map(Wanted::of_entry)
+            .ok_or_else(|| StoreError::UnknownName(name.to_owned()))
+    }
+
+    /// The image that a key means, when there is one.
+    fn current(&self, key: &str) -> Result<Option<Image>, StoreError> {
+        let Some(serial) = self.serial(key)? else {
+            return Ok(None);
+        };
+        read_manifest(&self.root.join("images").join(folder_name(key, serial)))
+    }
+
+    /// The highest serial of a key.
+    fn serial(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        let images = self.root.join("images");
+        let entries = fs::read_dir(&images).map_err(StoreError::file(&images))?;
+        let serials = entries.filter_map(|entry| serial_of(entry.ok()?.file_name().to_str()?));
+        Ok(serials
+            .filter(|(of, _)| of == key)
+            .map(|(_, serial)| serial)
+            .max())
+    }
+
+    /// An empty folder for an image in the making; the key's lock is held.
+    fn staging(&self, key: &str) -> Result<PathBuf, StoreError> {
+        let staging = self.root.join("staging").join(key);
+        files::remove_folder(&staging).map_err(StoreError::file(&staging))?;
+        fs::create_dir(&staging).map_err(StoreError::file(&staging))?;
+        Ok(staging)
+    }
+
+    /// Makes what lies in the key's staging folder visible.
+    fn publish(&self, key: &str, image: &Image) -> Result<Image, StoreError> {
+        let staging = self.root.join("staging").join(key);
+        let manifest = staging.join(MANIFEST);
+        let json = serde_json::to_vec_pretty(image).map_err(|source| StoreError::Manifest {
+            path: manifest.clone(),
+            source,
+        })?;
+        files::write_atomically(&manifest, &json).map_err(StoreError::file(&manifest))?;
+        let serial = self.serial(key)?.map_or(1, |serial| serial.saturating_add(1));
+        let folder = self.root.join("images").join(folder_name(key, serial));
+        fs::rename(&staging, &folder).map_err(StoreError::file(&folder))?;
+        files::sync_parent(&folder).map_err(StoreError::file(&folder))?;
+        Ok(Image {
+            boot: image.boot.below(&folder),
+            ..image.clone()
+        })
+    }
+}
+
+fn read_manifest(folder: &Path) -> Result<Option<Image>, StoreError> {
+    let path = folder.join(MANIFEST);
+    let json = match fs::read(&path) {
+        Ok(json) => json,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StoreError::File { path, source }),
+    };
+    let image: Image =
+        serde_json::from_slice(&json).map_err(|source| StoreError::Manifest { path, source })?;
+    Ok(Some(Image {
+        boot: image.boot.below(folder),
+        ..image
+    }))
+}
+
+/// A file of the user's, used where it lies.
+fn local(path: &Path, arch: Arch) -> Result<Image, StoreError> {
+    let missing = |_| StoreError::MissingFile(path.to_owned());
+    let absolute = path.canonicalize().map_err(missing)?;
+    if absolute.is_dir() {
+        let image = read_manifest(&absolute)?.ok_or_else(|| StoreError::NoImage(absolute.clone()))?;
+        return Ok(Image {
+            origin: Origin::Local,
+            ..image
+        });
+    }
+    if unpack::compression(&absolute).map_err(StoreError::file(&absolute))? != unpack::Compression::None {
+        return Err(StoreError::Compressed(absolute));
+    }
+    let format = unpack::disk_format(&absolute).map_err(StoreError::file(&absolute))?;
+    Ok(Image {
+        name: path.display().to_string(),
+        arch,
+        origin: Origin::Local,
+        from: absolute.display().to_string(),
+        bytes: absolute.metadata().map_err(StoreError::file(&absolute))?.len(),
+        boot: Boot::Disk {
+            path: absolute,
+            format,
+        },
+        digest: None,
+        ssh_user: None,
+    })
+}
+
+fn key_of(name: &str, arch: Arch) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') {
+            c
+        } else {
+            '_'
+        }
+    };
+    format!("{}-{arch}", name.chars().map(plain).collect::<String>())
+}
+
+fn hash_of(text: &str) -> String {
+    const DIGITS: usize = 16;
+    let digest = Digest::of(Algorithm::Sha256, &mut text.as_bytes());
+    let hex = digest.map(|digest| digest.to_string()).unwrap_or_default();
+    hex.trim_start_matches("sha256:").chars().take(DIGITS).collect()
+}
+
+fn folder_name(key: &str, serial: u64) -> String {
+    format!("{key}+{serial}")
+}
+
+fn serial_of(folder: &str) -> Option<(String, u64)> {
+    let (key, serial) = folder.rsplit_once('+')?;
+    Some((key.to_owned(), serial.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

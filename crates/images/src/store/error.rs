@@ -1,0 +1,137 @@
+//! What can go wrong with the store.
+
+use crate::build::BuildError;
+use crate::catalogue;
+use crate::checksum::Digest;
+use crate::download::FetchError;
+use crate::error::Kind;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An image could not be had, or the store could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No image has this name.
+    #[error("there is no image called `{0}`")]
+    UnknownName(String),
+    /// No image of this name is on this machine.
+    #[error("no image called `{0}` is on this machine")]
+    NotHere(String),
+    /// The user's file is not there.
+    #[error("the image {0} does not exist")]
+    MissingFile(PathBuf),
+    /// The user's folder holds no built image.
+    #[error("the folder {0} holds no image (no image.json)")]
+    NoImage(PathBuf),
+    /// The user's file is compressed, and is used where it lies.
+    #[error("the image {0} is compressed")]
+    Compressed(PathBuf),
+    /// What arrived is not what was promised.
+    #[error("{url} has the wrong checksum: expected {expected}, got {actual}; the file was removed")]
+    WrongChecksum {
+        /// Where it came from.
+        url: String,
+        /// What the vendor or the user says.
+        expected: Digest,
+        /// What it is.
+        actual: Digest,
+    },
+    /// The vendor's checksum file does not list the image.
+    #[error("{sums_url} lists no checksum for {file}")]
+    NotListed {
+        /// The checksum file.
+        sums_url: String,
+        /// The image's file name.
+        file: String,
+    },
+    /// The download failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The build failed.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// What arrived cannot be unpacked.
+    #[error("{url} cannot be unpacked: {source}")]
+    Unpack {
+        /// Where it came from.
+        url: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// There is no room to unpack.
+    #[error("no room left in {0}")]
+    NoSpace(PathBuf),
+    /// A manifest is not understood.
+    #[error("{path} is not understood: {source}")]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// Where it ends to make sense.
+        source: serde_json::Error,
+    },
+    /// The system refused a file.
+    #[error("{path}: {source}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::UnknownName(_)
+            | Self::NotHere(_)
+            | Self::MissingFile(_)
+            | Self::NoImage(_)
+            | Self::Compressed(_)
+            | Self::NoSpace(_)
+            | Self::WrongChecksum { .. } => Kind::Usage,
+            Self::Fetch(error) => error.kind(),
+            Self::Build(error) => error.kind(),
+            Self::NotListed { .. } | Self::Unpack { .. } | Self::File { .. } => Kind::Environment,
+            Self::Manifest { .. } => Kind::Configuration,
+        }
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::UnknownName(_) => {
+                let names: Vec<_> = catalogue::names().collect();
+                return Some(format!(
+                    "known are {}; a URL, a path with a `/`, or an image built with `atoll image build` do as well",
+                    names.join(", ")
+                ));
+            }
+            Self::NotHere(_) => "see which are: atoll image ls",
+            Self::Compressed(_) => "unpack it first (gunzip, unxz, unzstd)",
+            Self::WrongChecksum { .. } => {
+                "try again: the vendor may just have replaced the image; if it stays wrong, do not use it"
+            }
+            Self::NoSpace(_) => "make room, or remove images that are not needed: atoll image prune",
+            Self::Manifest { .. } => "remove the folder it lies in, and get the image anew",
+            Self::Fetch(error) => return error.hint(),
+            Self::Build(error) => return error.hint(),
+            Self::MissingFile(_)
+            | Self::NoImage(_)
+            | Self::NotListed { .. }
+            | Self::Unpack { .. }
+            | Self::File { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull => Self::NoSpace(path),
+            _ => Self::File { path, source },
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! From a URL to an image in the store: download, verify, unpack, publish; each step under the key's lock.
+
+use super::{Store, StoreError, hash_of, key_of};
+use crate::arch::Arch;
+use crate::catalogue::Entry;
+use crate::checksum::{self, Digest};
+use crate::download::{self, FetchError, Progress};
+use crate::image::{Boot, DiskFormat, Image, Origin};
+use crate::unpack::{self, Compression};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+const DISK: &str = "disk.img";
+
+/// An image that is to be fetched.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) key: String,
+    name: String,
+    arch: Arch,
+    origin: Origin,
+    url: String,
+    expected: Expected,
+    ssh_user: Option<String>,
+}
+
+/// How the right digest is known.
+#[derive(Debug)]
+enum Expected {
+    /// From a file of the vendor's.
+    ListedAt(String),
+    /// From the user, or not at all.
+    Given(Option<Digest>),
+}
+
+impl Wanted {
+    pub(super) fn of_entry(entry: Entry) -> Self {
+        Self {
+            key: key_of(entry.name, entry.arch),
+            name: entry.name.to_owned(),
+            arch: entry.arch,
+            origin: Origin::Catalogue,
+            url: entry.url,
+            expected: Expected::ListedAt(entry.sums_url),
+            ssh_user: Some(entry.ssh_user.to_owned()),
+        }
+    }
+
+    /// A URL with another digest is another image.
+    pub(super) fn of_url(url: &str, digest: Option<&Digest>, arch: Arch) -> Self {
+        let meant = digest.map_or_else(|| url.to_owned(), |digest| format!("{url}#{digest}"));
+        Self {
+            key: key_of(&format!("url-{}", hash_of(&meant)), arch),
+            name: url.to_owned(),
+            arch,
+            origin: Origin::Url,
+            url: url.to_owned(),
+            expected: Expected::Given(digest.cloned()),
+            ssh_user: None,
+        }
+    }
+
+    /// The last part of the URL's path, as checksum files name it.
+    fn file_name(&self) -> &str {
+        let path = self.url.split(['?', '#']).next().unwrap_or(&self.url);
+        path.rsplit('/').next().unwrap_or(path)
+    }
+}
+
+impl Store {
+    /// Fetches an image whose lock is held and that is not here. Called off, it leaves what a later attempt goes on with.
+    pub(super) fn fetch(
+        &self,
+        wanted: &Wanted,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Image, StoreError> {
+        match self.fetch_all(wanted, progress) {
+            Err(_) if self.is_called_off() => Err(FetchError::CalledOff.into()),
+            result => result,
+        }
+    }
+
+    fn fetch_all(&self, wanted: &Wanted, progress: &mut dyn FnMut(Progress)) -> Result<Image, StoreError> {
+        let expected = self.expected(wanted)?;
+        let part = self.root.join("downloads").join(format!("{}.part", wanted.key));
+        self.downloader.fetch(&wanted.url, &part, progress)?;
+        if let Some(expected) = &expected {
+            self.verify(&wanted.url, &part, expected)?;
+        }
+        let staging = self.staging(&wanted.key)?;
+        let disk = staging.join(DISK);
+        let format = self.unpack_into(&wanted.url, &part, &disk)?;
+        download::discard(&part).map_err(StoreError::file(&part))?;
+        let image = Image {
+            name: wanted.name.clone(),
+            arch: wanted.arch,
+            origin: wanted.origin,
+            from: wanted.url.clone(),
+            boot: Boot::Disk {
+                path: DISK.into(),
+                format,
+            },
+            bytes: disk.metadata().map_err(StoreError::file(&disk))?.len(),
+            digest: expected.map(|digest| digest.to_string()),
+            ssh_user: wanted.ssh_user.clone(),
+        };
+        self.publish(&wanted.key, &image)
+    }
+
+    fn expected(&self, wanted: &Wanted) -> Result<Option<Digest>, StoreError> {
+        let sums_url = match &wanted.expected {
+            Expected::Given(digest) => return Ok(digest.clone()),
+            Expected::ListedAt(sums_url) => sums_url,
+        };
+        let sums = self.downloader.fetch_text(sums_url)?;
+        let file = wanted.file_name();
+        let listed = checksum::find(&sums, file);
+        listed.map(Some).ok_or_else(|| StoreError::NotListed {
+            sums_url: sums_url.clone(),
+            file: file.to_owned(),
+        })
+    }
+
+    /// A file that is not what it should be does not stay: a later attempt would only resume it.
+    fn verify(&self, url: &str, part: &Path, expected: &Digest) -> Result<(), StoreError> {
+        let file = File::open(part).map_err(StoreError::file(part))?;
+        let mut file = self.until_called_off(file);
+        let actual = Digest::of(expected.algorithm(), &mut file).map_err(StoreError::file(part))?;
+        if actual == *expected {
+            return Ok(());
+        }
+        download::discard(part).map_err(StoreError::file(part))?;
+        Err(StoreError::WrongChecksum {
+            url: url.to_owned(),
+            expected: expected.clone(),
+            actual,
+        })
+    }
+
+    /// The disk itself, whatever it came packed in, whole and on stable storage.
+    fn unpack_into(&self, url: &str, part: &Path, disk: &Path) -> Result<DiskFormat, StoreError> {
+        if unpack::compression(part).map_err(StoreError::file(part))? == Compression::None {
+            fs::rename(part, disk).map_err(StoreError::file(disk))?;
+        } else {
+            let packed = unpack::reader(part).map_err(StoreError::file(part))?;
+            let mut packed = self.until_called_off(packed);
+            let mut file = File::create(disk).map_err(StoreError::file(disk))?;
+            copy_sparsely(url, &mut packed, &mut file, disk)?;
+        }
+        unpack::disk_format(disk).map_err(StoreError::file(disk))
+    }
+}
+
+/// Raw disks are mostly zeros, which need no room on disk.
+fn copy_sparsely(
+    url: &str,
+    packed: &mut dyn io::Read,
+    file: &mut File,
+    disk: &Path,
+) -> Result<(), StoreError> {
+    const BLOCK: u64 = 1 << 16;
+    let mut block = Vec::new();
+    let mut end = 0_u64;
+    loop {
+        block.clear();
+        io::Read::take(&mut *packed, BLOCK)
+            .read_to_end(&mut block)
+            .map_err(|source| StoreError::Unpack {
+                url: url.to_owned(),
+                source,
+            })?;
+        if block.is_empty() {
+            break;
+        }
+        write_block(file, end, &block).map_err(StoreError::file(disk))?;
+        end = end.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
+    }
+    file.set_len(end)
+        .and_then(|()| file.sync_all())
+        .map_err(StoreError::file(disk))
+}
+
+fn write_block(file: &mut File, at: u64, block: &[u8]) -> io::Result<()> {
+    if block.iter().all(|byte| *byte == 0) {
+        return Ok(());
+    }
+    io::Seek::seek(file, io::SeekFrom::Start(at))?;
+    file.write_all(block)
+}

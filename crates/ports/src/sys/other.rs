@@ -1,0 +1,83 @@
+//! Systems without TAP devices that a user may make.
+
+use std::io;
+
+fn unsupported<T>() -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) mod tun {
+    //! There are none: every call says so.
+
+    use std::io;
+    use std::os::fd::AsFd;
+
+    use rustix::io::Errno;
+
+    use super::unsupported;
+
+    pub(crate) const DELETED: Errno = Errno::NXIO;
+
+    pub(crate) fn create(_fd: impl AsFd, _name: &str) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn name(_fd: impl AsFd) -> io::Result<Option<String>> {
+        unsupported()
+    }
+
+    pub(crate) fn mac(_fd: impl AsFd) -> io::Result<[u8; 6]> {
+        unsupported()
+    }
+
+    pub(crate) fn set_header(_fd: impl AsFd, _len: usize) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn knows_udp_segments(_fd: impl AsFd) -> bool {
+        false
+    }
+
+    pub(crate) fn set_offloads(_fd: impl AsFd) -> io::Result<()> {
+        unsupported()
+    }
+}
+
+pub(crate) mod interface {
+    //! Interfaces are configured in a namespace of our own only, and there is none.
+
+    use std::io;
+    use std::net::Ipv4Addr;
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use super::unsupported;
+
+    pub(crate) fn control() -> io::Result<OwnedFd> {
+        unsupported()
+    }
+
+    pub(crate) fn set_up(_control: impl AsFd, _name: &str) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn set_mac(_control: impl AsFd, _name: &str, _mac: [u8; 6]) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn set_mtu(_control: impl AsFd, _name: &str, _mtu: u16) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn set_address(
+        _control: impl AsFd,
+        _name: &str,
+        _address: Ipv4Addr,
+        _netmask: Ipv4Addr,
+    ) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn add_default_route(_control: impl AsFd, _name: &str, _gateway: Ipv4Addr) -> io::Result<()> {
+        unsupported()
+    }
+}

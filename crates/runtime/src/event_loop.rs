@@ -1,0 +1,307 @@
+//! The loop: wait, take what is ready, let the engine think, do what it asks.
+//!
+//! A turn waits for readiness (not at all when an earlier turn left work over, for ever when there is neither work nor
+//! a timer), then handles each ready thing once, in bounded measure. After each thing the engine's actions are carried
+//! out until there is none, and the guests for which frames wait are written to; so one thing's consequences are out before
+//! the next is looked at. Requests of handles come between two turns.
+//!
+//! Everything is opened before the loop's thread starts, and closed when the loop ends: sockets by dropping them, socket files and the newest
+//! leases with them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use atoll_engine::{Action, Command, Config, Engine, FlowId, Lease};
+use mio::{Events, Poll, Waker};
+
+use crate::capture::Capture;
+use crate::core::{Core, Readiness, Ready};
+use crate::dns::Dns;
+use crate::flows::Flows;
+use crate::forwards::Forwards;
+use crate::guests::Guests;
+use crate::handle::{Handle, Request};
+use crate::leases::LeaseStore;
+use crate::resolvers::Resolvers;
+use crate::spare::Spare;
+use crate::tokens::Source;
+use crate::{NetworkOptions, StartError};
+
+/// Events taken from the kernel in one turn.
+const EVENTS: usize = 1024;
+
+/// A network, as its own thread sees it.
+#[derive(Debug)]
+pub(crate) struct EventLoop {
+    poll: Poll,
+    requests: Receiver<Request>,
+    pub(crate) core: Core,
+    pub(crate) guests: Guests,
+    pub(crate) flows: Flows,
+    pub(crate) forwards: Forwards,
+    pub(crate) dns: Dns,
+    pub(crate) resolvers: Resolvers,
+    pub(crate) capture: Option<Capture>,
+    pub(crate) leases: Option<LeaseStore>,
+    pub(crate) spare: Spare,
+    pub(crate) about: About,
+    pub(crate) stopping: bool,
+}
+
+/// What a snapshot says of the network beside what the engine knows.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) subnet: atoll_engine::Subnet,
+    pub(crate) domain: String,
+    pub(crate) mtu: u16,
+}
+
+impl EventLoop {
+    /// Open everything.
+    pub(crate) fn open(options: NetworkOptions) -> Result<(Self, Handle), StartError> {
+        raise_descriptor_limit();
+        let poll = Poll::new().map_err(StartError::Loop)?;
+        let registry = poll.registry().try_clone().map_err(StartError::Loop)?;
+        let waker = Waker::new(poll.registry(), Source::Waker.into()).map_err(StartError::Loop)?;
+        let (sender, requests) = channel();
+        let resolvers = Resolvers::new(options.resolvers.clone());
+        let (leases, old_leases) = open_leases(&options)?;
+        let config = config(&options, &resolvers, old_leases);
+        let about = About {
+            subnet: config.subnet,
+            domain: config.domain.clone(),
+            mtu: config.mtu,
+        };
+        let engine = Engine::new(&config, seed().map_err(StartError::Loop)?);
+        let mut event_loop = Self {
+            poll,
+            requests,
+            core: Core::new(engine, registry),
+            guests: Guests::default(),
+            flows: Flows::new(),
+            forwards: Forwards::new(),
+            dns: Dns::default(),
+            resolvers,
+            capture: None,
+            leases,
+            spare: Spare::new(),
+            about,
+            stopping: false,
+        };
+        event_loop.furnish(options)?;
+        let handle = Handle {
+            requests: sender,
+            waker: Arc::new(waker),
+        };
+        Ok((event_loop, handle))
+    }
+
+    /// Everything in the options that can go wrong.
+    fn furnish(&mut self, options: NetworkOptions) -> Result<(), StartError> {
+        for lease in options.static_leases {
+            self.start_with(Command::SetStaticLease(lease))?;
+        }
+        for spec in options.forwards {
+            self.forwards.add(&mut self.core, spec)?;
+        }
+        for spec in options.listeners {
+            self.guests.listen(&self.core, spec)?;
+        }
+        if let Some(path) = options.pcap {
+            let capture = Capture::create(&path).map_err(|source| StartError::Capture { path, source })?;
+            self.capture = Some(capture);
+            self.start_with(Command::SetCapture(true))?;
+        }
+        Ok(())
+    }
+
+    fn start_with(&mut self, command: Command) -> Result<(), StartError> {
+        let now = self.core.now();
+        let applied = self.core.engine.apply(now, command);
+        applied.map_err(|error| StartError::Config(error.to_string()))
+    }
+
+    /// Run until somebody asks for the end.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        self.settle();
+        while !self.stopping {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!("the event loop ends: {error}");
+                return;
+            }
+            self.turn(&events);
+        }
+    }
+
+    /// How long there is nothing to do but for what the kernel or a handle tells.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.core.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let engine = self.core.engine.poll_timeout();
+        let due = engine.into_iter().chain(self.guests.retry_at()).min()?;
+        Some(due.since(self.core.now()))
+    }
+
+    fn turn(&mut self, events: &Events) {
+        for event in events {
+            let Some(source) = Source::of(event.token()) else {
+                continue;
+            };
+            // An error explains the rest, and a connection is made before it can be read.
+            for (is, readiness) in [
+                (event.is_error(), Readiness::Error),
+                (event.is_writable(), Readiness::Writable),
+                (event.is_read_closed(), Readiness::ReadClosed),
+                (event.is_readable(), Readiness::Readable),
+            ] {
+                if is {
+                    self.core.ready.push(source, readiness);
+                }
+            }
+        }
+        for ready in self.core.ready.take() {
+            self.handle_ready(ready);
+            self.settle();
+        }
+        self.handle_time();
+        if let Some(capture) = &mut self.capture
+            && !capture.flush()
+        {
+            self.end_capture();
+        }
+    }
+
+    fn handle_ready(&mut self, ready: Ready) {
+        let core = &mut self.core;
+        match (ready.source, ready.readiness) {
+            (Source::Waker, _) => self.handle_requests(),
+            (Source::Listener(id), Readiness::Readable) => {
+                self.guests.handle_listener(core, &mut self.spare, id);
+            }
+            (Source::Guest(id), Readiness::Writable) => self.guests.flush(core, atoll_engine::PortId(id)),
+            (Source::Guest(id), _) => self.guests.handle_readable(core, id),
+            (Source::Dgram(id), Readiness::Readable) => self.guests.handle_datagrams(core, id),
+            (Source::Flow(key), readiness) => self.flows.handle_ready(core, key, readiness),
+            (Source::Forward(id), Readiness::Readable) => {
+                self.forwards.handle_readable(core, &mut self.spare, id);
+            }
+            (Source::Dns(key), _) => self.dns.handle_ready(core, key),
+            (Source::Listener(_) | Source::Dgram(_) | Source::Forward(_), _) => {}
+        }
+    }
+
+    fn handle_time(&mut self) {
+        let now = self.core.now();
+        if self.core.engine.poll_timeout().is_some_and(|due| due <= now) {
+            self.core.engine.handle_timeout(now);
+            self.settle();
+        }
+        if self.guests.retry_at().is_some_and(|due| due <= now) {
+            self.guests.handle_timeout(&mut self.core);
+            self.settle();
+        }
+    }
+
+    fn handle_requests(&mut self) {
+        while !self.stopping
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.handle_request(request);
+            self.settle();
+        }
+    }
+
+    /// Carry out what the engine asks, and write what it has for guests, until there is nothing left of either.
+    fn settle(&mut self) {
+        loop {
+            // Acknowledgements that came together drop bytes together.
+            let mut dropped: Option<(FlowId, u32)> = None;
+            while let Some(action) = self.core.engine.poll_action() {
+                match (&action, &mut dropped) {
+                    (Action::TcpDiscard { flow, bytes }, Some((same, sum))) if flow == same => *sum += bytes,
+                    _ => {
+                        self.flows.tcp_discard(&mut self.core, dropped.take());
+                        if let Action::TcpDiscard { flow, bytes } = action {
+                            dropped = Some((flow, bytes));
+                        } else {
+                            self.carry_out(action);
+                        }
+                    }
+                }
+            }
+            self.flows.tcp_discard(&mut self.core, dropped);
+            let sent =
+                self.flows.send_datagrams(&mut self.core) | self.forwards.send_datagrams(&mut self.core);
+            if !self.guests.flush_dirty(&mut self.core) && !sent {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn end_capture(&mut self) {
+        self.capture = None;
+        let now = self.core.now();
+        if let Err(error) = self.core.engine.apply(now, Command::SetCapture(false)) {
+            tracing::debug!("capture goes on in the engine: {error}");
+        }
+    }
+}
+
+fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Vec<Lease>), StartError> {
+    let Some(folder) = &options.state_dir else {
+        return Ok((None, Vec::new()));
+    };
+    let (store, leases) = LeaseStore::open(folder)?;
+    Ok((Some(store), leases))
+}
+
+fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Vec<Lease>) -> Config {
+    let defaults = Config::new(options.subnet);
+    Config {
+        gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
+        mtu: options.mtu,
+        host_loopback: options.host_loopback,
+        isolate: options.isolate,
+        domain: options.domain.clone(),
+        names: options.names.clone(),
+        leases,
+        ntp: options.ntp.clone(),
+        lease_time: options.lease_time,
+        resolvers: resolvers.servers().to_vec(),
+        documents: options.documents.clone(),
+        ..defaults
+    }
+}
+
+/// The engine's secret.
+fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    Ok(seed)
+}
+
+/// Every flow is a descriptor: use as many as we may.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    // What macOS grants at most (OPEN_MAX), though it reports no limit.
+    const MODEST: u64 = 10_240;
+    let limit = getrlimit(Resource::Nofile);
+    for current in [limit.maximum, Some(MODEST)] {
+        let raised = Rlimit {
+            current,
+            maximum: limit.maximum,
+        };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            return;
+        }
+    }
+    tracing::debug!("the number of descriptors stays at {:?}", limit.current);
+}

@@ -1,0 +1,270 @@
+//! Forwards: sockets of the host whose connections and datagrams go to a guest.
+//!
+//! The host's port is bound before the engine hears of the forward, so a forward that exists works. A connection that was
+//! accepted waits here under its [`AcceptId`] until the engine adopts or refuses it; it is watched from the adoption on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use atoll_engine::{AcceptId, Command, Event, ForwardTarget};
+use bytes::Bytes;
+use rustix::net::sockopt;
+
+use crate::core::{Core, Readiness};
+use crate::outbox::{Datagram, Outbox};
+use crate::owner::port_owner;
+use crate::spare::Spare;
+use crate::tokens::Source;
+use crate::udp::{Owner, UdpSocket};
+use crate::{ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Protocol};
+
+/// Connections accepted by one forward in one turn.
+const BATCH: usize = 64;
+
+/// All of them.
+#[derive(Debug)]
+pub(crate) struct Forwards {
+    forwards: BTreeMap<u32, Forward>,
+    accepted: HashMap<AcceptId, TcpStream>,
+    last_id: u32,
+    last_accept: u64,
+    /// Datagrams of guests that leave when the engine asks for nothing more.
+    outbox: Outbox<u32>,
+    events: Vec<Event>,
+}
+
+#[derive(Debug)]
+struct Forward {
+    info: ForwardInfo,
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+impl Forwards {
+    pub(crate) fn new() -> Self {
+        Self {
+            forwards: BTreeMap::new(),
+            accepted: HashMap::new(),
+            last_id: 0,
+            last_accept: 0,
+            outbox: Outbox::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Bind the host's port and tell the engine.
+    pub(crate) fn add(&mut self, core: &mut Core, spec: ForwardSpec) -> Result<ForwardInfo, ForwardError> {
+        let id = self.last_id + 1;
+        let (socket, listen) = Socket::bind(&spec, id)?;
+        let command = Command::AddForward {
+            forward: atoll_engine::ForwardId(id),
+            guest: match spec.guest.clone() {
+                GuestTarget::Address(address) => ForwardTarget::Address(address),
+                GuestTarget::Name(name) => ForwardTarget::Name(name),
+            },
+            port: spec.guest_port,
+        };
+        let now = core.now();
+        let applied = core.engine.apply(now, command);
+        applied.map_err(|error| ForwardError::Guest(error.to_string()))?;
+        self.last_id = id;
+        let watched = match &socket {
+            Socket::Tcp(listener) => core.watch(listener, Source::Forward(id)),
+            Socket::Udp(socket) => core.watch_reading(socket, Source::Forward(id)),
+        };
+        if let Err(error) = watched {
+            forget(core, id);
+            return Err(bind_error(&spec, error));
+        }
+        let info = ForwardInfo {
+            id: ForwardId(id),
+            protocol: spec.protocol,
+            listen,
+            guest: spec.guest,
+            guest_port: spec.guest_port,
+        };
+        let forward = Forward {
+            info: info.clone(),
+            socket,
+        };
+        self.forwards.insert(id, forward);
+        Ok(info)
+    }
+
+    /// Free the host's port.
+    pub(crate) fn remove(&mut self, core: &mut Core, id: ForwardId) -> Result<(), ForwardError> {
+        self.forwards.remove(&id.0).ok_or(ForwardError::Unknown(id))?;
+        forget(core, id.0);
+        Ok(())
+    }
+
+    /// Every forward, in the order in which they were made.
+    pub(crate) fn list(&self) -> Vec<ForwardInfo> {
+        self.forwards
+            .values()
+            .map(|forward| forward.info.clone())
+            .collect()
+    }
+
+    /// `Action::TcpAdopt`: the connection, to be a flow's from now on.
+    pub(crate) fn take(&mut self, accept: AcceptId) -> Option<OwnedFd> {
+        self.accepted.remove(&accept).map(OwnedFd::from)
+    }
+
+    /// `Action::TcpRefuse`.
+    pub(crate) fn refuse(&mut self, accept: AcceptId) {
+        if let Some(stream) = self.accepted.remove(&accept) {
+            reset(&stream);
+        }
+    }
+
+    /// `Action::UdpForwardSend`: together with what else is sent in this turn.
+    pub(crate) fn udp_send(
+        &mut self,
+        core: &mut Core,
+        forward: atoll_engine::ForwardId,
+        to: SocketAddr,
+        (payload, segment): (Bytes, Option<u16>),
+    ) {
+        self.outbox.push(Datagram {
+            socket: forward.0,
+            to,
+            payload,
+            segment,
+        });
+        if self.outbox.is_full() {
+            self.send_datagrams(core);
+        }
+    }
+
+    /// Send the datagrams that wait; `false` when there were none.
+    pub(crate) fn send_datagrams(&mut self, core: &mut Core) -> bool {
+        let any = self.outbox.drain(|socket, datagrams| {
+            if let Some(Forward {
+                socket: Socket::Udp(socket),
+                ..
+            }) = self.forwards.get_mut(&socket)
+            {
+                socket.send(datagrams, &mut self.events);
+            }
+        });
+        core.tell_all(&mut self.events);
+        any
+    }
+
+    /// Accept or receive what waits.
+    pub(crate) fn handle_readable(&mut self, core: &mut Core, spare: &mut Spare, id: u32) {
+        let more = match self.forwards.get_mut(&id).map(|forward| &mut forward.socket) {
+            Some(Socket::Tcp(_)) => (0..BATCH).all(|_| self.accept(core, spare, id)),
+            Some(Socket::Udp(socket)) => socket.receive(&mut core.inbox, &mut self.events),
+            None => false,
+        };
+        core.tell_all(&mut self.events);
+        if !more {
+            return;
+        }
+        core.ready.push(Source::Forward(id), Readiness::Readable);
+    }
+
+    /// Accept one connection; `false` when there is none.
+    fn accept(&mut self, core: &mut Core, spare: &mut Spare, id: u32) -> bool {
+        let Some(Forward {
+            socket: Socket::Tcp(listener),
+            info,
+        }) = self.forwards.get(&id)
+        else {
+            return false;
+        };
+        let accepted = listener
+            .accept()
+            .and_then(|(stream, peer)| stream.set_nonblocking(true).map(|()| (stream, peer)));
+        match accepted {
+            Ok((stream, peer)) => {
+                self.last_accept += 1;
+                let accept = AcceptId(self.last_accept);
+                self.accepted.insert(accept, stream);
+                let forward = atoll_engine::ForwardId(id);
+                core.tell(Event::TcpAccepted {
+                    forward,
+                    accept,
+                    peer,
+                });
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) if Spare::is_wanted(&error) => {
+                tracing::warn!("a connection to {} was turned away: {error}", info.listen);
+                spare.spend(|| {
+                    if let Ok((stream, _)) = listener.accept() {
+                        reset(&stream);
+                    }
+                })
+            }
+            // An error of the connection itself, such as its reset before it was accepted (accept(2)).
+            Err(error) => {
+                tracing::debug!("a connection to {} was lost: {error}", info.listen);
+                true
+            }
+        }
+    }
+}
+
+impl Socket {
+    fn bind(spec: &ForwardSpec, id: u32) -> Result<(Self, SocketAddr), ForwardError> {
+        let bound = match spec.protocol {
+            Protocol::Tcp => TcpListener::bind(spec.listen).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                Ok((Self::Tcp(listener), address))
+            }),
+            Protocol::Udp => std::net::UdpSocket::bind(spec.listen).and_then(|socket| {
+                socket.set_nonblocking(true)?;
+                let address = socket.local_addr()?;
+                let owner = Owner::Forward(atoll_engine::ForwardId(id));
+                Ok((Self::Udp(UdpSocket::adopt(socket.into(), owner)), address))
+            }),
+        };
+        bound.map_err(|error| bind_error(spec, error))
+    }
+}
+
+fn bind_error(spec: &ForwardSpec, source: io::Error) -> ForwardError {
+    let (protocol, listen) = (spec.protocol, spec.listen);
+    match source.kind() {
+        io::ErrorKind::AddrInUse => ForwardError::Taken {
+            protocol,
+            listen,
+            owner: port_owner(protocol, listen),
+        },
+        io::ErrorKind::PermissionDenied => ForwardError::Forbidden { protocol, listen },
+        io::ErrorKind::AddrNotAvailable => ForwardError::NoSuchAddress { listen },
+        _ => ForwardError::Bind {
+            protocol,
+            listen,
+            source,
+        },
+    }
+}
+
+fn forget(core: &mut Core, id: u32) {
+    let now = core.now();
+    let command = Command::RemoveForward(atoll_engine::ForwardId(id));
+    if let Err(error) = core.engine.apply(now, command) {
+        tracing::debug!("a forward was not removed: {error}");
+    }
+}
+
+/// Let closing the connection send RST.
+fn reset(stream: &TcpStream) {
+    if let Err(error) = sockopt::set_socket_linger(stream, Some(Duration::ZERO)) {
+        tracing::debug!("a connection is closed without RST: {error}");
+    }
+}

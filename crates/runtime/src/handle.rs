@@ -1,0 +1,185 @@
+//! How every other thread speaks to the event loop.
+//!
+//! A request is a value with a channel for its reply. It goes through one queue to the loop, which a waker rouses;
+//! the loop answers between two turns, so a caller waits for microseconds. After the loop has ended every request
+//! says so at once.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+
+use mio::Waker;
+
+use crate::{
+    AttachError, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, ListenSpec, ListenerInfo,
+    NetworkSnapshot, RequestError, StaticLease, TapInfo, TapSpec, Transport,
+};
+
+/// Where the answer to one request goes.
+pub(crate) type Reply<T> = SyncSender<T>;
+
+/// What a handle asks of the loop.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Snapshot(Reply<NetworkSnapshot>),
+    AddForward(ForwardSpec, Reply<Result<ForwardInfo, ForwardError>>),
+    RemoveForward(ForwardId, Reply<Result<(), ForwardError>>),
+    Forwards(Reply<Vec<ForwardInfo>>),
+    Listen(ListenSpec, Reply<Result<ListenerInfo, RequestError>>),
+    Unlisten(PathBuf, Reply<Result<(), RequestError>>),
+    AttachTap(TapSpec, Reply<Result<TapInfo, AttachError>>),
+    RetireTap(u32, Reply<bool>),
+    DetachTap(u32, Reply<bool>),
+    SetDocuments(String, Documents, Reply<Result<(), RequestError>>),
+    SetStaticLease(StaticLease, Reply<Result<(), RequestError>>),
+    SetName(String, Option<Ipv4Addr>, Reply<Result<(), RequestError>>),
+    Shutdown,
+}
+
+/// A running network, to be asked and changed from any thread. Clones speak to the same network.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(crate) requests: Sender<Request>,
+    pub(crate) waker: Arc<Waker>,
+}
+
+impl Handle {
+    fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Option<T> {
+        let (reply, answer) = sync_channel(1);
+        self.requests.send(request(reply)).ok()?;
+        self.waker.wake().ok()?;
+        answer.recv().ok()
+    }
+
+    fn change(
+        &self,
+        request: impl FnOnce(Reply<Result<(), RequestError>>) -> Request,
+    ) -> Result<(), RequestError> {
+        self.ask(request).unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// A picture of the network as it stands.
+    ///
+    /// # Errors
+    /// The network has stopped.
+    pub fn snapshot(&self) -> Result<NetworkSnapshot, RequestError> {
+        self.ask(Request::Snapshot).ok_or(RequestError::Stopped)
+    }
+
+    /// Bind a host port and lead it to a guest.
+    ///
+    /// # Errors
+    /// The port cannot be bound, or the guest cannot be one of this network's.
+    pub fn add_forward(&self, spec: ForwardSpec) -> Result<ForwardInfo, ForwardError> {
+        self.ask(|reply| Request::AddForward(spec, reply))
+            .unwrap_or(Err(ForwardError::Stopped))
+    }
+
+    /// Free a host port. Connections that were made go on.
+    ///
+    /// # Errors
+    /// No forward has this id.
+    pub fn remove_forward(&self, forward: ForwardId) -> Result<(), ForwardError> {
+        self.ask(|reply| Request::RemoveForward(forward, reply))
+            .unwrap_or(Err(ForwardError::Stopped))
+    }
+
+    /// Every forward, in the order in which they were made.
+    ///
+    /// # Errors
+    /// The network has stopped.
+    pub fn forwards(&self) -> Result<Vec<ForwardInfo>, RequestError> {
+        self.ask(Request::Forwards).ok_or(RequestError::Stopped)
+    }
+
+    /// Let guests attach at one more QEMU `stream` socket; `label` names the machine that does.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn listen_qemu(&self, path: &Path, label: Option<&str>) -> Result<ListenerInfo, RequestError> {
+        let spec = ListenSpec {
+            transport: Transport::Qemu,
+            path: path.to_owned(),
+            label: label.map(str::to_owned),
+        };
+        self.listen(spec)
+    }
+
+    /// Let guests attach at one more socket.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn listen(&self, spec: ListenSpec) -> Result<ListenerInfo, RequestError> {
+        self.ask(|reply| Request::Listen(spec, reply))
+            .unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Close a guests' socket, detach the guests that attached there, and remove its file.
+    ///
+    /// # Errors
+    /// No socket has this path.
+    pub fn unlisten(&self, path: &Path) -> Result<(), RequestError> {
+        self.change(|reply| Request::Unlisten(path.to_owned(), reply))
+    }
+
+    /// Make a TAP a guest, and learn how its other side is to be configured.
+    ///
+    /// # Errors
+    /// It is no TAP, or there is no address or name for it.
+    pub fn attach_tap(&self, spec: TapSpec) -> Result<TapInfo, AttachError> {
+        self.ask(|reply| Request::AttachTap(spec, reply))
+            .unwrap_or(Err(AttachError::Stopped))
+    }
+
+    /// Say that the owner of the TAP with this port number has ended: it stays until it is detached, or until a TAP with its
+    /// MAC address comes. `false` if it is gone already.
+    ///
+    /// # Errors
+    /// The network has stopped.
+    pub fn retire_tap(&self, port: u32) -> Result<bool, RequestError> {
+        self.ask(|reply| Request::RetireTap(port, reply))
+            .ok_or(RequestError::Stopped)
+    }
+
+    /// Detach the TAP with this port number and close it; `false` if it is gone already.
+    ///
+    /// # Errors
+    /// The network has stopped.
+    pub fn detach_tap(&self, port: u32) -> Result<bool, RequestError> {
+        self.ask(|reply| Request::DetachTap(port, reply))
+            .ok_or(RequestError::Stopped)
+    }
+
+    /// The documents that guests with this label may read over HTTP; empty removes them.
+    ///
+    /// # Errors
+    /// The network has stopped.
+    pub fn set_documents(&self, label: &str, documents: Documents) -> Result<(), RequestError> {
+        self.change(|reply| Request::SetDocuments(label.to_owned(), documents, reply))
+    }
+
+    /// Give an address to a MAC address for good. Replaces the MAC's earlier one.
+    ///
+    /// # Errors
+    /// The address is not for guests, or somebody else's.
+    pub fn set_static_lease(&self, lease: StaticLease) -> Result<(), RequestError> {
+        self.change(|reply| Request::SetStaticLease(lease, reply))
+    }
+
+    /// Let DNS answer a name with an address; `None` removes it.
+    ///
+    /// # Errors
+    /// The network has stopped.
+    pub fn set_name(&self, name: &str, address: Option<Ipv4Addr>) -> Result<(), RequestError> {
+        self.change(|reply| Request::SetName(name.to_owned(), address, reply))
+    }
+
+    /// End the network: guests are detached, sockets closed, their files removed. Returns at once; wait with
+    /// [`Network::wait`](crate::Network::wait). Asking twice does no harm.
+    pub fn shutdown(&self) {
+        if self.requests.send(Request::Shutdown).is_ok() && self.waker.wake().is_err() {
+            tracing::debug!("the event loop could not be roused to end");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! One event loop: ports, host sockets, timers and the resolver around an engine.
+//!
+//! A [`Network`] is one thread that owns an engine and everything the engine asks for. The thread sleeps in `poll`
+//! until a socket is ready, the engine's timer is due, or somebody used a [`Handle`]:
+//!
+//! ```text
+//! guests ── listeners, guests ─┐                     ┌─ tcp, udp, icmp, dns: host sockets
+//! people ── handle ────────────┼─ event_loop ─ engine ┼─ forwards: listeners on the host
+//! timers ── poll_timeout ──────┘                     └─ capture, leases: files
+//! ```
+//!
+//! Every other thread speaks to it through a [`Handle`], and sees owned values only: the engine does not leave the
+//! loop. Work in one turn is bounded for each guest and socket; what is left over waits in a queue for the next turn.
+
+mod actions;
+mod capture;
+mod core;
+mod dns;
+mod errno;
+mod error;
+mod event_loop;
+mod flows;
+mod forwards;
+mod guests;
+mod handle;
+mod icmp;
+mod leases;
+mod lock;
+pub mod namespace;
+mod network;
+mod options;
+mod outbox;
+mod owner;
+mod passing;
+mod requests;
+mod resolvers;
+mod snapshot;
+mod spare;
+mod sys;
+mod taps;
+mod tcp;
+mod tokens;
+mod udp;
+
+pub use atoll_engine::{Documents, StaticLease, Subnet};
+pub use atoll_ports::{Listener, SocketFile, TapError};
+pub use atoll_wire::Mac;
+pub use error::{ForwardError, ListenError, RequestError, StartError};
+pub use handle::Handle;
+pub use lock::{FileLock, LockError};
+pub use network::Network;
+pub use options::{ForwardSpec, GuestTarget, ListenSpec, NetworkOptions, Protocol, Transport};
+pub use passing::{receive_descriptor, send_descriptor};
+pub use snapshot::{
+    FlowInfo, ForwardId, ForwardInfo, LeaseInfo, ListenerInfo, NameInfo, NetworkSnapshot, PortInfo,
+};
+pub use taps::{AttachError, TapInfo, TapSpec};

@@ -1,0 +1,146 @@
+//! What a network is started with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use atoll_engine::{Config, Documents, StaticLease, Subnet};
+use atoll_wire::Mac;
+use serde::{Deserialize, Serialize};
+
+/// A network and all that it opens before [`Network::start`](crate::Network::start) returns.
+#[derive(Clone, Debug)]
+pub struct NetworkOptions {
+    /// Addresses of the LAN; gateway and host alias follow from it.
+    pub subnet: Subnet,
+    /// The gateway's MAC address; `None` for the usual one.
+    pub gateway_mac: Option<Mac>,
+    /// Largest IP packet on the LAN, in bytes.
+    pub mtu: u16,
+    /// Guests reach the host's loopback at the host alias.
+    pub host_loopback: bool,
+    /// Guests see the gateway only, not each other.
+    pub isolate: bool,
+    /// Domain of the network's own names.
+    pub domain: String,
+    /// Configured names and their addresses.
+    pub names: BTreeMap<String, Ipv4Addr>,
+    /// Addresses that belong to one MAC address for good.
+    pub static_leases: Vec<StaticLease>,
+    /// NTP servers for guests.
+    pub ntp: Vec<Ipv4Addr>,
+    /// How long a dynamic lease lasts.
+    pub lease_time: Duration,
+    /// Resolvers to ask; `None` follows the host's own configuration as it changes.
+    pub resolvers: Option<Vec<SocketAddr>>,
+    /// NoCloud documents by the label of the port that may read them.
+    pub documents: BTreeMap<String, Documents>,
+    /// Sockets at which guests attach.
+    pub listeners: Vec<ListenSpec>,
+    /// Host ports that lead to guests.
+    pub forwards: Vec<ForwardSpec>,
+    /// File to which every frame that passes the switch is written, in pcapng.
+    pub pcap: Option<PathBuf>,
+    /// Folder in which leases are kept; `None` keeps nothing.
+    pub state_dir: Option<PathBuf>,
+}
+
+impl NetworkOptions {
+    /// A network on `subnet` with every default: no listener, no forward, the host's resolvers, nothing kept.
+    #[must_use]
+    pub fn new(subnet: Subnet) -> Self {
+        let config = Config::new(subnet);
+        Self {
+            subnet,
+            gateway_mac: None,
+            mtu: config.mtu,
+            host_loopback: false,
+            isolate: false,
+            domain: config.domain,
+            names: BTreeMap::new(),
+            static_leases: Vec::new(),
+            ntp: Vec::new(),
+            lease_time: config.lease_time,
+            resolvers: None,
+            documents: BTreeMap::new(),
+            listeners: Vec::new(),
+            forwards: Vec::new(),
+            pcap: None,
+            state_dir: None,
+        }
+    }
+}
+
+/// How guests attach at a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// QEMU's `-netdev stream`: any number of connections, frames after a 4-byte length.
+    Qemu,
+    /// QEMU's `-netdev dgram` and vfkit's unixgram: one frame a datagram, guests told apart by their socket's path.
+    QemuDgram,
+}
+
+/// A unix socket at which guests attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenSpec {
+    /// What is spoken there.
+    pub transport: Transport,
+    /// Where the socket file is.
+    pub path: PathBuf,
+    /// Which machine attaches there, when it is only one.
+    pub label: Option<String>,
+}
+
+/// What a forward carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP connections.
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// The guest to which a forward leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum GuestTarget {
+    /// An address of the subnet.
+    Address(Ipv4Addr),
+    /// A name of the network, looked up at every connection.
+    Name(String),
+}
+
+impl fmt::Display for GuestTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// One host port that leads to one port of a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ForwardSpec {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where to listen on the host; port 0 lets the host choose.
+    pub listen: SocketAddr,
+    /// Which guest.
+    pub guest: GuestTarget,
+    /// Which port of the guest.
+    pub guest_port: u16,
+}

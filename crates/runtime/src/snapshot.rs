@@ -1,0 +1,134 @@
+//! A picture of a running network, for people and programs: owned, serializable, free of the engine's types.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{GuestTarget, Protocol, Transport};
+
+/// The whole picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSnapshot {
+    /// The LAN, as `10.77.0.0/24`.
+    pub subnet: String,
+    /// The gateway's address.
+    pub gateway: Option<Ipv4Addr>,
+    /// The address that stands for the host.
+    pub host_alias: Option<Ipv4Addr>,
+    /// The network's own domain.
+    pub domain: String,
+    /// Largest IP packet, in bytes.
+    pub mtu: u16,
+    /// Resolvers that are asked.
+    pub resolvers: Vec<SocketAddr>,
+    /// Sockets at which guests attach.
+    pub listeners: Vec<ListenerInfo>,
+    /// Host ports that lead to guests.
+    pub forwards: Vec<ForwardInfo>,
+    /// Guests that are attached.
+    pub ports: Vec<PortInfo>,
+    /// Dynamic leases.
+    pub leases: Vec<LeaseInfo>,
+    /// Names that DNS answers.
+    pub names: Vec<NameInfo>,
+    /// Open flows.
+    pub flows: Vec<FlowInfo>,
+    /// What was counted since the start, by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A socket at which guests attach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerInfo {
+    /// What is spoken there.
+    pub transport: Transport,
+    /// Where the socket file is.
+    pub path: PathBuf,
+    /// Which machine attaches there, when it is only one.
+    pub label: Option<String>,
+}
+
+/// Names a forward for as long as the network runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ForwardId(pub u32);
+
+/// A host port that leads to a guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardInfo {
+    /// Its name.
+    pub id: ForwardId,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where the host listens, with the port that the host chose when none was given.
+    pub listen: SocketAddr,
+    /// Which guest.
+    pub guest: GuestTarget,
+    /// Which port of the guest.
+    pub guest_port: u16,
+}
+
+/// A guest that is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// A number never used for another guest of this run.
+    pub id: u32,
+    /// Which machine it is, when that is known.
+    pub label: Option<String>,
+    /// Where it attached: the listener's path, and for datagrams its own path after it.
+    pub endpoint: String,
+    /// MAC addresses seen from it.
+    pub macs: Vec<String>,
+    /// IP addresses seen from it.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Frames that came from it.
+    pub rx_frames: u64,
+    /// Bytes that came from it.
+    pub rx_bytes: u64,
+    /// Frames it took.
+    pub tx_frames: u64,
+    /// Bytes it took.
+    pub tx_bytes: u64,
+    /// Frames lost because its queue was full.
+    pub tx_dropped: u64,
+    /// Frames that wait for it now.
+    pub queued: usize,
+}
+
+/// A dynamic lease.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseInfo {
+    /// Whose it is.
+    pub mac: String,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The name the guest gave.
+    pub hostname: Option<String>,
+    /// Seconds until it expires.
+    pub remaining_secs: u64,
+}
+
+/// A name that DNS answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameInfo {
+    /// The name, without the domain when it lies in it.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+}
+
+/// An open flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowInfo {
+    /// A number never used for another flow of this run.
+    pub id: u64,
+    /// `tcp`, `udp` or `icmp`.
+    pub protocol: String,
+    /// The guest's side.
+    pub guest: SocketAddr,
+    /// The other side as the guest sees it.
+    pub host: SocketAddr,
+    /// Where it stands, in RFC words.
+    pub state: String,
+}

@@ -1,0 +1,92 @@
+//! What differs between systems, and the only place of `unsafe` in this crate.
+//!
+//! On Linux TCP data can be peeked at any offset and dropped without a copy, and sockets tell in an error queue which
+//! datagram an ICMP error was about. Elsewhere there is neither.
+
+mod arena;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::{
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, namespace,
+    next_error, open_socket, peek_method, send_messages, set_peek_offset,
+};
+
+#[cfg(all(test, target_os = "linux"))]
+pub(crate) use linux::forbid_batches;
+
+#[cfg(not(target_os = "linux"))]
+mod other;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use other::{
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, namespace,
+    next_error, open_socket, peek_method, send_messages, set_peek_offset,
+};
+
+#[cfg(all(test, not(target_os = "linux")))]
+pub(crate) use other::forbid_batches;
+
+pub(crate) use arena::{Arena, Cut};
+
+use std::io::IoSlice;
+use std::net::{SocketAddr, SocketAddrV4};
+
+use atoll_engine::{Datagrams, HostError};
+
+/// How bytes in a TCP receive queue are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeekMethod {
+    /// The kernel skips to an offset of our choice: `SO_PEEK_OFF`, which TCP has from Linux 6.9.
+    Offset,
+    /// The bytes before the offset are copied to a scratch buffer.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "chosen on Linux only"))]
+    Skip,
+    /// The bytes are read and kept here until they are discarded.
+    Keep,
+}
+
+/// An entry of a socket's error queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueuedError {
+    /// Where the datagram went.
+    pub(crate) to: SocketAddrV4,
+    /// What became of it.
+    pub(crate) error: HostError,
+    /// The first bytes of its payload, as far as they were returned: for an ICMP socket its ICMP header.
+    pub(crate) payload: [u8; 8],
+}
+
+/// Messages in one call.
+pub(crate) const MAX_MESSAGES: usize = 64;
+
+/// A message that is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    /// Where to.
+    pub(crate) to: SocketAddr,
+    /// Its payload, in order.
+    pub(crate) slices: &'a [IoSlice<'a>],
+    /// Bytes of each datagram that the kernel shall cut it into; `None`: it is one. Only where
+    /// [`enable_batches`] said that the kernel does so.
+    pub(crate) segment: Option<u16>,
+}
+
+/// How much is expected to wait in a socket. More than that is received, too; this is what is cheap.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    /// Bytes of one message.
+    pub(crate) size: usize,
+    /// Messages at most.
+    pub(crate) count: usize,
+}
+
+/// What lay in a socket.
+#[derive(Debug)]
+pub(crate) struct Received {
+    /// Messages and their senders, in order.
+    pub(crate) datagrams: Vec<(SocketAddr, Datagrams)>,
+    /// There may be more.
+    pub(crate) more: bool,
+    /// How many the socket has lost in all, where the kernel told.
+    pub(crate) dropped: Option<u32>,
+}

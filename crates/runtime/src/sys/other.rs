@@ -1,0 +1,157 @@
+//! Systems without `SO_PEEK_OFF`, error queues, and many datagrams in one call.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use atoll_wire::FrameBuf;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketType, recvfrom, sendto, socket,
+};
+
+use super::{Ask, MAX_MESSAGES, Outgoing, PeekMethod, QueuedError, Received};
+
+/// There is no such flag.
+pub(crate) const CLOSE_ON_EXEC: RecvFlags = RecvFlags::empty();
+
+/// Drop bytes from a receive queue by reading them.
+pub(crate) fn discard(fd: impl AsFd, bytes: usize, scratch: &mut [u8]) -> Result<usize, Errno> {
+    let room = bytes.min(scratch.len());
+    rustix::net::recv(fd, &mut scratch[..room], RecvFlags::DONTWAIT).map(|(_, count)| count)
+}
+
+/// An IPv4 socket that never blocks and that no child inherits.
+pub(crate) fn open_socket(kind: SocketType, protocol: Option<Protocol>) -> Result<OwnedFd, Errno> {
+    let fd = socket(AddressFamily::INET, kind, protocol)?;
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    Ok(fd)
+}
+
+/// Never asked for: bytes are kept here.
+pub(crate) fn set_peek_offset(_fd: impl AsFd, _offset: i32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// There is no such queue; errors come from the next call on the socket.
+pub(crate) fn enable_error_queue(_fd: impl AsFd) -> io::Result<()> {
+    Ok(())
+}
+
+/// There is no such queue.
+pub(crate) fn next_error(_fd: impl AsFd) -> Option<QueuedError> {
+    None
+}
+
+/// BSD's ICMP sockets return the IP header too; its length is in its first byte, in words.
+pub(crate) fn icmp_reply_offset(datagram: &[u8]) -> usize {
+    datagram.first().map_or(0, |first| usize::from(first & 0x0f) * 4)
+}
+
+/// Bytes are read and kept.
+pub(crate) fn peek_method() -> PeekMethod {
+    PeekMethod::Keep
+}
+
+pub(crate) mod namespace {
+    //! There are no namespaces: every call says so.
+
+    use std::io;
+    use std::os::fd::{OwnedFd, RawFd};
+    use std::path::Path;
+
+    fn unsupported<T>() -> io::Result<T> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn inherited(_number: RawFd) -> io::Result<OwnedFd> {
+        unsupported()
+    }
+
+    pub(crate) fn leave() -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn end_with_starter() -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn keep_mounts() -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn mount_memory(_folder: &Path) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn mount_over(_source: &Path, _target: &Path) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn unmount_folder(_folder: &Path) -> io::Result<()> {
+        unsupported()
+    }
+}
+
+/// There are no batches.
+pub(crate) fn enable_batches(_fd: impl AsFd) -> bool {
+    false
+}
+
+/// There are none to forbid.
+#[cfg(test)]
+pub(crate) fn forbid_batches(_fd: impl AsFd) {}
+
+/// Send the first message, which is one datagram. How many were sent.
+pub(crate) fn send_messages(fd: impl AsFd, messages: &[Outgoing<'_>]) -> Result<usize, Errno> {
+    let Some(message) = messages.first() else {
+        return Ok(0);
+    };
+    let payload = message.slices.first().map_or(&[][..], |slice| &slice[..]);
+    sendto(fd, payload, SendFlags::empty(), &message.to).map(|_| 1)
+}
+
+/// Receives datagrams into frames.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    scratch: Vec<u8>,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            scratch: vec![0; 1 << 16],
+        }
+    }
+
+    /// Receive until there is no more, or as many as were asked for.
+    pub(crate) fn receive(&mut self, fd: impl AsFd, ask: Ask) -> Result<Received, Errno> {
+        let mut received = Received {
+            datagrams: Vec::new(),
+            more: true,
+            dropped: None,
+        };
+        for _ in 0..ask.count.clamp(1, MAX_MESSAGES) {
+            match recvfrom(&fd, &mut self.scratch[..], RecvFlags::DONTWAIT) {
+                Ok((_, len, from)) => {
+                    let payload = FrameBuf::copy_from(self.scratch.get(..len).unwrap_or_default());
+                    if let Some(from) = from.and_then(address) {
+                        received.datagrams.push((from, payload.into()));
+                    }
+                }
+                Err(Errno::AGAIN) => {
+                    received.more = false;
+                    break;
+                }
+                Err(errno) if received.datagrams.is_empty() => return Err(errno),
+                Err(_) => break,
+            }
+        }
+        Ok(received)
+    }
+}
+
+fn address(from: SocketAddrAny) -> Option<SocketAddr> {
+    from.try_into().ok()
+}

@@ -1,0 +1,254 @@
+//! TAPs as guests.
+//!
+//! Whoever made a TAP hands it in, and is told how its other side is to be configured: this is what `atoll net exec` does with the
+//! TAP of a network namespace. The address is the one that DHCP would give to the TAP's MAC address, or one that is asked
+//! for; it is the TAP's own for as long as it is attached, and so is its name. Both are free again when it goes. One whose owner
+//! has ended may stay for a moment, so that what was sent last arrives; it gives way to a new one of the same name.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+
+use atoll_engine::{Command, PortConfig, PortId, StaticLease};
+use atoll_ports::{TapError, TapPort};
+use atoll_wire::Mac;
+use serde::{Deserialize, Serialize};
+
+use crate::core::Core;
+use crate::event_loop::About;
+use crate::guests::{Guest, Guests, Link};
+use crate::tokens::Source;
+
+/// A TAP that is to be a guest.
+#[derive(Debug)]
+pub struct TapSpec {
+    /// As `atoll_ports::create_tap` makes it.
+    pub fd: OwnedFd,
+    /// The host name that it has on the network; a single label.
+    pub name: Option<String>,
+    /// The address that it shall have.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// How the other side of a TAP is to be configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TapInfo {
+    /// The number of its port.
+    pub port: u32,
+    /// Its MAC address.
+    pub mac: String,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Prefix length of the network.
+    pub prefix_len: u8,
+    /// The gateway, which is the resolver, too.
+    pub gateway: Ipv4Addr,
+    /// Largest IP packet, in bytes.
+    pub mtu: u16,
+    /// The network's own domain.
+    pub domain: String,
+}
+
+/// Why a TAP was not attached; nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// The descriptor.
+    #[error(transparent)]
+    Tap(#[from] TapError),
+    /// Another TAP is there already.
+    #[error("a TAP with the MAC address {0} is attached already")]
+    MacTaken(Mac),
+    /// Something else has the name.
+    #[error("the name {0} is taken on this network")]
+    NameTaken(String),
+    /// A guest has the address.
+    #[error("{0} is a guest's already")]
+    AddressTaken(Ipv4Addr),
+    /// No address is left.
+    #[error("no address is left on this network")]
+    Exhausted,
+    /// The address cannot be had, as the engine says.
+    #[error("{0}")]
+    Address(String),
+    /// The event loop cannot watch it.
+    #[error("cannot watch the TAP: {0}")]
+    Watch(#[source] io::Error),
+    /// The network has stopped.
+    #[error("the network has stopped")]
+    Stopped,
+}
+
+impl AttachError {
+    /// What the reader can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::MacTaken(_) | Self::NameTaken(_) => Some("choose another name: --name NAME"),
+            Self::Exhausted => Some("give the network a larger subnet"),
+            Self::Tap(error) => error.hint(),
+            Self::AddressTaken(_) | Self::Address(_) | Self::Watch(_) | Self::Stopped => None,
+        }
+    }
+}
+
+/// What is kept of TAPs beside their ports.
+#[derive(Debug, Default)]
+pub(crate) struct TapRecords {
+    bad_headers: u64,
+    refused: u64,
+    /// Leases that live as long as their TAP.
+    leases: HashMap<PortId, Mac>,
+    /// Those whose owners have ended.
+    retired: HashSet<PortId>,
+}
+
+impl Guests {
+    /// Make a TAP a guest.
+    pub(crate) fn attach_tap(
+        &mut self,
+        core: &mut Core,
+        about: &About,
+        spec: TapSpec,
+    ) -> Result<TapInfo, AttachError> {
+        let tap = TapPort::new(spec.fd)?;
+        let (mac, offloads) = (tap.mac(), tap.offloads());
+        self.give_way(core, mac);
+        if let Some(name) = spec.name.as_ref().filter(|name| has_name(core, name)) {
+            return Err(AttachError::NameTaken(name.clone()));
+        }
+        if self.taps().any(|other| other.mac() == mac) {
+            return Err(AttachError::MacTaken(mac));
+        }
+        let port = PortId(self.next_id());
+        core.watch(&tap, Source::Guest(port.0))
+            .map_err(AttachError::Watch)?;
+        let address = self.reserve(core, (port, mac), spec.address, spec.name.clone())?;
+        let guest = Guest {
+            attached_at: None,
+            endpoint: format!("tap {mac}"),
+            link: Link::Tap(tap),
+        };
+        let config = PortConfig {
+            label: spec.name,
+            offloads,
+        };
+        self.insert(core, port, guest, config);
+        Ok(TapInfo {
+            port: port.0,
+            mac: mac.to_string(),
+            address,
+            prefix_len: about.subnet.prefix_len,
+            gateway: about.subnet.gateway(),
+            mtu: about.mtu,
+            domain: about.domain.clone(),
+        })
+    }
+
+    /// Let a TAP have an address and a name while it is attached.
+    fn reserve(
+        &mut self,
+        core: &mut Core,
+        (port, mac): (PortId, Mac),
+        wanted: Option<Ipv4Addr>,
+        hostname: Option<String>,
+    ) -> Result<Ipv4Addr, AttachError> {
+        let now = core.now();
+        if let Some(wanted) = wanted.filter(|wanted| is_held(core, *wanted, mac)) {
+            return Err(AttachError::AddressTaken(wanted));
+        }
+        let address = wanted
+            .or_else(|| core.engine.address_for(now, mac))
+            .ok_or(AttachError::Exhausted)?;
+        let lease = StaticLease {
+            mac,
+            address,
+            hostname,
+        };
+        let applied = core.engine.apply(now, Command::SetStaticLease(lease));
+        applied.map_err(|error| AttachError::Address(error.to_string()))?;
+        self.tap_records.leases.insert(port, mac);
+        Ok(address)
+    }
+
+    /// The owner of a TAP has ended; `false` if there is no such TAP.
+    pub(crate) fn retire_tap(&mut self, port: u32) -> bool {
+        let port = PortId(port);
+        let is_tap = self.tap_records.leases.contains_key(&port);
+        if is_tap {
+            self.tap_records.retired.insert(port);
+        }
+        is_tap
+    }
+
+    /// Detach a TAP with this MAC address whose owner has ended.
+    fn give_way(&mut self, core: &mut Core, mac: Mac) {
+        let records = &self.tap_records;
+        let mut retired = records.retired.iter().copied();
+        if let Some(port) = retired.find(|port| records.leases.get(port) == Some(&mac)) {
+            self.detach(core, port, "another takes its place");
+        }
+    }
+
+    /// Detach a TAP; `false` if there is none.
+    pub(crate) fn detach_tap(&mut self, core: &mut Core, port: u32) -> bool {
+        let port = PortId(port);
+        let is_tap = matches!(
+            self.guests.get(&port),
+            Some(Guest {
+                link: Link::Tap(_),
+                ..
+            })
+        );
+        if is_tap {
+            self.detach(core, port, "it was taken out");
+        }
+        is_tap
+    }
+
+    /// A TAP is gone: what it had is free.
+    pub(crate) fn end_tap(&mut self, core: &mut Core, port: PortId, tap: &TapPort) {
+        self.tap_records.bad_headers += tap.bad_headers();
+        self.tap_records.refused += tap.refused();
+        self.tap_records.retired.remove(&port);
+        let Some(mac) = self.tap_records.leases.remove(&port) else {
+            return;
+        };
+        let now = core.now();
+        if let Err(error) = core.engine.apply(now, Command::RemoveStaticLease(mac)) {
+            tracing::warn!("the address of a TAP stays reserved: {error}");
+        }
+    }
+
+    /// What was counted at TAPs, by name.
+    pub(crate) fn tap_counters(&self) -> [(&'static str, u64); 2] {
+        let sum = |past: u64, of: fn(&TapPort) -> u64| past + self.taps().map(of).sum::<u64>();
+        [
+            (
+                "tap_bad_header",
+                sum(self.tap_records.bad_headers, TapPort::bad_headers),
+            ),
+            ("tap_refused", sum(self.tap_records.refused, TapPort::refused)),
+        ]
+    }
+
+    fn taps(&self) -> impl Iterator<Item = &TapPort> {
+        self.guests.values().filter_map(|guest| match &guest.link {
+            Link::Tap(tap) => Some(tap),
+            _ => None,
+        })
+    }
+}
+
+fn has_name(core: &Core, wanted: &str) -> bool {
+    let names = core.engine.snapshot(core.now()).names;
+    names.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+}
+
+/// Whether another guest has leased the address, or was heard to use it.
+fn is_held(core: &Core, address: Ipv4Addr, mac: Mac) -> bool {
+    let picture = core.engine.snapshot(core.now());
+    let mut leases = picture.leases.iter();
+    let is_leased = leases.any(|lease| lease.address == address && lease.mac != mac);
+    is_leased || picture.ports.iter().any(|port| port.addresses.contains(&address))
+}

@@ -1,0 +1,281 @@
+//! The host side of a TCP flow: one non-blocking socket.
+//!
+//! Guest to host: [`TcpSocket::send`] hands the kernel slices of the guest's own frames, as many as it takes.
+//! Host to guest: [`TcpSocket::peek`] copies from the receive queue straight into the frames that will carry the bytes
+//! and leaves them there; [`TcpSocket::discard`] drops them when the guest has them. So the kernel's queue is the only buffer,
+//! and its window tells the sender how fast the guest is. How a peek skips the bytes in flight is [`PeekMethod`]'s affair.
+//!
+//! `connecting -> open -> failed`: the first writable event ends the first state, any error any state. The end of the
+//! stream is known when the kernel said so (`EPOLLRDHUP`) and a peek returned less than was asked for: then nothing lies behind.
+//!
+//! A write to a connection that was reset would raise SIGPIPE; Rust's runtime ignores it, so it is EPIPE here.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use atoll_engine::HostError;
+use atoll_wire::FrameBuf;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SocketType, connect, recv, sockopt};
+
+use crate::errno::host_error;
+use crate::sys::{self, Arena, Cut, PeekMethod};
+
+/// Slices in one call: the kernel takes 1024 (`IOV_MAX`), and one may be needed to skip.
+const SLICES: usize = 1023;
+
+/// Where the connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Connecting,
+    Open,
+    Failed,
+}
+
+/// A connection of the host.
+#[derive(Debug)]
+pub(crate) struct TcpSocket {
+    fd: OwnedFd,
+    pub(crate) phase: Phase,
+    /// The peer sent FIN: what lies in the queue is all there will be.
+    pub(crate) read_closed: bool,
+    /// We sent FIN.
+    finished: bool,
+    /// Where the kernel begins the next peek, once it was told.
+    peek_offset: Option<u32>,
+    /// Bytes read and not discarded, where the kernel cannot keep them.
+    kept: VecDeque<u8>,
+}
+
+/// What a peek asks for, as in [`Action::TcpPeek`](atoll_engine::Action::TcpPeek).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeekRequest {
+    pub(crate) offset: u32,
+    pub(crate) segment: u16,
+    pub(crate) count: u16,
+}
+
+/// What lies in the receive queue.
+#[derive(Debug)]
+pub(crate) struct Peeked {
+    pub(crate) segments: Vec<FrameBuf>,
+    pub(crate) end: bool,
+}
+
+/// Buffers that peeks and discards share.
+#[derive(Debug)]
+pub(crate) struct Peeker {
+    pub(crate) method: PeekMethod,
+    /// Frames are made from this.
+    arena: Arena,
+    /// Bytes that are skipped or dropped are copied to here, if anywhere.
+    scratch: Vec<u8>,
+}
+
+impl Peeker {
+    pub(crate) fn new(method: PeekMethod) -> Self {
+        Self {
+            method,
+            arena: Arena::default(),
+            scratch: vec![0; 64 * 1024],
+        }
+    }
+}
+
+impl Drop for TcpSocket {
+    /// A connection that goes before FIN was sent is reset, also when the whole network ends: closed in the ordinary way it
+    /// would tell its peer that the stream is whole.
+    fn drop(&mut self) {
+        if !self.finished
+            && let Err(error) = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO))
+        {
+            tracing::debug!("a connection is closed without RST: {error}");
+        }
+    }
+}
+
+impl TcpSocket {
+    /// Begin to connect.
+    pub(crate) fn connect(to: SocketAddrV4) -> Result<Self, HostError> {
+        let fd = sys::open_socket(SocketType::STREAM, None).map_err(host_error)?;
+        match connect(&fd, &to) {
+            // A peer on this host may have answered already.
+            Ok(()) => Ok(Self::new(fd, Phase::Open)),
+            Err(Errno::INPROGRESS | Errno::INTR) => Ok(Self::new(fd, Phase::Connecting)),
+            Err(errno) => Err(host_error(errno)),
+        }
+    }
+
+    /// A connection that a forward accepted, non-blocking already.
+    pub(crate) fn adopt(fd: OwnedFd) -> Self {
+        Self::new(fd, Phase::Open)
+    }
+
+    fn new(fd: OwnedFd, phase: Phase) -> Self {
+        if let Err(error) = sockopt::set_tcp_nodelay(&fd, true) {
+            tracing::debug!("a socket keeps Nagle's algorithm: {error}");
+        }
+        Self {
+            fd,
+            phase,
+            read_closed: false,
+            finished: false,
+            peek_offset: None,
+            kept: VecDeque::new(),
+        }
+    }
+
+    /// The error that waits at the socket, if there is one.
+    pub(crate) fn take_error(&self) -> Option<HostError> {
+        match sockopt::socket_error(&self.fd) {
+            Ok(Ok(())) => None,
+            Ok(Err(errno)) | Err(errno) => Some(host_error(errno)),
+        }
+    }
+
+    /// Write once: bytes offered and taken; `None` when the kernel takes nothing now.
+    pub(crate) fn send<'a>(
+        &self,
+        outgoing: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Option<(usize, usize)>, HostError> {
+        let slices: Vec<IoSlice<'_>> = outgoing.take(SLICES).map(IoSlice::new).collect();
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        if offered == 0 {
+            return Ok(Some((0, 0)));
+        }
+        match rustix::io::writev(&self.fd, &slices) {
+            Ok(taken) => Ok(Some((offered, taken))),
+            Err(Errno::AGAIN) => Ok(None),
+            Err(Errno::INTR) => Ok(Some((offered, 0))),
+            Err(errno) => Err(host_error(errno)),
+        }
+    }
+
+    /// Send FIN. What was written goes before it.
+    pub(crate) fn shutdown(&mut self) {
+        self.finished = true;
+        if let Err(error) = rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Write) {
+            tracing::debug!("cannot end the sending side: {error}");
+        }
+    }
+
+    /// Close with RST.
+    pub(crate) fn reset(mut self) {
+        self.finished = false;
+    }
+
+    /// Copy bytes from the receive queue and leave them there.
+    pub(crate) fn peek(&mut self, peeker: &mut Peeker, ask: PeekRequest) -> Result<Peeked, HostError> {
+        let count = usize::from(ask.count).min(SLICES);
+        let wanted = usize::from(ask.segment) * count;
+        if peeker.method == PeekMethod::Keep {
+            return self.peek_kept(ask, wanted);
+        }
+        let cut = Cut {
+            segment: usize::from(ask.segment),
+            count,
+        };
+        let (segments, filled) = self.fill(peeker, ask.offset, cut)?;
+        Ok(Peeked {
+            end: self.read_closed && filled < wanted,
+            segments,
+        })
+    }
+
+    /// One `recvmsg` that leaves the bytes in the queue.
+    fn fill(
+        &mut self,
+        peeker: &mut Peeker,
+        offset: u32,
+        cut: Cut,
+    ) -> Result<(Vec<FrameBuf>, usize), HostError> {
+        let mut skip = 0;
+        if peeker.method == PeekMethod::Offset {
+            // A kernel that was told nothing begins at the first byte.
+            if self.peek_offset.unwrap_or(if offset == 0 { 0 } else { u32::MAX }) != offset {
+                let value = i32::try_from(offset).map_err(|_| HostError::Other)?;
+                sys::set_peek_offset(&self.fd, value).map_err(|error| crate::errno::host_error_of(&error))?;
+                self.peek_offset = Some(offset);
+            }
+        } else {
+            skip = usize::try_from(offset).unwrap_or(usize::MAX);
+            if peeker.scratch.len() < skip {
+                peeker.scratch.resize(skip, 0);
+            }
+        }
+        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+        let skipped = &mut peeker.scratch[..skip];
+        match peeker.arena.receive(&self.fd, skipped, cut, flags) {
+            Ok((segments, copied)) => {
+                let filled = copied.saturating_sub(skip);
+                let bytes = u32::try_from(filled).unwrap_or(u32::MAX);
+                self.peek_offset = self.peek_offset.map(|offset| offset.saturating_add(bytes));
+                Ok((segments, filled))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok((Vec::new(), 0)),
+            Err(errno) => Err(host_error(errno)),
+        }
+    }
+
+    /// Drop bytes from the front of the receive queue.
+    pub(crate) fn discard(&mut self, peeker: &mut Peeker, bytes: u32) -> Result<(), HostError> {
+        let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if peeker.method == PeekMethod::Keep {
+            self.kept.drain(..left.min(self.kept.len()));
+            if self.kept.is_empty() {
+                self.kept = VecDeque::new();
+            }
+            return Ok(());
+        }
+        while left > 0 {
+            match sys::discard(&self.fd, left, &mut peeker.scratch) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(count) => left = left.saturating_sub(count),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(host_error(errno)),
+            }
+        }
+        // The kernel moved its own offset back by as much.
+        self.peek_offset = self.peek_offset.map(|offset| offset.saturating_sub(bytes));
+        Ok(())
+    }
+
+    /// Where the kernel cannot peek: read what is asked for, and copy from what was kept.
+    fn peek_kept(&mut self, ask: PeekRequest, wanted: usize) -> Result<Peeked, HostError> {
+        let offset = usize::try_from(ask.offset).unwrap_or(usize::MAX);
+        let mut chunk = [0_u8; 16 * 1024];
+        let mut end = false;
+        while self.kept.len() < offset.saturating_add(wanted) {
+            let room = (offset + wanted - self.kept.len()).min(chunk.len());
+            match recv(&self.fd, &mut chunk[..room], RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => {
+                    end = true;
+                    break;
+                }
+                Ok((_, count)) => self.kept.extend(&chunk[..count]),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(errno) => return Err(host_error(errno)),
+            }
+        }
+        let bytes: Vec<u8> = self.kept.iter().skip(offset).take(wanted).copied().collect();
+        let segments = bytes
+            .chunks(usize::from(ask.segment).max(1))
+            .map(FrameBuf::copy_from)
+            .collect();
+        Ok(Peeked { segments, end })
+    }
+}
+
+impl AsFd for TcpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+#[path = "tcp_tests.rs"]
+mod tests;

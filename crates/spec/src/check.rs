@@ -1,0 +1,211 @@
+//! From the file as written to the cluster: fills in defaults, resolves names, and checks what no single value shows.
+//!
+//! What a value's own type refused was reported while reading. Such a part is marked `wrong`, and checks that would only
+//! repeat the mistake in other words leave it out. A cluster comes out only if nothing at all was reported.
+
+use crate::Source;
+use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh};
+use crate::diagnostic::{Diagnostic, Report};
+use crate::file::{ClusterFile, MachineFile};
+use crate::forward::Forward;
+use crate::name::{Domain, Name};
+use crate::networks::{self, PlacedNetwork};
+use crate::nics;
+use crate::read::Spot;
+use crate::size::ByteSize;
+
+/// The memory of a machine when neither it nor `defaults` says.
+const DEFAULT_MEMORY: ByteSize = ByteSize::mebibytes(1024);
+
+/// A machine of the file, with what `defaults` gives it.
+#[derive(Debug)]
+pub(crate) struct PlacedMachine {
+    pub(crate) name: Spot<Name>,
+    pub(crate) file: MachineFile,
+}
+
+/// The cluster, or `None` with something in the report.
+pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut Report) -> Option<Cluster> {
+    let name = file.name.take().unwrap_or_else(|| source.default_name());
+    let domain = file.domain.take().unwrap_or_else(|| Domain::internal(&name));
+    let networks_wrong = file.networks_wrong;
+    let networks = networks::resolve(file.networks.take(), report);
+    let machines = machines(file, report);
+    check_hosts(&networks, &machines, &domain, report);
+    check_forwards(&machines, report);
+    let nics = nics::assign(&name, &networks, networks_wrong, &machines, report);
+    if !report.is_empty() {
+        return None;
+    }
+    let networks = networks
+        .into_iter()
+        .map(|placed| placed.finish(nics.iter().flatten()))
+        .collect();
+    let machines = machines
+        .into_iter()
+        .zip(nics)
+        .map(|(machine, nics)| finish(machine, nics, source));
+    Some(Cluster {
+        name,
+        domain,
+        machines: machines.collect(),
+        networks,
+    })
+}
+
+fn machines(file: ClusterFile, report: &mut Report) -> Vec<PlacedMachine> {
+    let Some(given) = file.machines.filter(|given| !given.0.is_empty()) else {
+        if !file.machines_wrong {
+            let title = "the file has no machines";
+            let diagnostic = Diagnostic::new(title, file.machines_key.unwrap_or(0..0));
+            report.push(diagnostic.with_hint("begin with:  machines: {a: {image: debian}}".to_owned()));
+        }
+        return Vec::new();
+    };
+    let defaults = file.defaults.unwrap_or_default();
+    let mut placed = Vec::new();
+    for (name, file) in given.0 {
+        let machine = PlacedMachine {
+            name,
+            file: file.or(&defaults),
+        };
+        check_machine(&machine, report);
+        placed.push(machine);
+    }
+    placed
+}
+
+/// What a machine's own keys must agree on.
+fn check_machine(machine: &PlacedMachine, report: &mut Report) {
+    let (name, file) = (machine.name.value.as_str(), &machine.file);
+    if file.image.is_none() && file.kernel.is_none() && !file.wrong {
+        let diagnostic = Diagnostic::new(
+            format!("machine {name:?} has no image"),
+            machine.name.span.clone(),
+        );
+        report.push(diagnostic.with_hint("add an image such as \"image: debian\", or a kernel".to_owned()));
+    }
+    check_boot(machine, report);
+    let has_no_nic = file.nics.as_ref().is_some_and(Vec::is_empty) && !file.wrong;
+    if let Some(forward) = file.forwards.iter().flatten().next().filter(|_| has_no_nic) {
+        let title = format!("machine {name:?} has a forward but no NIC");
+        report.push(Diagnostic::new(title, forward.span.clone()));
+    }
+    if let Some(memory) = file
+        .memory
+        .as_ref()
+        .filter(|memory| memory.value.bytes() % (1 << 20) != 0)
+    {
+        let title = format!(
+            "memory of machine {name:?} must be whole MiB, not {}",
+            memory.value
+        );
+        report.push(Diagnostic::new(title, memory.span.clone()));
+    }
+}
+
+/// What only a kernel makes sense of needs one.
+fn check_boot(machine: &PlacedMachine, report: &mut Report) {
+    let (name, file) = (machine.name.value.as_str(), &machine.file);
+    let boot_keys = [
+        ("initrd", file.initrd.as_ref().map(|initrd| &initrd.span)),
+        ("append", file.append.as_ref().map(|append| &append.span)),
+    ];
+    for (key, span) in boot_keys {
+        if let Some(span) = span.filter(|_| file.kernel.is_none() && !file.wrong) {
+            let diagnostic =
+                Diagnostic::new(format!("machine {name:?} has {key} but no kernel"), span.clone());
+            report.push(diagnostic.with_hint(format!("{key} belongs to a kernel that QEMU starts directly")));
+        }
+    }
+}
+
+/// A network's further names must not be those of machines.
+fn check_hosts(networks: &[PlacedNetwork], machines: &[PlacedMachine], domain: &Domain, report: &mut Report) {
+    for placed in networks {
+        for (host, span) in &placed.hosts {
+            let label = host
+                .as_str()
+                .strip_suffix(domain.as_str())
+                .and_then(|label| label.strip_suffix('.'));
+            let label = label.unwrap_or(host.as_str());
+            let Some(machine) = machines
+                .iter()
+                .find(|machine| machine.name.value.as_str() == label)
+            else {
+                continue;
+            };
+            let title = format!("host {:?} has the name of a machine", host.as_str());
+            report.push(Diagnostic::new(title, span.clone()).and(machine.name.span.clone(), "the machine"));
+        }
+    }
+}
+
+/// No two forwards may listen on one host port.
+fn check_forwards(machines: &[PlacedMachine], report: &mut Report) {
+    let mut seen: Vec<(&Name, &Spot<Forward>)> = Vec::new();
+    for machine in machines {
+        let name = &machine.name.value;
+        for forward in machine.file.forwards.iter().flatten() {
+            let clash = seen
+                .iter()
+                .find(|(_, other)| forward.value.conflicts_with(&other.value));
+            if let Some((other, first)) = clash {
+                report.push(
+                    Diagnostic::new(clash_title(name, other, &forward.value), forward.span.clone())
+                        .label(format!("forward of {:?}", name.as_str()))
+                        .and(first.span.clone(), format!("forward of {:?}", other.as_str()))
+                        .with_hint("give each forward a host port of its own".to_owned()),
+                );
+            }
+            seen.push((name, forward));
+        }
+    }
+}
+
+fn clash_title(name: &Name, other: &Name, forward: &Forward) -> String {
+    let (name, other) = (name.as_str(), other.as_str());
+    let ports = forward.host_ports();
+    let noun = if ports.count() == 1 { "port" } else { "ports" };
+    let port = format!("host {noun} {ports}/{}", forward.protocol());
+    if name == other {
+        format!("machine {name:?} forwards {port} twice")
+    } else {
+        format!("machines {other:?} and {name:?} both forward {port}")
+    }
+}
+
+fn finish(machine: PlacedMachine, nics: Vec<Nic>, source: &Source<'_>) -> Machine {
+    let PlacedMachine { name, file } = machine;
+    let ssh = file.ssh.unwrap_or_default();
+    let (initrd, append) = (file.initrd, file.append);
+    Machine {
+        name: name.value,
+        image: file.image,
+        arch: file.arch.unwrap_or(source.host_arch),
+        cpus: file.cpus.map_or(1, |cpus| cpus.0),
+        memory: file.memory.map_or(DEFAULT_MEMORY, |memory| memory.value),
+        disk: file.disk,
+        nics,
+        user_data: file.user_data,
+        ssh: Ssh {
+            user: ssh.user.map(|user| user.0),
+            keys: ssh.keys.unwrap_or_default(),
+        },
+        forwards: file
+            .forwards
+            .unwrap_or_default()
+            .into_iter()
+            .map(|forward| forward.value)
+            .collect(),
+        firmware: file.firmware,
+        accel: file.accel.unwrap_or_default(),
+        machine: file.machine,
+        boot: file.kernel.map(|kernel| Boot {
+            kernel,
+            initrd: initrd.map(|initrd| initrd.value),
+            append: append.map(|append| append.value).unwrap_or_default(),
+        }),
+        qemu_args: file.qemu_args.unwrap_or_default(),
+    }
+}

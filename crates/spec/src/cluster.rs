@@ -1,0 +1,161 @@
+//! A cluster as the rest of Atoll sees it: every default filled in, every name resolved, every NIC with its addresses.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forward::Forward;
+use crate::hardware::{Accel, Arch, NicModel};
+use crate::image::{Image, SshKey, UserData};
+use crate::mac::Mac;
+use crate::name::{Domain, Name};
+use crate::size::ByteSize;
+use crate::subnet::Subnet;
+
+/// The machines and networks of one file.
+///
+/// It holds: names of machines and of networks are unique, every NIC's network exists, addresses and MACs are unique
+/// and addresses lie inside their networks, no two forwards want one host port, there is at least one machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cluster {
+    /// Tells this cluster from others on the same host.
+    pub name: Name,
+    /// What the machines' names are in.
+    pub domain: Domain,
+    /// In the order of the file, at least one.
+    pub networks: Vec<Network>,
+    /// In the order of the file, at least one.
+    pub machines: Vec<Machine>,
+}
+
+/// One L2 segment with its gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Network {
+    /// Unique in the cluster.
+    pub name: Name,
+    /// Its addresses; overlaps no other network's.
+    pub subnet: Subnet,
+    /// Whether guests reach the host's loopback at [`Subnet::host_alias`].
+    pub host_loopback: bool,
+    /// Whether guests are kept from each other.
+    pub isolate: bool,
+    /// The largest IP packet in bytes.
+    pub mtu: u16,
+    /// Servers to ask instead of the host's own; empty for the host's own.
+    pub dns: Vec<SocketAddr>,
+    /// Further names and their addresses.
+    pub hosts: BTreeMap<Domain, Ipv4Addr>,
+    /// Time servers to announce.
+    pub ntp: Vec<Ipv4Addr>,
+}
+
+/// One VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Machine {
+    /// Unique in the cluster.
+    pub name: Name,
+    /// What its disk starts as; there is an image or a kernel, or both.
+    pub image: Option<Image>,
+    /// Its processors' architecture.
+    pub arch: Arch,
+    /// How many processors, at least one.
+    pub cpus: u16,
+    /// Main memory, whole MiB.
+    pub memory: ByteSize,
+    /// The disk's size; `None` for the image's own.
+    pub disk: Option<ByteSize>,
+    /// In the order of the file.
+    pub nics: Vec<Nic>,
+    /// First-boot configuration.
+    pub user_data: Option<UserData>,
+    /// How to log in.
+    pub ssh: Ssh,
+    /// Host ports that lead here.
+    pub forwards: Vec<Forward>,
+    /// A firmware image in place of QEMU's own, as written.
+    pub firmware: Option<PathBuf>,
+    /// How QEMU runs it.
+    pub accel: Accel,
+    /// QEMU's machine type; `None` for the architecture's usual one.
+    pub machine: Option<String>,
+    /// What to start without a boot loader.
+    pub boot: Option<Boot>,
+    /// Further arguments for QEMU.
+    pub qemu_args: Vec<String>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Nic {
+    /// The network it is on, by name.
+    pub network: Name,
+    /// What the guest sees.
+    pub model: NicModel,
+    /// Unique in the cluster.
+    pub mac: Mac,
+    /// Unique in its network, given to the guest by DHCP.
+    pub address: Ipv4Addr,
+}
+
+/// How to log in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Ssh {
+    /// `None` for the image's own user.
+    pub user: Option<String>,
+    /// Keys that may log in besides Atoll's own.
+    pub keys: Vec<SshKey>,
+}
+
+/// A kernel started directly. Paths are as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Boot {
+    /// The kernel image.
+    pub kernel: PathBuf,
+    /// Its initial RAM disk.
+    pub initrd: Option<PathBuf>,
+    /// Its command line; empty when there is none.
+    pub append: String,
+}
+
+/// One NIC with the machine it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignment<'a> {
+    /// The machine.
+    pub machine: &'a Name,
+    /// The NIC's place in the machine's list.
+    pub index: usize,
+    /// The NIC, with its network, MAC and address.
+    pub nic: &'a Nic,
+}
+
+impl Cluster {
+    /// The network of this name.
+    pub fn network(&self, name: &str) -> Option<&Network> {
+        self.networks.iter().find(|network| network.name.as_str() == name)
+    }
+
+    /// The machine of this name.
+    pub fn machine(&self, name: &str) -> Option<&Machine> {
+        self.machines.iter().find(|machine| machine.name.as_str() == name)
+    }
+
+    /// Every NIC of every machine: which addresses are whose.
+    pub fn assignments(&self) -> impl Iterator<Item = Assignment<'_>> {
+        self.machines.iter().flat_map(|machine| {
+            let nics = machine.nics.iter().enumerate();
+            nics.map(|(index, nic)| Assignment {
+                machine: &machine.name,
+                index,
+                nic,
+            })
+        })
+    }
+}

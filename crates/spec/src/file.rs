@@ -1,0 +1,327 @@
+//! The cluster file as it is written: every key, all but `machines` optional. The JSON schema comes from here.
+//!
+//! Each type reads itself with [`Keys`]; the test `the_schema_has_every_key_that_is_read` keeps fields and keys together.
+//! Doc comments are what an editor shows.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+
+use crate::diagnostic::{Report, Span};
+use crate::forward::Forward;
+use crate::hardware::{Accel, Arch, NicModel};
+use crate::image::{Image, SshKey, UserData};
+use crate::mac::Mac;
+use crate::name::{Domain, Name};
+use crate::read::{ByName, Entries, FromYaml, Keys, Noun, Spot};
+use crate::scalar::{Count, DnsServer, Mtu, UserName};
+use crate::size::ByteSize;
+use crate::subnet::Subnet;
+use crate::yaml::{Kind, Node};
+
+/// A cluster: machines and the networks they are on.
+#[derive(Debug, Default, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields, rename = "atoll.yaml")]
+pub(crate) struct ClusterFile {
+    /// The cluster's name; the folder's name when left out.
+    pub(crate) name: Option<Name>,
+    /// The domain that the machines' names are in; NAME.internal when left out.
+    pub(crate) domain: Option<Domain>,
+    /// Networks by name; one called "default" when left out.
+    pub(crate) networks: Option<ByName<NetworkFile>>,
+    /// What every machine has unless it says otherwise.
+    pub(crate) defaults: Option<MachineFile>,
+    /// Machines by name.
+    #[schemars(required)]
+    pub(crate) machines: Option<ByName<MachineFile>>,
+    /// Whether part of `networks` could not be read.
+    #[schemars(skip)]
+    pub(crate) networks_wrong: bool,
+    /// Whether part of `machines` could not be read.
+    #[schemars(skip)]
+    pub(crate) machines_wrong: bool,
+    /// Where the key `machines` stands.
+    #[schemars(skip)]
+    pub(crate) machines_key: Option<Span>,
+}
+
+/// A network of its own, with a gateway that translates to the host's.
+#[derive(Debug, Default, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct NetworkFile {
+    /// Its addresses; the first free one of 10.77.0.0/24, 10.77.1.0/24 and so on when left out.
+    pub(crate) subnet: Option<Spot<Subnet>>,
+    /// Whether guests reach the host's loopback at the host alias; false when left out.
+    pub(crate) host_loopback: Option<bool>,
+    /// Whether guests are kept from each other; false when left out.
+    pub(crate) isolate: Option<bool>,
+    /// The largest IP packet, 576 to 65535. When left out: 65520 where every NIC is virtio, else 1500.
+    pub(crate) mtu: Option<Mtu>,
+    /// DNS servers to ask instead of the host's own.
+    pub(crate) dns: Option<Vec<DnsServer>>,
+    /// Further names and their addresses.
+    pub(crate) hosts: Option<Entries<Domain, HostAddress>>,
+    /// Time servers that DHCP announces.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(crate) ntp: Option<Vec<Ipv4Addr>>,
+    /// Whether part of it could not be read.
+    #[schemars(skip)]
+    pub(crate) wrong: bool,
+}
+
+/// A machine. Needs an image or a kernel.
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct MachineFile {
+    /// What its disk starts as.
+    pub(crate) image: Option<Image>,
+    /// The processor architecture; the host's when left out.
+    pub(crate) arch: Option<Arch>,
+    /// The number of processors; 1 when left out.
+    pub(crate) cpus: Option<Count>,
+    /// Main memory; 1G when left out.
+    pub(crate) memory: Option<Spot<ByteSize>>,
+    /// The size of its disk; the image's own when left out.
+    pub(crate) disk: Option<ByteSize>,
+    /// Its NICs; one on the only network when left out.
+    pub(crate) nics: Option<Vec<NicFile>>,
+    /// A cloud-config or a script for the first boot, or the file that holds one.
+    pub(crate) user_data: Option<UserData>,
+    /// How `atoll ssh` logs in.
+    pub(crate) ssh: Option<SshFile>,
+    /// Ports of the host that lead to this machine.
+    pub(crate) forwards: Option<Vec<Spot<Forward>>>,
+    /// A firmware image for QEMU in place of its own.
+    #[schemars(with = "Option<String>")]
+    pub(crate) firmware: Option<PathBuf>,
+    /// How QEMU runs the guest; the fastest that works when left out.
+    pub(crate) accel: Option<Accel>,
+    /// QEMU's machine type; q35 on x86_64, virt on aarch64 when left out.
+    pub(crate) machine: Option<String>,
+    /// A kernel to start without a boot loader.
+    #[schemars(with = "Option<String>")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// The initial RAM disk of that kernel.
+    #[schemars(with = "Option<String>")]
+    pub(crate) initrd: Option<Spot<PathBuf>>,
+    /// The command line of that kernel.
+    pub(crate) append: Option<Spot<String>>,
+    /// Further arguments for QEMU, one a word.
+    pub(crate) qemu_args: Option<Vec<String>>,
+    /// Whether part of it could not be read.
+    #[schemars(skip)]
+    pub(crate) wrong: bool,
+}
+
+/// A NIC, or just the name of its network.
+#[derive(Clone, Debug)]
+pub(crate) struct NicFile {
+    /// The network; may be left out where there is only one.
+    pub(crate) network: Option<Spot<Name>>,
+    pub(crate) model: Option<NicModel>,
+    pub(crate) mac: Option<Spot<Mac>>,
+    pub(crate) address: Option<Spot<Ipv4Addr>>,
+    /// Where it stands; `None` for the NIC of a machine that lists none.
+    pub(crate) span: Option<Span>,
+    /// Whether part of it could not be read.
+    pub(crate) wrong: bool,
+}
+
+/// How to log in.
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct SshFile {
+    /// The user; the image's own when left out.
+    pub(crate) user: Option<UserName>,
+    /// Public keys, or paths of files that hold one.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(crate) keys: Option<Vec<SshKey>>,
+}
+
+/// The address of a further name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostAddress(pub(crate) Ipv4Addr);
+
+impl Noun for NetworkFile {
+    const NOUN: &'static str = "network";
+}
+
+impl Noun for MachineFile {
+    const NOUN: &'static str = "machine";
+}
+
+impl Noun for HostAddress {
+    const NOUN: &'static str = "host";
+}
+
+impl FromYaml for ClusterFile {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        let mut keys = Keys::of(node, what, report)?;
+        let (name, domain) = (keys.section("name"), keys.section("domain"));
+        let before = keys.report.len();
+        let networks = keys.section("networks");
+        let networks_wrong = keys.report.len() > before;
+        let defaults = keys.section("defaults");
+        let before = keys.report.len();
+        let machines = keys.section("machines");
+        let machines_wrong = keys.report.len() > before;
+        let machines_key = keys.span("machines");
+        let file = Self {
+            name,
+            domain,
+            networks,
+            defaults,
+            machines,
+            networks_wrong,
+            machines_wrong,
+            machines_key,
+        };
+        keys.finish();
+        Some(file)
+    }
+}
+
+impl FromYaml for NetworkFile {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        let mut keys = Keys::of(node, what, report)?;
+        let file = Self {
+            subnet: keys.take("subnet"),
+            host_loopback: keys.take("host-loopback"),
+            isolate: keys.take("isolate"),
+            mtu: keys.take("mtu"),
+            dns: keys.take_list("dns", "DNS server"),
+            hosts: keys.take("hosts"),
+            ntp: keys.take_list("ntp", "time server"),
+            wrong: false,
+        };
+        Some(Self {
+            wrong: keys.finish(),
+            ..file
+        })
+    }
+}
+
+impl FromYaml for MachineFile {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        let mut keys = Keys::of(node, what, report)?;
+        let file = Self {
+            image: keys.take("image"),
+            arch: keys.take("arch"),
+            cpus: keys.take("cpus"),
+            memory: keys.take("memory"),
+            disk: keys.take("disk"),
+            nics: keys.take_list("nics", "NIC"),
+            user_data: keys.take("user-data"),
+            ssh: keys.take("ssh"),
+            forwards: keys.take_list("forwards", "forward"),
+            firmware: keys.take("firmware"),
+            accel: keys.take("accel"),
+            machine: keys.take("machine"),
+            kernel: keys.take("kernel"),
+            initrd: keys.take("initrd"),
+            append: keys.take("append"),
+            qemu_args: keys.take_list("qemu-args", "QEMU argument"),
+            wrong: false,
+        };
+        Some(Self {
+            wrong: keys.finish(),
+            ..file
+        })
+    }
+}
+
+impl MachineFile {
+    /// These keys, and those of `defaults` that are missing here.
+    pub(crate) fn or(self, defaults: &Self) -> Self {
+        let defaults = defaults.clone();
+        Self {
+            image: self.image.or(defaults.image),
+            arch: self.arch.or(defaults.arch),
+            cpus: self.cpus.or(defaults.cpus),
+            memory: self.memory.or(defaults.memory),
+            disk: self.disk.or(defaults.disk),
+            nics: self.nics.or(defaults.nics),
+            user_data: self.user_data.or(defaults.user_data),
+            ssh: SshFile::merge(self.ssh, defaults.ssh),
+            forwards: self.forwards.or(defaults.forwards),
+            firmware: self.firmware.or(defaults.firmware),
+            accel: self.accel.or(defaults.accel),
+            machine: self.machine.or(defaults.machine),
+            kernel: self.kernel.or(defaults.kernel),
+            initrd: self.initrd.or(defaults.initrd),
+            append: self.append.or(defaults.append),
+            qemu_args: self.qemu_args.or(defaults.qemu_args),
+            wrong: self.wrong || defaults.wrong,
+        }
+    }
+}
+
+impl NicFile {
+    /// What a machine has that lists no NICs.
+    pub(crate) const EMPTY: Self = Self {
+        network: None,
+        model: None,
+        mac: None,
+        address: None,
+        span: None,
+        wrong: false,
+    };
+}
+
+impl FromYaml for NicFile {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        if let Kind::Scalar { .. } = node.kind {
+            let network = Spot::from_yaml(node, what, report)?;
+            return Some(Self {
+                network: Some(network),
+                span: Some(node.span.clone()),
+                ..Self::EMPTY
+            });
+        }
+        let mut keys = Keys::of(node, what, report)?;
+        let file = Self {
+            network: keys.take("network"),
+            model: keys.take("model"),
+            mac: keys.take("mac"),
+            address: keys.take("address"),
+            span: Some(node.span.clone()),
+            wrong: false,
+        };
+        Some(Self {
+            wrong: keys.finish(),
+            ..file
+        })
+    }
+}
+
+impl SshFile {
+    /// Key by key, so that a machine with keys of its own still has the user of `defaults`.
+    fn merge(own: Option<Self>, defaults: Option<Self>) -> Option<Self> {
+        match (own, defaults) {
+            (Some(own), Some(defaults)) => Some(Self {
+                user: own.user.or(defaults.user),
+                keys: own.keys.or(defaults.keys),
+            }),
+            (own, defaults) => own.or(defaults),
+        }
+    }
+}
+
+impl FromYaml for SshFile {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        let mut keys = Keys::of(node, what, report)?;
+        let file = Self {
+            user: keys.take("user"),
+            keys: keys.take_list("keys", "key"),
+        };
+        keys.finish();
+        Some(file)
+    }
+}
+
+impl FromYaml for HostAddress {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        Ipv4Addr::from_yaml(node, &format!("the address of {what}"), report).map(Self)
+    }
+}

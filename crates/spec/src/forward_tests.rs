@@ -1,0 +1,125 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn shown(text: &str) -> String {
+    text.parse::<Forward>().unwrap().to_string()
+}
+
+fn refused(text: &str) -> String {
+    let error = text.parse::<Forward>().unwrap_err();
+    format!("{error} ({})", error.hint().unwrap())
+}
+
+#[test]
+fn loopback_and_tcp_are_the_defaults() {
+    assert_eq!(shown("8022:22"), "127.0.0.1:8022:22/tcp");
+    assert_eq!(shown("8053:53/udp"), "127.0.0.1:8053:53/udp");
+    assert_eq!(shown("0.0.0.0:8022:22"), "0.0.0.0:8022:22/tcp");
+    assert_eq!(shown("[::1]:8022:22"), "[::1]:8022:22/tcp");
+    assert_eq!(shown("0:22"), "127.0.0.1:0:22/tcp");
+}
+
+#[test]
+fn a_range_pairs_its_ports_in_order() {
+    let forward: Forward = "9000-9002:80-82".parse().unwrap();
+    assert_eq!(
+        forward.pairs().collect::<Vec<_>>(),
+        [(9000, 80), (9001, 81), (9002, 82)]
+    );
+}
+
+#[test]
+fn the_command_line_names_the_guest() {
+    let forward = Forward::parse_cli("127.0.0.1:8022:10.77.0.2:22/tcp").unwrap();
+    assert_eq!(forward.guest, Guest::Address("10.77.0.2".parse().unwrap()));
+    assert_eq!(forward.forward, "8022:22".parse().unwrap());
+    assert_eq!(
+        Forward::parse_cli("8022:a:22").unwrap().to_string(),
+        "127.0.0.1:8022:a:22/tcp"
+    );
+    assert_eq!(
+        Forward::parse_cli("[::]:53:[fd77::2]:53/udp")
+            .unwrap()
+            .to_string(),
+        "[::]:53:[fd77::2]:53/udp"
+    );
+    for wrong in [
+        "8022:22",
+        "8022:10.77.0:22",
+        "8022:0.0.0.0:22",
+        "8022:fd77::2:22",
+        "8022:A:22",
+    ] {
+        assert!(Forward::parse_cli(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn each_mistake_has_its_sentence() {
+    insta::assert_snapshot!(refused("22"), @r#""22" is no forward: it does not say the guest's port (did you mean "22:22"?)"#);
+    insta::assert_snapshot!(refused("a"), @r#""a" is no forward (write [BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL], with the guest before its port on the command line)"#);
+    insta::assert_snapshot!(refused("8022:22/sctp"), @r#""8022:22/sctp" is no forward: "sctp" is no protocol (use tcp or udp)"#);
+    insta::assert_snapshot!(refused("8022:70000"), @r#""8022:70000" is no forward: "70000" is no port (ports are 1 to 65535, ranges like 9000-9010)"#);
+    insta::assert_snapshot!(refused("localhost:8022:22"), @r#""localhost:8022:22" is no forward: "localhost" is no address of the host (use 127.0.0.1, 0.0.0.0 or an address of this host; IPv6 in brackets)"#);
+    insta::assert_snapshot!(refused("1-3:1-2"), @r#""1-3:1-2" is no forward: 3 host ports cannot go to 2 guest ports (give both sides the same number of ports)"#);
+    insta::assert_snapshot!(refused("127.0.0.1:8022:10.77.0.2:22"), @r#""127.0.0.1:8022:10.77.0.2:22" is no forward: it names a guest, but here the guest is the machine itself (leave the guest out: 127.0.0.1:8022:22/tcp)"#);
+}
+
+#[test]
+fn a_guest_is_not_named_where_it_is_known() {
+    let error = "8022:10.77.0.2:22".parse::<Forward>().unwrap_err();
+    assert_eq!(error, ForwardError::GuestGiven("8022:10.77.0.2:22".to_owned()));
+}
+
+#[test]
+fn two_listeners_conflict_on_one_address_protocol_and_port() {
+    let conflict = |a: &str, b: &str| a.parse::<Forward>().unwrap().conflicts_with(&b.parse().unwrap());
+    assert!(conflict("8022:22", "8022:23"));
+    assert!(conflict("8022:22", "0.0.0.0:8000-8100:1-101"));
+    assert!(!conflict("8022:22", "8022:22/udp"));
+    assert!(!conflict("8022:22", "127.0.0.2:8022:22"));
+    assert!(!conflict("8022:22", "[::]:8022:22"));
+    assert!(!conflict("0:22", "0:23"));
+}
+
+fn any_forward() -> impl Strategy<Value = Forward> {
+    let bind = prop_oneof![
+        any::<Ipv4Addr>().prop_map(IpAddr::V4),
+        any::<Ipv6Addr>().prop_map(IpAddr::V6)
+    ];
+    let udp = any::<bool>();
+    (bind, 1..u16::MAX - 100, 1..u16::MAX - 100, 0..100u16, udp).prop_map(|(bind, host, guest, more, udp)| {
+        Forward {
+            bind,
+            host_ports: PortRange {
+                first: host,
+                last: host + more,
+            },
+            guest_ports: PortRange {
+                first: guest,
+                last: guest + more,
+            },
+            protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_displayed_parses_back(forward in any_forward(), guest in "[a-z][a-z0-9]{0,8}") {
+        prop_assert_eq!(forward.to_string().parse::<Forward>(), Ok(forward));
+        let with_guest = GuestForward { guest: Guest::Name(guest.parse().unwrap()), forward };
+        prop_assert_eq!(Forward::parse_cli(&with_guest.to_string()), Ok(with_guest));
+    }
+
+    #[test]
+    fn no_text_panics(text in "[\\[\\]0-9a-f:./-]{0,24}|\\PC*") {
+        if let Ok(forward) = text.parse::<Forward>() {
+            prop_assert_eq!(forward.to_string().parse::<Forward>(), Ok(forward));
+        }
+        if let Ok(forward) = Forward::parse_cli(&text) {
+            prop_assert_eq!(Forward::parse_cli(&forward.to_string()), Ok(forward));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The cluster file `atoll.yaml`: types, parsing, validation that points at the line, JSON schema.
+//!
+//! Text goes in, a [`Cluster`] or [`Diagnostics`] come out; no file, network or environment is touched. What depends on
+//! where the file lies comes as a [`Source`]. The way of a file:
+//!
+//! 1. `yaml`: text to a tree whose nodes know their place; anchors and merge keys are resolved.
+//! 2. `read`, `file` and `sources`: tree to the file's own types, every value checked by its type ([`Name`], [`Subnet`], …).
+//! 3. `check`, `networks`, `nics`: defaults filled in, names resolved, clashes found; `assign` derives what is left out.
+//!
+//! Steps 2 and 3 go on after a mistake, so that one run reports all of them.
+
+#![forbid(unsafe_code)]
+
+mod assign;
+mod check;
+mod cluster;
+mod diagnostic;
+mod file;
+mod forward;
+mod hardware;
+mod image;
+mod mac;
+mod name;
+mod networks;
+mod nics;
+mod read;
+mod scalar;
+mod schema;
+mod size;
+mod sources;
+mod subnet;
+mod text;
+mod yaml;
+
+pub use cluster::{Assignment, Boot, Cluster, Machine, Network, Nic, Ssh};
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use forward::{Forward, ForwardError, Guest, GuestForward, PortRange, Protocol};
+pub use hardware::{Accel, Arch, NicModel, UnknownWord};
+pub use image::{
+    Checksum, Hex, HexError, Image, ImageError, Sha256Hex, Sha512Hex, SshKey, SshKeyError, UserData,
+};
+pub use mac::{Mac, MacError};
+pub use name::{Domain, Name, NameError};
+pub use size::{ByteSize, SizeError};
+pub use subnet::{Subnet, SubnetError};
+pub use text::Hint;
+
+use diagnostic::Report;
+use file::ClusterFile;
+use read::FromYaml;
+
+/// Where a cluster file comes from, and what it leaves to its surroundings.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// How messages call the file: `atoll.yaml`.
+    pub file: &'a str,
+    /// The name of the folder it lies in: the cluster's name when the file gives none.
+    pub folder: &'a str,
+    /// The architecture of machines that do not say; [`Arch`] parses what `std::env::consts::ARCH` holds.
+    pub host_arch: Arch,
+}
+
+impl<'a> Source<'a> {
+    /// A file by this name in a folder of no name, on an x86_64 host.
+    pub fn new(file: &'a str) -> Self {
+        Self {
+            file,
+            folder: "",
+            host_arch: Arch::X86_64,
+        }
+    }
+
+    fn default_name(&self) -> Name {
+        Name::from_lossy(self.folder).unwrap_or_else(Name::fallback)
+    }
+}
+
+/// Reads a cluster file.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, each mistake with its place in the text.
+pub fn parse(source: &Source<'_>, text: &str) -> Result<Cluster, Diagnostics> {
+    let mut report = Report::default();
+    let cluster = match yaml::parse(text) {
+        Ok(root) => ClusterFile::from_yaml(&root, "the cluster file", &mut report)
+            .and_then(|file| check::cluster(file, source, &mut report)),
+        Err(diagnostic) => {
+            report.push(diagnostic);
+            None
+        }
+    };
+    cluster.ok_or_else(|| report.into_diagnostics(source.file, text))
+}
+
+/// The JSON schema (draft 2020-12) of the cluster file, for editors.
+pub fn schema() -> serde_json::Value {
+    schema::cluster_file()
+}

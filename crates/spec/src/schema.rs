@@ -1,0 +1,147 @@
+//! The JSON schema of the cluster file, for editors.
+//!
+//! It is derived from the types of `file`; here is what a derive cannot know: values that are either text or a mapping,
+//! and that a key with nothing behind it is a mistake although the field is an `Option`.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+
+use crate::file::{ClusterFile, HostAddress, NicFile};
+use crate::hardware::NicModel;
+use crate::image::{Image, Sha256Hex, Sha512Hex, UserData};
+use crate::mac::Mac;
+use crate::name::Name;
+
+/// The whole schema, draft 2020-12.
+pub(crate) fn cluster_file() -> Value {
+    let mut schema = schemars::schema_for!(ClusterFile).to_value();
+    forbid_empty_keys(&mut schema);
+    schema
+}
+
+/// Takes `null` from the types of all properties.
+fn forbid_empty_keys(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else {
+        return;
+    };
+    if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(take_null);
+    }
+    if let Some(definitions) = object.get_mut("$defs").and_then(Value::as_object_mut) {
+        definitions.values_mut().for_each(forbid_empty_keys);
+    }
+}
+
+fn take_null(property: &mut Value) {
+    let Some(object) = property.as_object_mut() else {
+        return;
+    };
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [one] = &types[..] {
+            let one = one.clone();
+            object.insert("type".to_owned(), one);
+        }
+    }
+    if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
+        choices.retain(|choice| choice != &serde_json::json!({ "type": "null" }));
+        if let [Value::Object(one)] = &choices[..] {
+            let one = one.clone();
+            object.remove("anyOf");
+            object.extend(one);
+        }
+    }
+}
+
+/// The schema of something that is either text or a mapping.
+fn text_or(generator: &mut SchemaGenerator, mapping: &Schema, about: &str) -> Schema {
+    let text = generator.subschema_for::<String>();
+    json_schema!({ "description": about, "anyOf": [text, mapping] })
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "its fields are the schema of an image written as a mapping"
+)]
+struct ImageMapping {
+    /// Where to fetch it.
+    url: Option<String>,
+    /// A file on this host.
+    file: Option<String>,
+    /// What it must hash to.
+    sha256: Option<Sha256Hex>,
+    /// What it must hash to.
+    sha512: Option<Sha512Hex>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "its fields are the schema of user-data written as a mapping"
+)]
+struct UserDataMapping {
+    /// The file that holds it.
+    file: String,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "its fields are the schema of a NIC written as a mapping")]
+struct NicMapping {
+    /// The network; may be left out where there is only one.
+    network: Option<Name>,
+    /// What the guest sees; virtio-net-pci when left out.
+    model: Option<NicModel>,
+    /// Its Ethernet address; derived from the names when left out.
+    mac: Option<Mac>,
+    /// Its IPv4 address; derived from the names when left out.
+    address: Option<String>,
+}
+
+macro_rules! text_or_mapping {
+    ($type:ty, $name:literal, $mapping:ty, $about:literal) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                let mapping = generator.subschema_for::<$mapping>();
+                text_or(generator, &mapping, $about)
+            }
+        }
+    };
+}
+
+text_or_mapping!(
+    Image,
+    "Image",
+    ImageMapping,
+    "A catalogue name, an https:// address, a path, built:NAME, or a mapping with a digest."
+);
+text_or_mapping!(
+    UserData,
+    "UserData",
+    UserDataMapping,
+    "A cloud-config or a script, or the file that holds one."
+);
+text_or_mapping!(NicFile, "Nic", NicMapping, "The name of a network, or a mapping.");
+
+impl JsonSchema for HostAddress {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "HostAddress".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "ipv4" })
+    }
+}

@@ -1,0 +1,78 @@
+//! Images and user-data as they are written: a text for the ordinary case, a mapping where more is to be said.
+
+use std::path::PathBuf;
+
+use crate::diagnostic::{Diagnostic, Report};
+use crate::image::{Checksum, Image, Sha256Hex, Sha512Hex, UserData, is_fetchable};
+use crate::read::{FromYaml, Keys, Spot, bad_value, wrong_kind};
+use crate::yaml::{Kind, Node};
+
+impl FromYaml for Image {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        match &node.kind {
+            Kind::Scalar { text, .. } => match text.parse() {
+                Ok(image) => Some(image),
+                Err(error) => {
+                    report.push(bad_value(&node.span, what, &error));
+                    None
+                }
+            },
+            Kind::Map(_) => image_mapping(node, what, report),
+            Kind::Null | Kind::List(_) => {
+                wrong_kind(node, what, "a name, an https:// address or a path", report)
+            }
+        }
+    }
+}
+
+fn image_mapping(node: &Node, what: &str, report: &mut Report) -> Option<Image> {
+    let mut keys = Keys::of(node, what, report)?;
+    let url = keys.take("url").and_then(|url| fetchable(url, what, keys.report));
+    let path: Option<PathBuf> = keys.take("file");
+    let sha256 = keys.take::<Sha256Hex>("sha256").map(Checksum::Sha256);
+    let sha512 = keys.take::<Sha512Hex>("sha512").map(Checksum::Sha512);
+    keys.exclude("url", "file");
+    keys.exclude("sha256", "sha512");
+    if keys.span("url").or(keys.span("file")).is_none() {
+        let title = format!("{what} must say its url or its file");
+        keys.report.push(Diagnostic::new(title, node.span.clone()));
+    }
+    keys.finish();
+    let checksum = sha256.or(sha512);
+    match (url, path) {
+        (Some(url), _) => Some(Image::Url { url, checksum }),
+        (None, Some(path)) => Some(Image::File { path, checksum }),
+        (None, None) => None,
+    }
+}
+
+fn fetchable(url: Spot<String>, what: &str, report: &mut Report) -> Option<String> {
+    if is_fetchable(&url.value) {
+        return Some(url.value);
+    }
+    let title = format!("{what}: {:?} is no http:// or https:// address", url.value);
+    report.push(Diagnostic::new(title, url.span));
+    None
+}
+
+impl FromYaml for UserData {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        match &node.kind {
+            Kind::Scalar { text, .. } => Some(Self::Text(text.clone())),
+            Kind::Map(_) => user_data_mapping(node, what, report),
+            Kind::Null | Kind::List(_) => wrong_kind(node, what, "text or {file: PATH}", report),
+        }
+    }
+}
+
+fn user_data_mapping(node: &Node, what: &str, report: &mut Report) -> Option<UserData> {
+    let mut keys = Keys::of(node, what, report)?;
+    let file = keys.take("file");
+    if keys.span("file").is_none() {
+        let diagnostic = Diagnostic::new(format!("{what} does not say its file"), node.span.clone());
+        let hint = "write {file: PATH}, or the text itself after \"user-data: |\"".to_owned();
+        keys.report.push(diagnostic.with_hint(hint));
+    }
+    keys.finish();
+    file.map(UserData::File)
+}

@@ -1,0 +1,236 @@
+//! Files that are taken, and what they mean.
+
+use std::net::Ipv4Addr;
+
+use atoll_spec::{Accel, Arch, Boot, Checksum, Image, NicModel, SshKey, UserData};
+
+use crate::accepted;
+
+pub(crate) const FULL: &str = "
+name: demo
+domain: demo.example
+networks:
+  lan:
+    subnet: 10.1.2.0/24
+    host-loopback: true
+    isolate: true
+    mtu: 9000
+    dns: [1.1.1.1, '127.0.0.1:5353', '::1']
+    hosts: {nas: 10.1.2.9, host.internal: 10.1.2.254}
+    ntp: [10.1.2.254]
+  storage:
+defaults: {memory: 1G, cpus: 1, ssh: {user: debian}}
+machines:
+  a:
+    image: {url: 'https://example.org/a.qcow2', sha512: SHA512}
+    arch: aarch64
+    cpus: 2
+    memory: 2G
+    disk: 10GiB
+    nics:
+      - {network: lan, model: e1000, mac: 52:54:00:12:34:56, address: 10.1.2.10}
+      - storage
+    user-data: |
+      #cloud-config
+      packages: [curl]
+    ssh: {user: admin, keys: [~/.ssh/id.pub, ssh-ed25519 AAAAC3Nz me]}
+    forwards: ['8022:22', '127.0.0.1:5353:53/udp', '9000-9010:9000-9010']
+    firmware: ./efi.fd
+    accel: tcg
+    machine: virt
+    kernel: vmlinuz
+    initrd: initrd.img
+    append: console=ttyAMA0
+    qemu-args: [-device, virtio-rng-pci]
+  b:
+    image: built:micro
+    nics: [lan]
+    user-data: {file: b.yaml}
+";
+
+#[test]
+fn every_key_has_its_place() {
+    let cluster = accepted(&FULL.replace("SHA512", &"aB".repeat(64)));
+    assert_eq!(
+        (cluster.name.as_str(), cluster.domain.as_str()),
+        ("demo", "demo.example")
+    );
+    let lan = cluster.network("lan").unwrap();
+    assert!(lan.host_loopback && lan.isolate);
+    assert_eq!(lan.mtu, 9000);
+    let dns: Vec<_> = lan.dns.iter().map(ToString::to_string).collect();
+    assert_eq!(dns, ["1.1.1.1:53", "127.0.0.1:5353", "[::1]:53"]);
+    assert_eq!(lan.hosts.len(), 2);
+    assert_eq!(lan.ntp, [Ipv4Addr::new(10, 1, 2, 254)]);
+    let storage = cluster.network("storage").unwrap();
+    assert_eq!(storage.subnet.to_string(), "10.77.0.0/24");
+    assert!(!storage.host_loopback && !storage.isolate);
+    assert_eq!((storage.mtu, storage.dns.len()), (65520, 0));
+}
+
+#[test]
+fn every_machine_key_has_its_place() {
+    let cluster = accepted(&FULL.replace("SHA512", &"aB".repeat(64)));
+    let a = cluster.machine("a").unwrap();
+    let Some(Image::Url {
+        url,
+        checksum: Some(Checksum::Sha512(digest)),
+    }) = &a.image
+    else {
+        panic!("{:?}", a.image)
+    };
+    assert_eq!(
+        (url.as_str(), digest.as_str()),
+        ("https://example.org/a.qcow2", "ab".repeat(64).as_str())
+    );
+    assert_eq!((a.arch, a.cpus, a.accel), (Arch::Aarch64, 2, Accel::Tcg));
+    assert_eq!(
+        (a.memory.to_string(), a.disk.unwrap().to_string()),
+        ("2G".to_owned(), "10G".to_owned())
+    );
+    assert_eq!(
+        a.user_data,
+        Some(UserData::Text("#cloud-config\npackages: [curl]\n".to_owned()))
+    );
+    assert_eq!(a.ssh.user.as_deref(), Some("admin"));
+    assert!(matches!(a.ssh.keys[..], [SshKey::File(_), SshKey::Literal(_)]));
+    let forwards: Vec<_> = a.forwards.iter().map(ToString::to_string).collect();
+    let expected = [
+        "127.0.0.1:8022:22/tcp",
+        "127.0.0.1:5353:53/udp",
+        "127.0.0.1:9000-9010:9000-9010/tcp",
+    ];
+    assert_eq!(forwards, expected);
+    assert_eq!(
+        (a.firmware.as_deref(), a.machine.as_deref()),
+        (Some("./efi.fd".as_ref()), Some("virt"))
+    );
+    let boot = Boot {
+        kernel: "vmlinuz".into(),
+        initrd: Some("initrd.img".into()),
+        append: "console=ttyAMA0".to_owned(),
+    };
+    assert_eq!(a.boot, Some(boot));
+    assert_eq!(a.qemu_args, ["-device", "virtio-rng-pci"]);
+}
+
+#[test]
+fn nics_are_as_given_and_otherwise_derived() {
+    let cluster = accepted(&FULL.replace("SHA512", &"aB".repeat(64)));
+    let [given, derived] = &cluster.machine("a").unwrap().nics[..] else {
+        panic!("two NICs")
+    };
+    assert_eq!((given.network.as_str(), given.model), ("lan", NicModel::E1000));
+    assert_eq!(
+        (given.mac.to_string().as_str(), given.address),
+        ("52:54:00:12:34:56", Ipv4Addr::new(10, 1, 2, 10))
+    );
+    assert_eq!(
+        (derived.network.as_str(), derived.model),
+        ("storage", NicModel::VirtioNetPci)
+    );
+    assert!(
+        cluster
+            .network("storage")
+            .unwrap()
+            .subnet
+            .contains(derived.address)
+    );
+}
+
+#[test]
+fn a_machine_takes_from_defaults_what_it_does_not_say() {
+    let cluster = accepted(&FULL.replace("SHA512", &"aB".repeat(64)));
+    let b = cluster.machine("b").unwrap();
+    assert_eq!(
+        (b.memory.to_string().as_str(), b.cpus, b.ssh.user.as_deref()),
+        ("1G", 1, Some("debian"))
+    );
+    assert_eq!(b.user_data, Some(UserData::File("b.yaml".into())));
+    assert_eq!(b.arch, Arch::X86_64);
+}
+
+#[test]
+fn ssh_is_taken_from_defaults_key_by_key() {
+    let cluster = accepted(
+        "defaults: {image: debian, ssh: {user: admin, keys: [default.pub]}}
+machines: {a: {ssh: {keys: [own.pub]}}, b: {ssh: {user: root}}}",
+    );
+    let ssh = |name| cluster.machine(name).unwrap().ssh.clone();
+    let key = |path: &str| SshKey::File(path.into());
+    assert_eq!(
+        (ssh("a").user.as_deref(), ssh("a").keys),
+        (Some("admin"), vec![key("own.pub")])
+    );
+    assert_eq!(
+        (ssh("b").user.as_deref(), ssh("b").keys),
+        (Some("root"), vec![key("default.pub")])
+    );
+}
+
+#[test]
+fn a_name_and_an_image_are_enough() {
+    let cluster = accepted("machines: {a: {image: debian}}");
+    assert_eq!(
+        (cluster.name.as_str(), cluster.domain.as_str()),
+        ("my-demo", "my-demo.internal")
+    );
+    assert_eq!(cluster.networks[0].name.as_str(), "default");
+    assert_eq!(cluster.networks[0].subnet.to_string(), "10.77.0.0/24");
+    let a = cluster.machine("a").unwrap();
+    assert_eq!((a.cpus, a.memory.to_string().as_str(), a.disk), (1, "1G", None));
+    assert_eq!(a.nics.len(), 1);
+}
+
+#[test]
+fn order_is_that_of_the_file() {
+    let cluster = accepted("defaults: {image: debian}\nmachines: {web: , db: , app: }");
+    let names: Vec<_> = cluster
+        .machines
+        .iter()
+        .map(|machine| machine.name.as_str())
+        .collect();
+    assert_eq!(names, ["web", "db", "app"]);
+}
+
+#[test]
+fn merge_keys_give_what_a_mapping_lacks() {
+    let cluster =
+        accepted("machines:\n  a: &a {image: debian, cpus: 2, memory: 2G}\n  b: {<<: *a, cpus: 4}\n");
+    let b = cluster.machine("b").unwrap();
+    assert_eq!((b.cpus, b.memory.to_string().as_str()), (4, "2G"));
+}
+
+#[test]
+fn networks_without_subnet_get_one_that_is_free() {
+    let cluster = accepted(
+        "networks: {a: , b: {subnet: 10.77.0.0/23}, c: }\nmachines: {m: {image: debian, nics: [a, b, c]}}",
+    );
+    let subnets: Vec<_> = cluster
+        .networks
+        .iter()
+        .map(|network| network.subnet.to_string())
+        .collect();
+    assert_eq!(subnets, ["10.77.2.0/24", "10.77.0.0/23", "10.77.3.0/24"]);
+}
+
+#[test]
+fn a_cluster_survives_json() {
+    let cluster = accepted(&FULL.replace("SHA512", &"aB".repeat(64)));
+    let json = serde_json::to_string(&cluster).unwrap();
+    assert_eq!(
+        serde_json::from_str::<atoll_spec::Cluster>(&json).unwrap(),
+        cluster
+    );
+}
+
+#[test]
+fn a_network_whose_nics_are_all_virtio_takes_large_packets() {
+    let mtu_with = |model: &str| {
+        let nics = format!("[{{}}, {{model: {model}}}]");
+        let text = format!("machines: {{a: {{image: debian}}, b: {{image: debian, nics: {nics}}}}}");
+        accepted(&text).networks[0].mtu
+    };
+    assert_eq!(mtu_with("virtio-net-device"), 65520);
+    assert_eq!(mtu_with("e1000"), 1500);
+}

@@ -1,0 +1,26 @@
+//! Bytes to typed packets and back: thin over smoltcp's wire types, plus what they lack.
+//!
+//! This crate knows no clock, no socket and no configuration. It holds the [`Frame`], the currency of the whole
+//! datapath, the checksum and offload vocabulary that travels with it, and builders for the packets that the
+//! gateway itself sends. Views of Ethernet, ARP, IPv4, TCP, UDP and ICMP are smoltcp's, re-exported by their names.
+
+#![forbid(unsafe_code)]
+
+pub mod checksum;
+mod frame;
+mod mac;
+pub mod packet;
+pub mod pcapng;
+pub mod segment;
+mod seq;
+pub mod tcp;
+pub mod vnet;
+
+pub use frame::{Checksum, Frame, FrameBuf, Gso, HEADROOM, Offload};
+pub use mac::Mac;
+pub use segment::{BadOffload, Offloads};
+pub use seq::Seq;
+pub use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable,
+    Icmpv4Message, Icmpv4Packet, Icmpv4TimeExceeded, IpProtocol, Ipv4Packet, TcpOption, TcpPacket, UdpPacket,
+};

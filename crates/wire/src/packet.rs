@@ -1,0 +1,201 @@
+//! Builders for the packets that the gateway sends: headers pushed in front of a payload, innermost first.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4Packet, IpProtocol, Ipv4Packet, UdpPacket,
+};
+
+use crate::{ArpOperation, ArpPacket, ArpRepr, FrameBuf, Icmpv4Message, Mac, checksum};
+
+/// Bytes of an Ethernet header without tags.
+pub const ETHERNET_LEN: usize = 14;
+/// Bytes of an IPv4 header without options.
+pub const IPV4_LEN: usize = 20;
+/// Bytes of a UDP header.
+pub const UDP_LEN: usize = 8;
+/// Bytes of an ICMP echo or error header.
+pub const ICMP_LEN: usize = 8;
+
+/// Bytes of an 802.1Q tag.
+pub(crate) const VLAN_LEN: usize = 4;
+
+/// Where the IPv4 header of a frame begins, behind one 802.1Q tag at most; `None` for another protocol.
+pub(crate) fn ipv4_start(frame: &[u8]) -> Option<usize> {
+    match frame.get(12..14)? {
+        [0x08, 0x00] => Some(ETHERNET_LEN),
+        [0x81, 0x00] if frame.get(16..18)? == [0x08, 0x00] => Some(ETHERNET_LEN + VLAN_LEN),
+        _ => None,
+    }
+}
+
+/// The fields of an IPv4 header that a sender chooses.
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv4Header {
+    /// Source address.
+    pub src: Ipv4Addr,
+    /// Destination address.
+    pub dst: Ipv4Addr,
+    /// What the payload is.
+    pub protocol: IpProtocol,
+    /// Time to live.
+    pub ttl: u8,
+    /// Identification, for fragments.
+    pub ident: u16,
+    /// The DF bit.
+    pub dont_fragment: bool,
+}
+
+/// Push an IPv4 header without options, checksum included. The payload must fit 65 515 bytes.
+pub fn push_ipv4(frame: &mut FrameBuf, header: &Ipv4Header) {
+    let total = IPV4_LEN + frame.len();
+    let bytes = frame.push_header(IPV4_LEN);
+    let mut packet = Ipv4Packet::new_unchecked(bytes);
+    packet.set_version(4);
+    packet.set_header_len(20);
+    packet.set_total_len(u16::try_from(total).unwrap_or(u16::MAX));
+    packet.set_ident(header.ident);
+    packet.set_dont_frag(header.dont_fragment);
+    packet.set_hop_limit(header.ttl);
+    packet.set_next_header(header.protocol);
+    packet.set_src_addr(header.src);
+    packet.set_dst_addr(header.dst);
+    packet.fill_checksum();
+}
+
+/// Push an Ethernet header.
+pub fn push_ethernet(frame: &mut FrameBuf, src: Mac, dst: Mac, protocol: EthernetProtocol) {
+    let mut ethernet = EthernetFrame::new_unchecked(frame.push_header(ETHERNET_LEN));
+    ethernet.set_src_addr(src.into());
+    ethernet.set_dst_addr(dst.into());
+    ethernet.set_ethertype(protocol);
+}
+
+/// Push a UDP header, checksum included. The payload must fit 65 507 bytes.
+pub fn push_udp(frame: &mut FrameBuf, src: SocketAddrV4, dst: SocketAddrV4) {
+    push_udp_unsummed(frame, src, dst);
+    let sum = transport_sum(*src.ip(), *dst.ip(), IpProtocol::Udp, frame.payload());
+    // RFC 768: zero would say that there is no checksum.
+    let field = if sum == u16::MAX { sum } else { !sum };
+    UdpPacket::new_unchecked(frame.payload_mut()).set_checksum(field);
+}
+
+/// Push a UDP header whose checksum covers the pseudo-header only, for a port that takes
+/// [`Checksum::Partial`](crate::Checksum::Partial): it starts at byte 34 of the frame, and stands 6 bytes behind that.
+pub fn push_udp_partial(frame: &mut FrameBuf, src: SocketAddrV4, dst: SocketAddrV4) {
+    push_udp_unsummed(frame, src, dst);
+    let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    let sum = pseudo_sum(*src.ip(), *dst.ip(), IpProtocol::Udp, len);
+    UdpPacket::new_unchecked(frame.payload_mut()).set_checksum(sum);
+}
+
+fn push_udp_unsummed(frame: &mut FrameBuf, src: SocketAddrV4, dst: SocketAddrV4) {
+    let len = u16::try_from(UDP_LEN + frame.len()).unwrap_or(u16::MAX);
+    let mut header = UdpPacket::new_unchecked(frame.push_header(UDP_LEN));
+    header.set_src_port(src.port());
+    header.set_dst_port(dst.port());
+    header.set_len(len);
+}
+
+/// Push an ICMP header, checksum included. `rest` is the second word: identifier and sequence number of an echo,
+/// next-hop MTU of "fragmentation needed", zero for other errors.
+pub fn push_icmpv4(frame: &mut FrameBuf, message: Icmpv4Message, code: u8, rest: [u8; 4]) {
+    let header = frame.push_header(ICMP_LEN);
+    header[0] = message.into();
+    header[1] = code;
+    header[4..8].copy_from_slice(&rest);
+    Icmpv4Packet::new_unchecked(frame.payload_mut()).fill_checksum();
+}
+
+/// An ARP packet for IPv4 over Ethernet, without its Ethernet header.
+#[must_use]
+pub fn arp(operation: ArpOperation, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr)) -> FrameBuf {
+    let repr = ArpRepr::EthernetIpv4 {
+        operation,
+        source_hardware_addr: EthernetAddress(sender.0.0),
+        source_protocol_addr: sender.1,
+        target_hardware_addr: EthernetAddress(target.0.0),
+        target_protocol_addr: target.1,
+    };
+    let mut frame = FrameBuf::zeroed(repr.buffer_len());
+    repr.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+    frame
+}
+
+/// Whether the TCP or UDP `segment`, header included, has a right checksum over IPv4.
+#[must_use]
+pub fn transport_checksum_is_right(
+    src: Ipv4Addr,
+    dst: Ipv4Addr,
+    protocol: IpProtocol,
+    segment: &[u8],
+) -> bool {
+    transport_sum(src, dst, protocol, segment) == u16::MAX
+}
+
+/// Sum over the IPv4 pseudo-header and `segment`, not complemented.
+pub(crate) fn transport_sum(src: Ipv4Addr, dst: Ipv4Addr, protocol: IpProtocol, segment: &[u8]) -> u16 {
+    let len = u32::try_from(segment.len()).unwrap_or(u32::MAX);
+    checksum::combine(&[pseudo_sum(src, dst, protocol, len), checksum::sum(segment)])
+}
+
+/// Sum over the IPv4 pseudo-header, not complemented.
+pub(crate) fn pseudo_sum(src: Ipv4Addr, dst: Ipv4Addr, protocol: IpProtocol, len: u32) -> u16 {
+    let words = |bits: u32| [bits >> 16, bits & 0xffff];
+    let parts = [words(src.to_bits()), words(dst.to_bits()), words(len)];
+    let sum = parts.iter().flatten().sum::<u32>() + u32::from(u8::from(protocol));
+    checksum::combine(&[low(sum >> 16), low(sum)])
+}
+
+fn low(word: u32) -> u16 {
+    let [.., a, b] = word.to_be_bytes();
+    u16::from_be_bytes([a, b])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUEST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 2), 4000);
+    const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 1), 53);
+
+    #[test]
+    fn a_datagram_built_here_is_valid_to_an_independent_parser() {
+        let mut frame = FrameBuf::copy_from(b"hello");
+        push_udp(&mut frame, GATEWAY, GUEST);
+        push_ipv4(
+            &mut frame,
+            &Ipv4Header {
+                src: *GATEWAY.ip(),
+                dst: *GUEST.ip(),
+                protocol: IpProtocol::Udp,
+                ttl: 64,
+                ident: 1,
+                dont_fragment: false,
+            },
+        );
+        push_ethernet(&mut frame, Mac([2; 6]), Mac([4; 6]), EthernetProtocol::Ipv4);
+        let parsed = etherparse::PacketHeaders::from_ethernet_slice(frame.payload()).unwrap();
+        let Some(etherparse::NetHeaders::Ipv4(ipv4, _)) = parsed.net else {
+            panic!("no IPv4 header")
+        };
+        assert_eq!(ipv4.calc_header_checksum(), ipv4.header_checksum);
+        let Some(etherparse::TransportHeader::Udp(udp)) = parsed.transport else {
+            panic!("no UDP header")
+        };
+        assert_eq!(udp.calc_checksum_ipv4(&ipv4, b"hello").unwrap(), udp.checksum);
+        assert_eq!(parsed.payload.slice(), b"hello");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_a_wrong_checksum() {
+        let mut frame = FrameBuf::copy_from(b"hello");
+        push_udp(&mut frame, GATEWAY, GUEST);
+        let check = |segment: &[u8]| {
+            transport_checksum_is_right(*GATEWAY.ip(), *GUEST.ip(), IpProtocol::Udp, segment)
+        };
+        assert!(check(frame.payload()));
+        frame.payload_mut()[9] ^= 4;
+        assert!(!check(frame.payload()));
+    }
+}

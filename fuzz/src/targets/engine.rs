@@ -1,0 +1,218 @@
+//! The engine: any frames, in any order, at any times, with any answers of the host.
+
+use super::bytes::Choices;
+use super::guest::{
+    self, BROADCAST_MAC, GATEWAY, GATEWAY_MAC, GUEST, HOST_ALIAS, NEIGHBOUR, NEIGHBOUR_MAC, OUTSIDE, Segment,
+};
+use super::world::World;
+use atoll_engine::{Command, Event, ForwardId, ForwardTarget, PortConfig, PortId};
+use atoll_wire::Frame;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// The whole input is one frame; afterwards an hour passes.
+pub(super) fn frame(input: &[u8]) {
+    let mut world = World::new();
+    world.frame(PortId(0), Frame::plain(input.to_vec().into()));
+    world.advance(Duration::from_secs(3600));
+}
+
+/// The input is a list of steps: frames, the host's answers, time, commands.
+pub(super) fn script(input: &[u8]) {
+    let _ = run(input);
+}
+
+fn run(input: &[u8]) -> World {
+    let mut world = World::new();
+    let mut choices = Choices::new(input);
+    while !choices.is_empty() {
+        step(&mut world, &mut choices);
+    }
+    world.advance(Duration::from_secs(7200));
+    let (engine, now) = world.engine();
+    let _ = engine.snapshot(now);
+    world
+}
+
+fn step(world: &mut World, choices: &mut Choices<'_>) {
+    match choices.byte() % 14 {
+        0 => world.frame(port(choices), Frame::plain(choices.chunk().to_vec().into())),
+        1..=4 => packet(world, choices),
+        5 => world.advance(Duration::from_millis(choices.number().into())),
+        6 => world.advance(Duration::from_secs(choices.number().into())),
+        7 | 8 => world.stream_event(choices.byte(), choices.byte(), choices.number()),
+        9 => world.datagram_event(choices.byte(), choices.byte(), choices.chunk()),
+        10 => {
+            let answered = !choices.byte().is_multiple_of(4);
+            let message = choices.chunk();
+            world.answer(answered.then_some(message));
+        }
+        11 => rare(world, choices),
+        _ => segment(world, choices),
+    }
+}
+
+/// A segment of a connection that the other end has begun or accepted; its numbers count from theirs.
+fn segment(world: &mut World, choices: &mut Choices<'_>) {
+    let guest_port = choices.one_of(&[40_000, 40_001, 22]);
+    let flags = choices.byte();
+    let seq = 1000 + u32::from(choices.number());
+    let ack = u32::from(choices.number());
+    let payload = choices.chunk();
+    let Some(peer) = world.peer(guest_port) else {
+        return;
+    };
+    let ports = (guest_port, peer.port);
+    let segment = Segment {
+        ports,
+        seq,
+        ack: peer.iss.wrapping_add(ack),
+        flags,
+    };
+    let bytes = segment.bytes(payload);
+    world.frame(
+        PortId(0),
+        guest::ipv4(GATEWAY_MAC, (GUEST, peer.address), guest::TCP, &bytes),
+    );
+}
+
+/// One of the two guests' ports, or one that does not exist.
+fn port(choices: &mut Choices<'_>) -> PortId {
+    PortId(choices.one_of(&[0, 0, 0, 1, 1, 9]))
+}
+
+/// A packet with right headers up to IPv4.
+fn packet(world: &mut World, choices: &mut Choices<'_>) {
+    let port = port(choices);
+    let to = choices.one_of(&[
+        GATEWAY_MAC,
+        GATEWAY_MAC,
+        GATEWAY_MAC,
+        NEIGHBOUR_MAC,
+        BROADCAST_MAC,
+    ]);
+    let addresses = [
+        OUTSIDE,
+        GATEWAY,
+        HOST_ALIAS,
+        NEIGHBOUR,
+        Ipv4Addr::BROADCAST,
+        Ipv4Addr::LOCALHOST,
+    ];
+    let dst = choices.one_of(&addresses);
+    let src = choices.one_of(&[GUEST, GUEST, GUEST, Ipv4Addr::UNSPECIFIED, OUTSIDE, GATEWAY]);
+    let protocol = choices.one_of(&[guest::TCP, guest::TCP, guest::UDP, guest::ICMP, 41]);
+    let payload = choices.chunk();
+    world.frame(port, guest::ipv4(to, (src, dst), protocol, payload));
+}
+
+fn rare(world: &mut World, choices: &mut Choices<'_>) {
+    let which = choices.byte();
+    match which % 7 {
+        0 => world.stall(port(choices), which & 0x80 != 0),
+        1 => world.event(Event::PortDetached(port(choices))),
+        2 => {
+            let port = PortId(100 + u32::from(choices.number()));
+            world.event(Event::PortAttached {
+                port,
+                port_config: PortConfig::default(),
+            });
+            world.event(Event::PortDetached(port));
+        }
+        3 => command(world, choices),
+        6 => reply(world, choices),
+        4 => {
+            let (forward, accept) = (ForwardId(u32::from(choices.byte() % 4)), world.next_accept());
+            world.event(Event::TcpAccepted {
+                forward,
+                accept,
+                peer: (OUTSIDE, choices.number()).into(),
+            });
+        }
+        _ => {
+            let forward = ForwardId(u32::from(choices.byte() % 4));
+            let payload = atoll_wire::FrameBuf::copy_from(choices.chunk());
+            world.event(Event::UdpForwarded {
+                forward,
+                from: (OUTSIDE, 9).into(),
+                datagrams: vec![payload.into()],
+            });
+        }
+    }
+}
+
+/// A datagram back to whoever sent one to this port of the guest.
+fn reply(world: &mut World, choices: &mut Choices<'_>) {
+    let guest_port = choices.one_of(&[53, 40_000]);
+    let payload = choices.chunk();
+    let Some(peer) = world.peer(guest_port) else {
+        return;
+    };
+    let datagram = guest::udp(guest_port, peer.port, payload);
+    world.frame(
+        PortId(0),
+        guest::ipv4(GATEWAY_MAC, (GUEST, peer.address), guest::UDP, &datagram),
+    );
+}
+
+/// A command may be refused; what it must not do is panic.
+fn command(world: &mut World, choices: &mut Choices<'_>) {
+    let forward = ForwardId(u32::from(choices.byte() % 4));
+    let command = match choices.byte() % 5 {
+        0 => Command::AddForward {
+            forward,
+            guest: ForwardTarget::Address(GUEST),
+            port: choices.number(),
+        },
+        1 => Command::AddForward {
+            forward,
+            guest: ForwardTarget::Name("a".to_owned()),
+            port: choices.number(),
+        },
+        2 => Command::RemoveForward(forward),
+        3 => Command::SetCapture(choices.byte().is_multiple_of(2)),
+        _ => Command::SetResolvers(Vec::new()),
+    };
+    let (engine, now) = world.engine();
+    let _ = engine.apply(now, command);
+    world.advance(Duration::ZERO);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run;
+    use crate::runner::seeds;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// But `TcpAgain`, which follows more than 64 KiB at once; the target `world` comes to it.
+    #[test]
+    fn the_seeds_lead_to_every_kind_of_action() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/engine");
+        let seeds = seeds(&folder).unwrap();
+        let seen: BTreeSet<String> = seeds.iter().flat_map(|seed| run(seed).seen).collect();
+        let kinds = [
+            "Captured",
+            "Close",
+            "DnsAsk",
+            "DnsForget",
+            "IcmpOpen",
+            "IcmpSend",
+            "TcpAdopt",
+            "TcpConnect",
+            "TcpDiscard",
+            "TcpPeek",
+            "TcpRefuse",
+            "TcpReset",
+            "TcpSend",
+            "TcpShutdown",
+            "Transmit",
+            "UdpForwardSend",
+            "UdpOpen",
+            "UdpSend",
+            "LeasesChanged",
+        ];
+        let missing: Vec<&str> = kinds.into_iter().filter(|kind| !seen.contains(*kind)).collect();
+        assert!(missing.is_empty(), "no seed leads to {missing:?}");
+    }
+}

@@ -1,0 +1,63 @@
+//! What is read from files, headers included.
+
+use atoll_images::checksum::{self, Digest};
+use atoll_images::unpack;
+use atoll_spec::{Source, parse};
+use atoll_wire::tcp::Header;
+use atoll_wire::{FrameBuf, Offload};
+use std::io::Read;
+use std::net::Ipv4Addr;
+
+/// The cluster file: read, or refused with words for every mistake.
+pub(super) fn cluster_file(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    if let Err(mistakes) = parse(&Source::new("atoll.yaml"), &text) {
+        assert!(!mistakes.to_string().is_empty(), "refused without a word");
+    }
+}
+
+/// A vendor's checksum file: the first line is the name that is looked for, the rest is the file. A digest that is
+/// found stands there, and is the same when it is written and read again.
+pub(super) fn checksum_file(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let (name, sums) = text.split_once('\n').unwrap_or((&text, ""));
+    let _ = name.parse::<Digest>();
+    let Some(digest) = checksum::find(sums, name) else {
+        return;
+    };
+    let written = digest.to_string();
+    let (_, hex) = written.split_once(':').unwrap_or_default();
+    assert!(
+        sums.to_ascii_lowercase().contains(hex),
+        "{written} came out of nowhere"
+    );
+    assert_eq!(written.parse(), Ok(digest));
+}
+
+/// A compressed image: at most this much of it is unpacked here.
+pub(super) fn unpack(input: &[u8]) {
+    const MOST: u64 = 1 << 20;
+    if let Ok(decoder) = unpack::decoder(input) {
+        // A broken archive is an error, which is right; a panic is not.
+        let _ = std::io::copy(&mut decoder.take(MOST), &mut std::io::sink());
+    }
+}
+
+/// A TCP header: what was understood is written and understood again.
+pub(super) fn tcp_header(input: &[u8]) {
+    let Some((header, len)) = Header::parse(input) else {
+        return;
+    };
+    assert!(
+        (20..=input.len().min(60)).contains(&len),
+        "a header of {len} bytes"
+    );
+    let (src, dst) = (Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(192, 0, 2, 7));
+    let mut frame = FrameBuf::copy_from(b"payload");
+    header.push(&mut frame, src, dst);
+    let segment = frame.freeze(Offload::default()).bytes;
+    let packet = atoll_wire::TcpPacket::new_unchecked(&segment[..]);
+    assert!(packet.verify_checksum(&src.into(), &dst.into()));
+    let again = Header::parse(&segment).map(|(header, _)| header);
+    assert_eq!(again, Some(header));
+}

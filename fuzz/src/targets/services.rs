@@ -1,0 +1,100 @@
+//! The gateway's services, each behind the packets that lead to it.
+
+use super::bytes::Choices;
+use super::guest::{self, ACK, BROADCAST_MAC, FIN, GATEWAY, GATEWAY_MAC, GUEST, SYN, Segment, TCP, UDP};
+use super::world::World;
+use atoll_engine::PortId;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+const PORT: PortId = PortId(0);
+
+/// DHCP messages, one a chunk.
+pub(super) fn dhcp(input: &[u8]) {
+    let mut world = World::new();
+    let mut choices = Choices::new(input);
+    while !choices.is_empty() {
+        let datagram = guest::udp(68, 67, choices.chunk());
+        let pair = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+        world.frame(PORT, guest::ipv4(BROADCAST_MAC, pair, UDP, &datagram));
+        world.advance(Duration::from_secs(1));
+    }
+    world.advance(Duration::from_secs(7200));
+}
+
+/// One DNS question over UDP.
+pub(super) fn dns(input: &[u8]) {
+    let mut world = World::new();
+    ask(&mut world, input);
+    world.answer(Some(input));
+    world.advance(Duration::from_secs(60));
+}
+
+/// A resolver's answer to a good question.
+pub(super) fn dns_answer(input: &[u8]) {
+    let mut world = World::new();
+    let question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01";
+    ask(&mut world, question);
+    world.answer(Some(input));
+    world.advance(Duration::from_secs(60));
+}
+
+fn ask(world: &mut World, message: &[u8]) {
+    let datagram = guest::udp(40_000, 53, message);
+    world.frame(PORT, guest::ipv4(GATEWAY_MAC, (GUEST, GATEWAY), UDP, &datagram));
+}
+
+/// Bytes of one connection to the gateway's web server; the first byte says in how long pieces.
+pub(super) fn http(input: &[u8]) {
+    let mut world = World::new();
+    let mut choices = Choices::new(input);
+    let piece = usize::from(choices.byte()).max(1);
+    let ports = (40_000, 80);
+    send(
+        &mut world,
+        Segment {
+            ports,
+            seq: 1000,
+            ack: 0,
+            flags: SYN,
+        },
+        &[],
+    );
+    let Some(peer) = world.peer(ports.0) else {
+        panic!("the gateway's web server does not answer a SYN");
+    };
+    let mut seq = 1001;
+    let ack = peer.iss.wrapping_add(1);
+    while !choices.is_empty() {
+        let payload = choices.take(piece);
+        send(
+            &mut world,
+            Segment {
+                ports,
+                seq,
+                ack,
+                flags: ACK,
+            },
+            payload,
+        );
+        seq += u32::try_from(payload.len()).unwrap_or(0);
+    }
+    send(
+        &mut world,
+        Segment {
+            ports,
+            seq,
+            ack,
+            flags: ACK | FIN,
+        },
+        &[],
+    );
+    world.advance(Duration::from_secs(600));
+}
+
+fn send(world: &mut World, segment: Segment, payload: &[u8]) {
+    world.frame(
+        PORT,
+        guest::ipv4(GATEWAY_MAC, (GUEST, GATEWAY), TCP, &segment.bytes(payload)),
+    );
+}

@@ -1,0 +1,91 @@
+//! Byte streams that are cut into messages: the cut must not depend on how the bytes came.
+
+use super::bytes::Choices;
+use atoll_ports::{Decoder, LengthError, MAX_FRAME, MIN_FRAME};
+use atoll_qemu::qmp::{LineBuffer, QmpError, parse_line};
+use atoll_wire::{Frame, Offload, segment, vnet};
+use bytes::Bytes;
+
+/// QEMU's `-netdev stream`. The first byte says in how long pieces the rest comes.
+pub(super) fn qemu_stream(input: &[u8]) {
+    let (piece, bytes) = pieces(input);
+    let whole = frames(std::iter::once(bytes));
+    for frame in &whole.0 {
+        assert!(
+            (MIN_FRAME..=MAX_FRAME).contains(&frame.len()),
+            "a frame of {} bytes",
+            frame.len()
+        );
+    }
+    assert_eq!(frames(bytes.chunks(piece)), whole, "in pieces of {piece} bytes");
+}
+
+/// All frames before the end or the first length that cannot be one.
+fn frames<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Option<LengthError>) {
+    let mut decoder = Decoder::default();
+    let mut frames = Vec::new();
+    for chunk in chunks {
+        decoder.extend(chunk);
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => frames.push(frame.to_vec()),
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error)),
+            }
+        }
+    }
+    (frames, None)
+}
+
+/// QEMU's machine protocol. The first byte says in how long pieces the rest comes.
+pub(super) fn qmp(input: &[u8]) {
+    let (piece, bytes) = pieces(input);
+    let whole = lines(std::iter::once(bytes));
+    for line in whole.iter().flatten() {
+        assert!(!line.contains(&b'\n'), "a line holds a line end");
+        if let Err(error) = parse_line(line) {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+    assert_eq!(
+        lines(bytes.chunks(piece)).ok(),
+        whole.ok(),
+        "in pieces of {piece} bytes"
+    );
+}
+
+fn lines<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Vec<u8>>, QmpError> {
+    let mut buffer = LineBuffer::default();
+    let mut lines = Vec::new();
+    for chunk in chunks {
+        buffer.push(chunk);
+        while let Some(line) = buffer.next_line()? {
+            lines.push(line);
+        }
+    }
+    Ok(lines)
+}
+
+fn pieces(input: &[u8]) -> (usize, &[u8]) {
+    let mut choices = Choices::new(input);
+    let piece = usize::from(choices.byte()).max(1);
+    (piece, choices.take(usize::MAX))
+}
+
+/// A frame with a virtio_net_hdr before it, as a TAP's guest writes it: taken as it can be said again, then cut for a port
+/// that takes no such thing. What is cut is whole, and no longer than the guest's frame.
+pub(super) fn vnet_header(input: &[u8]) {
+    let (header, frame) = input.split_at(vnet::LEN.min(input.len()));
+    let Ok(offload) = vnet::parse(header, frame) else {
+        return;
+    };
+    let frame = Frame {
+        bytes: Bytes::copy_from_slice(frame),
+        offload,
+    };
+    assert_eq!(vnet::parse(&vnet::emit(&frame), &frame.bytes), Ok(offload));
+    for part in segment::plain(&frame).unwrap_or_default() {
+        assert_eq!(part.offload, Offload::default());
+        assert!((MIN_FRAME..=frame.len()).contains(&part.len()), "{}", part.len());
+    }
+}

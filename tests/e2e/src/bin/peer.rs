@@ -1,0 +1,33 @@
+//! One end of a TCP connection, for a namespace: `peer connect ADDRESS:PORT STEP…` or `peer listen PORT STEP…`.
+//!
+//! It writes what it met to its standard output; `listening` before that when it listens.
+
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+use atoll_e2e::{play, steps};
+use std::env;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [how, place, rest @ ..] = &arguments[..] else {
+        return Err("usage: peer connect|listen PLACE STEP…".into());
+    };
+    let steps = steps(&rest.join(" "))?;
+    let stream = match how.as_str() {
+        "listen" => accept(place),
+        _ => TcpStream::connect(place.as_str()),
+    };
+    match stream {
+        Ok(stream) => println!("{}", play(stream, &steps)),
+        Err(error) => println!("{:?}", error.kind()),
+    }
+    Ok(())
+}
+
+fn accept(port: &str) -> io::Result<TcpStream> {
+    let listener = TcpListener::bind(format!("0.0.0.0:{port}"))?;
+    println!("listening");
+    Ok(listener.accept()?.0)
+}

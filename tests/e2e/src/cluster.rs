@@ -1,0 +1,86 @@
+//! A cluster from a file, by `atoll up`, with a home of its own; only the image cache is the user's.
+
+use crate::Kit;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// A cluster file and all that comes of it. Machines and state are removed when dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    root: TempDir,
+    atoll: PathBuf,
+}
+
+impl Cluster {
+    /// Writes the cluster file; starts nothing.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    #[must_use]
+    pub fn of(kit: &Kit, file: &str) -> Self {
+        // Not below a long TMPDIR: the address of a unix socket holds 108 bytes.
+        let root = TempDir::with_prefix_in("atoll-e2e-", "/tmp").expect("a folder in /tmp");
+        let demo = root.path().join("demo");
+        std::fs::create_dir(&demo)
+            .and_then(|()| std::fs::write(demo.join("atoll.yaml"), file))
+            .expect("a new folder takes a file");
+        Self {
+            root,
+            atoll: kit.atoll.clone(),
+        }
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// `atoll` with these arguments, in the folder of the cluster file.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.atoll);
+        command
+            .args(arguments)
+            .current_dir(self.root.path().join("demo"))
+            .env("ATOLL_HOME", self.root.path().join("state"))
+            .env("XDG_RUNTIME_DIR", self.root.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `atoll` with these arguments, which must succeed; gives what it wrote to stdout.
+    ///
+    /// # Panics
+    /// With what it said, when it fails.
+    #[must_use]
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let ended = self.command(arguments).output().expect("the binary starts");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "atoll {}: {said}", arguments.join(" "));
+        String::from_utf8_lossy(&ended.stdout).trim().to_owned()
+    }
+
+    /// The address of a machine that runs.
+    ///
+    /// # Panics
+    /// When `atoll ls` does not tell.
+    #[must_use]
+    pub fn address(&self, machine: &str) -> Ipv4Addr {
+        let listed = self.ok(&["ls", "--json"]);
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("`--json` means JSON");
+        let mut machines = listed["machines"].as_array().expect("a list of machines").iter();
+        let found = machines.find(|it| it["name"] == machine);
+        let address = found.and_then(|it| it["nics"][0]["address"].as_str()?.parse().ok());
+        address.unwrap_or_else(|| panic!("{machine} has no address in {listed:#}"))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // A test that failed half-way leaves no machine behind.
+        let _ = self.command(&["rm"]).output();
+    }
+}

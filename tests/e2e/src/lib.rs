@@ -1,0 +1,58 @@
+//! What the end-to-end tests stand on: the real `atoll` binary, real QEMU micro guests under TCG.
+//!
+//! A test starts with [`Kit::find`]. Where something that it needs is missing, the test prints why and
+//! is skipped; with `ATOLL_E2E=required` in the environment, as in `make test`, it fails instead.
+//!
+//! - [`Exec`] is one `atoll net exec`, which needs neither QEMU nor images;
+//! - [`Net`] is one `atoll net run`, its socket in a temporary folder;
+//! - [`Guest`] is one micro guest, driven by a shell on its serial console, so that the way of the
+//!   commands is not the network under test;
+//! - [`Debian`] is one guest from the Debian image, started as people start it by hand and driven by ssh;
+//! - [`Cluster`] is one `atoll.yaml` and its machines, by `atoll up`;
+//! - every wait has a deadline, every process is killed by its own id when its owner is dropped.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `ATOLL_BIN` | the binary to test; otherwise the one beside the tests in cargo's target folder |
+//! | `ATOLL_MICRO` | a folder with a built micro image; otherwise `atoll image build micro` is run |
+//! | `ATOLL_E2E` | `required`: nothing is skipped |
+
+#![forbid(unsafe_code)]
+
+mod cluster;
+mod debian;
+mod exec;
+mod guest;
+mod host;
+mod kit;
+mod net;
+mod output;
+mod peer;
+mod resolver;
+mod transfer;
+mod web;
+mod world;
+
+pub use cluster::Cluster;
+pub use debian::{ByHand, Debian, debian_disk};
+pub use exec::{Ended, Exec, with_namespaces};
+pub use guest::{Answer, Attach, Guest, Running};
+pub use host::{TcpEcho, UdpEcho, closed_tcp_port};
+pub use kit::Kit;
+pub use net::{Net, Options, left_behind};
+pub use peer::{Step, digest_of, play, steps};
+pub use resolver::Resolver;
+pub use transfer::{checksum, make_data, transfer};
+pub use web::{Files, Web};
+pub use world::{NOBODY, THERE, UNREACHABLE, World};
+
+use std::time::Duration;
+
+/// For what ends in a moment on an idle machine, and in a while on one that builds something else.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// For ten megabytes between emulated machines.
+pub const LONG_PATIENCE: Duration = Duration::from_secs(240);
+
+/// For a Debian that boots, under TCG, beside another one: a minute or two where nothing else runs.
+pub const BOOT_PATIENCE: Duration = Duration::from_secs(480);

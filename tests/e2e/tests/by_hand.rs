@@ -1,0 +1,102 @@
+//! The command line that people use today, by hand: `qemu-system-x86_64` with a Debian image, cloud-init from a plain
+//! web server on the host, and `atoll net run` as the network.
+
+use atoll_e2e::{ByHand, Debian, Files, Kit, Net, Options, Web, debian_disk};
+use std::net::SocketAddr;
+use std::path::Path;
+
+const HOST_ALIAS: &str = "10.77.0.254";
+const E1000: (&str, &str) = ("52:54:00:77:10:01", "10.77.0.21");
+const VIRTIO: (&str, &str) = ("52:54:00:77:10:02", "10.77.0.22");
+
+/// The seeds of both guests by path; what the user-data asks for shows whether cloud-init did it.
+fn seeds(names: &[&str], key: &str) -> Files {
+    let user_data = format!(
+        "#cloud-config\nssh_authorized_keys:\n  - {key}\nwrite_files:\n  - path: /etc/by-hand\n    content: told by user-data\n"
+    );
+    let files = |name: &&str| {
+        let meta_data = format!("instance-id: {name}-1\nlocal-hostname: {name}\n");
+        [
+            (format!("/{name}/meta-data"), meta_data.into_bytes()),
+            (format!("/{name}/user-data"), user_data.clone().into_bytes()),
+            (format!("/{name}/vendor-data"), Vec::new()),
+        ]
+    };
+    names.iter().flat_map(files).collect()
+}
+
+/// Starts QEMU for one guest; `places` are the folder of its files, the disk and the socket of the network.
+fn start(name: &str, device: &str, web: &Web, ssh: SocketAddr, places: [&Path; 3]) -> Debian {
+    let [folder, disk, socket] = places;
+    let seed = format!("http://{HOST_ALIAS}:{}/{name}/", web.address.port());
+    Debian::start(&ByHand {
+        name,
+        folder,
+        disk,
+        socket,
+        device,
+        seed: &seed,
+        ssh,
+    })
+}
+
+fn is_configured(guest: &Debian, name: &str, address: &str, driver: &str) {
+    assert_eq!(guest.ok("hostname"), name);
+    assert_eq!(guest.ok("cat /etc/by-hand"), "told by user-data");
+    let addresses = guest.ok("ip -4 -o address show scope global");
+    assert!(
+        addresses.contains(&format!(" {address}/24 ")),
+        "{name}: {addresses}"
+    );
+    let drivers = guest.ok("readlink /sys/class/net/*/device/driver");
+    assert!(drivers.ends_with(&format!("/{driver}")), "{name}: {drivers}");
+}
+
+#[test]
+fn debian_guests_on_e1000_and_virtio_configure_themselves_and_meet() {
+    let Some(kit) = Kit::find() else { return };
+    let disk = debian_disk(kit, None);
+    let (e1000_lease, virtio_lease) = (
+        format!("{}={}", E1000.0, E1000.1),
+        format!("{}={}", VIRTIO.0, VIRTIO.1),
+    );
+    let (e1000_ssh, virtio_ssh) = (
+        format!("127.0.0.1:0:{}:22", E1000.1),
+        format!("127.0.0.1:0:{}:22", VIRTIO.1),
+    );
+    let arguments = [
+        "--host-loopback",
+        "--lease",
+        &e1000_lease,
+        "--lease",
+        &virtio_lease,
+        "--forward",
+        &e1000_ssh,
+        "--forward",
+        &virtio_ssh,
+    ];
+    let net = Net::start(
+        kit,
+        &Options {
+            arguments: &arguments,
+        },
+    );
+    let web = Web::start(seeds(&["old", "new"], &Debian::make_key(net.folder()))).unwrap();
+    let forwards = net.forwards();
+    let socket = net.socket();
+    let places = [net.folder(), disk.as_path(), socket.as_path()];
+    let e1000 = format!("e1000,mac={}", E1000.0);
+    let virtio = format!("virtio-net-pci,mac={}", VIRTIO.0);
+    let mut old = start("old", &e1000, &web, forwards[0], places);
+    let mut new = start("new", &virtio, &web, forwards[1], places);
+    old.wait_until_ready();
+    new.wait_until_ready();
+
+    is_configured(&old, "old", E1000.1, "e1000");
+    is_configured(&new, "new", VIRTIO.1, "virtio_net");
+    let _ = old.ok(&format!("ping -c 3 -W 20 {}", VIRTIO.1));
+    let _ = new.ok(&format!("ping -c 3 -W 20 {}", E1000.1));
+    // By name as well, which is the network's DNS.
+    let _ = old.ok("ping -c 1 -W 20 new");
+    drop((old, new, net));
+}
