@@ -45,7 +45,8 @@ pub enum Event {
         /// How many.
         bytes: usize,
     },
-    /// The host socket has something to be peeked: bytes, or the end of the stream.
+    /// The host socket has something to be peeked: bytes, or the end of the stream. Told of each thing that comes, also of what
+    /// came before the guest's side is open.
     TcpReadable(FlowId),
     /// The answer to `TcpPeek`.
     TcpPeeked {

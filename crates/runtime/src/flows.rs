@@ -345,7 +345,8 @@ fn handle_tcp(core: &mut Core, flow: FlowId, tcp: &mut TcpSocket, readiness: Rea
     if tcp.phase == Phase::Failed {
         return false;
     }
-    if (readiness == Readiness::Error || tcp.phase == Phase::Connecting)
+    // A connection that failed is an error, too.
+    if readiness == Readiness::Error
         && let Some(error) = tcp.take_error()
     {
         tcp.phase = Phase::Failed;

@@ -129,6 +129,11 @@ impl Socket {
         self.arrived > before
     }
 
+    /// Whether the peer sent something, be it the end.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.written > 0 || self.finished
+    }
+
     /// Whether there is more to come.
     pub(crate) fn has_more(&self) -> bool {
         self.arrived < self.written

@@ -12,6 +12,7 @@ mod forward;
 pub(crate) mod policy;
 mod table;
 pub(crate) mod tcp;
+mod wheel;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;

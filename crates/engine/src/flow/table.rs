@@ -2,14 +2,15 @@
 //!
 //! Entries lie in slots that are used again; a generation in [`FlowId`] tells an old name from a new one. Lookup is by keyed
 //! hash. When the table is full, the least recently used flow goes *of the guest that has most*, so that a guest which opens
-//! flows without end displaces its own. Each entry has at most one timer, kept in an ordered set and moved only when its flow wants
-//! to be called earlier; a later wish is noticed when the timer fires. So a busy flow touches no timer per packet.
+//! flows without end displaces its own. Each entry has at most one timer, kept in a [wheel](super::wheel) and moved only when its flow
+//! wants to be called earlier; a later wish is noticed when the timer fires. So a busy flow touches no timer per packet.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use lru::LruCache;
 
+use super::wheel::Wheel;
 use crate::rng::KeyedHash;
 use crate::{FlowId, Instant};
 
@@ -45,7 +46,6 @@ impl Key {
 struct Entry<F> {
     key: Key,
     flow: F,
-    timer: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(crate) struct Table<F> {
     /// The flow of the packet before, which packets of a large read share.
     latest: Option<(Key, FlowId)>,
     guests: HashMap<Ipv4Addr, LruCache<Key, FlowId, KeyedHash>, KeyedHash>,
-    timers: BTreeSet<(Instant, FlowId)>,
+    timers: Wheel,
     len: usize,
     bound: usize,
     hash: KeyedHash,
@@ -74,7 +74,7 @@ impl<F> Table<F> {
             free: Vec::new(),
             latest: None,
             guests: HashMap::with_hasher(hash),
-            timers: BTreeSet::new(),
+            timers: Wheel::new(),
             len: 0,
             bound,
             hash,
@@ -171,11 +171,7 @@ impl<F> Table<F> {
     pub(crate) fn insert(&mut self, id: FlowId, key: Key, flow: F) {
         self.free.pop();
         self.latest = None;
-        self.slots[id.slot as usize].entry = Some(Entry {
-            key,
-            flow,
-            timer: None,
-        });
+        self.slots[id.slot as usize].entry = Some(Entry { key, flow });
         let hash = self.hash;
         let flows = self
             .guests
@@ -193,9 +189,7 @@ impl<F> Table<F> {
         let entry = slot.entry.take()?;
         self.free.push(id.slot);
         self.len -= 1;
-        if let Some(at) = entry.timer {
-            self.timers.remove(&(at, id));
-        }
+        self.timers.cancel(id.slot);
         let guest = entry.key.guest();
         if let Some(flows) = self.guests.get_mut(&guest) {
             flows.pop(&entry.key);
@@ -208,30 +202,20 @@ impl<F> Table<F> {
 
     /// The flow wants to be called at `at`, or earlier.
     pub(crate) fn schedule(&mut self, id: FlowId, at: Instant) {
-        let Some(entry) = self.entry_mut(id) else { return };
-        let earlier = entry.timer.filter(|timer| *timer > at);
-        if entry.timer.is_some() && earlier.is_none() {
-            return;
+        if self.entry(id).is_some() && self.timers.armed(id.slot).is_none_or(|timer| timer > at) {
+            self.timers.arm(id.slot, at);
         }
-        entry.timer = Some(at);
-        if let Some(later) = earlier {
-            self.timers.remove(&(later, id));
-        }
-        self.timers.insert((at, id));
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.poll_timeout()
     }
 
     /// The next flow whose timer has fired.
     pub(crate) fn poll_fired(&mut self, now: Instant) -> Option<FlowId> {
-        let &(at, id) = self.timers.first().filter(|(at, _)| *at <= now)?;
-        self.timers.remove(&(at, id));
-        if let Some(entry) = self.entry_mut(id) {
-            entry.timer = None;
-        }
-        Some(id)
+        let slot = self.timers.poll_fired(now)?;
+        let generation = self.slots[slot as usize].generation;
+        Some(FlowId { slot, generation })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (FlowId, &F)> {
@@ -304,9 +288,9 @@ mod tests {
         table.schedule(id, at(9));
         table.schedule(id, at(3));
         table.schedule(id, at(5));
-        assert_eq!(table.timers.len(), 1);
         assert_eq!(table.poll_fired(at(2)), None);
         assert_eq!(table.poll_fired(at(3)), Some(id));
+        assert_eq!(table.poll_fired(at(9)), None);
         assert_eq!(table.poll_timeout(), None);
     }
 }

@@ -104,7 +104,7 @@ impl<G: Guest> World<G> {
             Action::TcpAdopt { accept, flow } => {
                 let client = self.accepting.remove(&accept);
                 let client = client.expect("only what was accepted is adopted");
-                self.sockets.insert(flow, Socket::new(client));
+                self.watch(flow, Socket::new(client));
             }
             Action::TcpSend(flow) => self.write(flow),
             Action::TcpPeek {
@@ -140,8 +140,17 @@ impl<G: Guest> World<G> {
     }
 
     fn connected(&mut self, flow: FlowId, server: Server) {
-        self.sockets.insert(flow, Socket::new(server));
         self.event(Event::TcpConnected(flow));
+        self.watch(flow, Socket::new(server));
+    }
+
+    /// What the peer said before is told now.
+    fn watch(&mut self, flow: FlowId, socket: Socket) {
+        let speaks = socket.has_spoken();
+        self.sockets.insert(flow, socket);
+        if speaks {
+            self.event(Event::TcpReadable(flow));
+        }
     }
 
     fn peek(&mut self, flow: FlowId, offset: u32, (segment, count): (u16, u16)) {

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use atoll_sim::guest::Profile;
+use atoll_sim::World;
+use atoll_sim::guest::{LeanGuest, Profile};
 use atoll_sim::host::Server;
 use atoll_sim::link::{Faults, Link};
 use atoll_wire::Offloads;
@@ -114,8 +115,8 @@ fn a_lost_word_that_the_guest_reads_again_is_asked_for() {
     });
     run.connection().resume_reading();
     let number = run.number;
-    let goes_on = |world: &mut atoll_sim::World<_>| {
-        let guest: &mut atoll_sim::guest::LeanGuest = world.guest(0);
+    let goes_on = |world: &mut World<LeanGuest>| {
+        let guest = world.guest(0);
         guest.connection(number).received().len() > before
     };
     assert!(run.world.run_until(60 * SECOND, goes_on));
@@ -151,6 +152,23 @@ fn a_host_that_does_not_read_closes_the_window_and_loses_nothing() {
         let (answers, probes) = frames.get();
         assert!(answers <= probes + 1, "{answers} answers to {probes} probes");
         run.world.host_takes(flow, None);
+        run.finish();
+    }
+}
+
+/// Nothing tells a guest of an open window but we; its own probes come after its timeout, 200 ms at least.
+#[test]
+fn a_guest_hears_at_once_that_the_host_reads_again() {
+    for offloads in [Offloads::default(), LARGE] {
+        let mut run = setup(Faults::default(), offloads).connect().open();
+        until_bytes(&mut run, 500_000);
+        let flow = run.flow();
+        run.world.host_takes(flow, Some(0));
+        run.world.run_for(SECOND);
+        run.world.host_takes(flow, None);
+        let before = run.socket().received.len();
+        let goes_on = |world: &mut World<LeanGuest>| world.sockets[&flow].received.len() > before + WINDOW;
+        assert!(run.world.run_until(Duration::from_millis(50), goes_on));
         run.finish();
     }
 }

@@ -10,6 +10,7 @@ use std::net::SocketAddrV4;
 use atoll_wire::Seq;
 use atoll_wire::tcp::{Flags, Header, Options};
 
+use super::delay::Turns;
 use super::receive::Receiver;
 use super::send::{DEFAULT_MSS, Sender};
 use super::timers::{Guard, Timers};
@@ -65,6 +66,7 @@ impl TcpFlow {
             receiver: Receiver::new(Seq(0), cx.shared.tcp_window, DEFAULT_MSS),
             sender: Sender::new(iss),
             timers: Timers::new(cx.now),
+            turns: Turns::default(),
             acked_empty: None,
         }
     }
@@ -179,8 +181,6 @@ impl TcpFlow {
         self.enter(cx, State::Open);
         self.timers.acknowledged(cx.now, self.sender.next());
         self.timers.disarm();
-        // The host may have spoken first; the peek finds out.
-        self.sender.set_readable();
     }
 
     /// The host could not connect: tell the guest what happened.
