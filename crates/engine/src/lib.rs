@@ -50,6 +50,7 @@ use atoll_wire::{Frame, Mac};
 use counters::Counter;
 use flow::Flows;
 use flow::policy::Route;
+use gateway::train::Train;
 use lan::Lan;
 use rng::Rng;
 use services::dhcp::DhcpServer;
@@ -64,6 +65,8 @@ pub struct Engine {
     names: Names,
     dhcp: DhcpServer,
     dns: DnsService,
+    /// What the latest frame established for the next.
+    train: Option<Train>,
 }
 
 impl Engine {
@@ -79,6 +82,7 @@ impl Engine {
             dhcp: DhcpServer::new(config),
             dns: DnsService::new(config, dns_seed),
             lan: Lan::new(config, rng),
+            train: None,
         }
     }
 
@@ -135,11 +139,11 @@ impl Engine {
     /// A frame came from a port.
     pub fn handle_frame(&mut self, now: Instant, port: PortId, frame: Frame) {
         gateway::handle_frame(self, now, port, frame);
-        self.collect(now);
     }
 
     /// Something happened on the host.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
+        self.train = None;
         let lan = &mut self.lan;
         let names = NameView {
             names: &self.names,
@@ -186,6 +190,7 @@ impl Engine {
 
     /// The time of [`Engine::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.train = None;
         self.lan.handle_timeout(now);
         self.dhcp.handle_timeout(now);
         self.dns.handle_timeout(now);
@@ -198,6 +203,7 @@ impl Engine {
     /// # Errors
     /// Refused without effect when the command contradicts the network's configuration.
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
+        self.train = None;
         match command {
             Command::AddForward { forward, guest, port } => {
                 if let ForwardTarget::Address(address) = guest {

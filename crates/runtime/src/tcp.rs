@@ -98,15 +98,18 @@ impl Drop for TcpSocket {
 }
 
 impl TcpSocket {
-    /// Begin to connect.
+    /// Begin to connect. A peer on this host has answered when the call returns, which tells only who calls again; that costs less
+    /// than to wait for readiness.
     pub(crate) fn connect(to: SocketAddrV4) -> Result<Self, HostError> {
         let fd = sys::open_socket(SocketType::STREAM, None).map_err(host_error)?;
-        match connect(&fd, &to) {
-            // A peer on this host may have answered already.
-            Ok(()) => Ok(Self::new(fd, Phase::Open)),
-            Err(Errno::INPROGRESS | Errno::INTR) => Ok(Self::new(fd, Phase::Connecting)),
-            Err(errno) => Err(host_error(errno)),
+        for _ in 0..2 {
+            match connect(&fd, &to) {
+                Ok(()) | Err(Errno::ISCONN) => return Ok(Self::new(fd, Phase::Open)),
+                Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => {}
+                Err(errno) => return Err(host_error(errno)),
+            }
         }
+        Ok(Self::new(fd, Phase::Connecting))
     }
 
     /// A connection that a forward accepted, non-blocking already.
@@ -141,7 +144,8 @@ impl TcpSocket {
         &self,
         outgoing: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Option<(usize, usize)>, HostError> {
-        let slices: Vec<IoSlice<'_>> = outgoing.take(SLICES).map(IoSlice::new).collect();
+        let mut slices = Vec::with_capacity(SLICES);
+        slices.extend(outgoing.take(SLICES).map(IoSlice::new));
         let offered = slices.iter().map(|slice| slice.len()).sum();
         if offered == 0 {
             return Ok(Some((0, 0)));

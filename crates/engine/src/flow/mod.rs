@@ -302,8 +302,24 @@ impl Flows {
         self.settle(id);
     }
 
-    /// A TCP segment of a guest's, header and checksum verified.
-    pub(crate) fn handle_tcp(&mut self, now: Instant, lan: &mut Lan, packet: &Packet, segment: Segment) {
+    /// Whether there is such a flow.
+    pub(crate) fn has(&self, id: FlowId) -> bool {
+        self.table.get(id).is_some()
+    }
+
+    /// A segment of a flow that is known.
+    pub(crate) fn handle_next(&mut self, now: Instant, lan: &mut Lan, id: FlowId, segment: Segment) {
+        self.with_tcp(now, lan, id, |flow, cx| flow.handle_segment(cx, segment));
+    }
+
+    /// A TCP segment of a guest's, header and checksum verified. The flow that it reached, if a host socket is its other end.
+    pub(crate) fn handle_tcp(
+        &mut self,
+        now: Instant,
+        lan: &mut Lan,
+        packet: &Packet,
+        segment: Segment,
+    ) -> Option<FlowId> {
         let guest = SocketAddrV4::new(packet.src, segment.header.src_port);
         let remote = SocketAddrV4::new(packet.dst, segment.header.dst_port);
         let key = Key::Tcp { guest, remote };
@@ -311,15 +327,20 @@ impl Flows {
             let replaced = segment.header.flags == Flags::SYN
                 && matches!(self.table.get(id), Some(Flow::Tcp(flow)) if flow.may_be_replaced(segment.header.seq));
             if !replaced {
-                return self.with_tcp(now, lan, id, |flow, cx| flow.handle_segment(cx, segment));
+                self.handle_next(now, lan, id, segment);
+                return match self.table.get(id) {
+                    Some(Flow::Tcp(flow)) if !flow.is_served() => Some(id),
+                    _ => None,
+                };
             }
             self.forget(id);
         }
         if segment.header.flags.rst {
-            return;
+            return None;
         }
         if segment.header.flags.ack || !segment.header.flags.syn {
-            return refuse_tcp(lan, now, guest, remote, &segment);
+            refuse_tcp(lan, now, guest, remote, &segment);
+            return None;
         }
         match self.tcp_host(lan, packet, remote) {
             Ok((host, to)) => {
@@ -341,6 +362,7 @@ impl Flows {
             }
             Err(Refusal::Silence) => lan.counters.count(Counter::Forbidden),
         }
+        None
     }
 
     /// Who answers a connection to `remote`.

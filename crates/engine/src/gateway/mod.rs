@@ -8,6 +8,7 @@
 
 pub(crate) mod icmp;
 pub(crate) mod neighbors;
+pub(crate) mod train;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -25,8 +26,9 @@ use crate::flow::tcp::Segment;
 use crate::services::dhcp::{Client, ReplyTo};
 use crate::services::dns::{DnsClient, DnsVia};
 use crate::services::names::NameView;
-use crate::{Engine, Instant, PortId};
+use crate::{Engine, FlowId, Instant, PortId};
 use icmp::Quote;
+use train::Train;
 
 /// An IPv4 packet of a guest's that passed the header checks.
 #[derive(Clone, Debug)]
@@ -70,6 +72,17 @@ impl Packet {
 
 /// A frame came from a port, for the switch and perhaps for us.
 pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, frame: Frame) {
+    match train::follow(engine, now, ingress, frame) {
+        Ok(()) => {}
+        Err(frame) => {
+            engine.train = None;
+            handle_one(engine, now, ingress, frame);
+            engine.collect(now);
+        }
+    }
+}
+
+fn handle_one(engine: &mut Engine, now: Instant, ingress: PortId, frame: Frame) {
     let lan = &mut engine.lan;
     let Ok(ethernet) = EthernetFrame::new_checked(&frame.bytes[..]) else {
         return lan.counters.count(Counter::Malformed);
@@ -104,11 +117,21 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
         lan.send_frame(target, frame.clone());
     }
     if for_us || dst.is_group() {
+        let head = frame
+            .bytes
+            .first_chunk()
+            .copied()
+            .filter(|_| for_us && !lan.capture);
         let mut packet = frame;
         packet.bytes.advance(ETHERNET_LEN);
         match protocol {
             EthernetProtocol::Arp => handle_arp(engine, now, src, &packet.bytes),
-            EthernetProtocol::Ipv4 => handle_ipv4(engine, now, (ingress, src, for_us), packet),
+            EthernetProtocol::Ipv4 => {
+                let flow = handle_ipv4(engine, now, (ingress, src, for_us), packet);
+                engine.train = flow
+                    .zip(head)
+                    .and_then(|(flow, head)| Train::of(now, ingress, head, flow));
+            }
             _ if for_us => lan.counters.count(Counter::UnknownProtocol),
             _ => {}
         }
@@ -141,26 +164,36 @@ fn handle_arp(engine: &mut Engine, now: Instant, src: Mac, bytes: &[u8]) {
     }
 }
 
-fn handle_ipv4(engine: &mut Engine, now: Instant, (ingress, mac, for_us): (PortId, Mac, bool), frame: Frame) {
+/// The flow of a TCP segment that others may follow.
+fn handle_ipv4(
+    engine: &mut Engine,
+    now: Instant,
+    (ingress, mac, for_us): (PortId, Mac, bool),
+    frame: Frame,
+) -> Option<FlowId> {
     let (packet, protocol) = match check_ipv4(engine, ingress, frame) {
         Ok(checked) => checked,
-        Err(counter) => return engine.lan.counters.count(counter),
+        Err(counter) => {
+            engine.lan.counters.count(counter);
+            return None;
+        }
     };
     if protocol == IpProtocol::Udp {
-        return handle_udp(engine, now, (ingress, mac, for_us), &packet);
+        handle_udp(engine, now, (ingress, mac, for_us), &packet);
+        return None;
     }
     if !for_us || !engine.lan.is_for_guests(packet.src) {
         if for_us {
             engine.lan.counters.count(Counter::BadSourceAddress);
         }
-        return;
+        return None;
     }
     if is_for_group(engine, &packet) {
-        return;
+        return None;
     }
     learn(engine, now, packet.src, mac);
     match protocol {
-        IpProtocol::Tcp => handle_tcp(engine, now, &packet),
+        IpProtocol::Tcp => return handle_tcp(engine, now, &packet),
         IpProtocol::Icmp => handle_icmp(engine, now, &packet),
         _ => {
             engine.lan.counters.count(Counter::UnknownProtocol);
@@ -172,6 +205,7 @@ fn handle_ipv4(engine: &mut Engine, now: Instant, (ingress, mac, for_us): (PortI
             icmp::send_unreachable(&mut engine.lan, now, &packet.quote(), code);
         }
     }
+    None
 }
 
 /// A group's packet that came to our own MAC address: counted, and never answered (RFC 1122, 3.2.2; RFC 9293, MUST-57).
@@ -244,22 +278,33 @@ fn survives_hop(engine: &mut Engine, now: Instant, packet: &Packet) -> bool {
     stays
 }
 
-fn handle_tcp(engine: &mut Engine, now: Instant, packet: &Packet) {
-    let Some((header, header_len)) = tcp::Header::parse(packet.transport()) else {
-        return engine.lan.counters.count(Counter::Malformed);
+fn handle_tcp(engine: &mut Engine, now: Instant, packet: &Packet) -> Option<FlowId> {
+    let (header, header_len) = match check_tcp(packet) {
+        Ok(checked) => checked,
+        Err(counter) => {
+            engine.lan.counters.count(counter);
+            return None;
+        }
     };
+    if !survives_hop(engine, now, packet) {
+        return None;
+    }
+    let segment = Segment {
+        header,
+        payload: packet.payload(header_len),
+    };
+    engine.flows.handle_tcp(now, &mut engine.lan, packet, segment)
+}
+
+/// The header of a segment, and its length.
+fn check_tcp(packet: &Packet) -> Result<(tcp::Header, usize), Counter> {
+    let (header, len) = tcp::Header::parse(packet.transport()).ok_or(Counter::Malformed)?;
     if !checksum_is_right(packet, IpProtocol::Tcp) {
-        return engine.lan.counters.count(Counter::BadChecksum);
-    }
-    if !header.flags.are_sane() {
-        return engine.lan.counters.count(Counter::TcpNonsense);
-    }
-    if survives_hop(engine, now, packet) {
-        let segment = Segment {
-            header,
-            payload: packet.payload(header_len),
-        };
-        engine.flows.handle_tcp(now, &mut engine.lan, packet, segment);
+        Err(Counter::BadChecksum)
+    } else if !header.flags.are_sane() {
+        Err(Counter::TcpNonsense)
+    } else {
+        Ok((header, len))
     }
 }
 

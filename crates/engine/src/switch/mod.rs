@@ -30,6 +30,11 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    fn receive(&mut self, len: usize) {
+        self.rx_frames += 1;
+        self.rx_bytes += len as u64;
+    }
+
     /// Queue a frame, in a form that the port takes.
     fn deliver(&mut self, id: PortId, frame: Frame, woken: &mut Vec<PortId>, counters: &mut Counters) {
         if self.config.offloads.take(frame.offload) {
@@ -134,12 +139,18 @@ impl Switch {
         let Some(port) = self.ports.get_mut(&ingress) else {
             return false;
         };
-        port.rx_frames += 1;
-        port.rx_bytes += len as u64;
+        port.receive(len);
         if self.table.learn(now, src, ingress) {
             counters.count(Counter::MacEvicted);
         }
         true
+    }
+
+    /// Count a frame of a station that was learnt at this instant.
+    pub(crate) fn received(&mut self, ingress: PortId, len: usize) {
+        if let Some(port) = self.ports.get_mut(&ingress) {
+            port.receive(len);
+        }
     }
 
     /// Where a frame for `dst` goes that came from `ingress` (`None`: from the gateway).

@@ -10,7 +10,6 @@ mod datagrams;
 mod dropped;
 mod icmp;
 mod switching;
-mod tcp_delay;
 mod tcp_inbound;
 mod tcp_loss;
 mod tcp_services;

@@ -29,7 +29,6 @@
 //! order; every other field is of fixed size. Left out: timestamps (never offered, so PAWS does not apply), urgent data.
 
 mod assembler;
-mod delay;
 mod host;
 mod receive;
 mod recovery;
@@ -50,7 +49,6 @@ use crate::counters::Counter;
 use crate::flow::Cx;
 use crate::{FlowId, Instant};
 
-use delay::Turns;
 pub(crate) use host::{Host, Service};
 use receive::Receiver;
 use send::Sender;
@@ -92,7 +90,6 @@ pub(crate) struct TcpFlow {
     receiver: Receiver,
     sender: Sender,
     timers: Timers,
-    turns: Turns,
     /// When a segment without payload was last acknowledged: a challenge or a keep-alive.
     acked_empty: Option<Instant>,
 }
@@ -224,9 +221,6 @@ impl TcpFlow {
                 // Options count against the segment (RFC 6691); the acknowledgement of what came early carried these blocks.
                 options.sack = assembler::Blocks::default();
             }
-        }
-        if flags.ack {
-            self.timers.acknowledgement_sent();
         }
         let window = if flags.syn {
             self.receiver.advertise_unscaled()

@@ -11,7 +11,6 @@ use atoll_wire::tcp::Flags;
 use bytes::{Buf, Bytes};
 
 use super::assembler::{Assembler, Blocks};
-use super::delay::Turns;
 use super::{Segment, State, TcpFlow};
 use crate::action::Action;
 use crate::counters::Counter;
@@ -227,15 +226,6 @@ impl Receiver {
             || !self.is_finished() && opened >= worthwhile && (was_closed || opened >= self.limit / 4)
     }
 
-    /// What is to be acknowledged is less than a segment, and all there is.
-    pub(super) fn is_message(&self) -> bool {
-        let bytes = self.next - self.told;
-        (1..u32::from(self.mss)).contains(&bytes)
-            && self.fin == Fin::Open
-            && self.queued == 0
-            && !self.has_early()
-    }
-
     /// Where the edge may stand: the limit counts what is queued.
     fn reachable_edge(&self) -> Seq {
         let free = self
@@ -275,10 +265,6 @@ impl TcpFlow {
             return;
         }
         let idle = !self.receiver.has_outgoing();
-        if self.receiver.has_early() {
-            // What fills a hole is acknowledged at once (RFC 5681, 4.2).
-            self.turns = Turns::default();
-        }
         match self
             .receiver
             .accept(segment.header.seq, segment.payload, segment.header.flags.fin)
@@ -328,7 +314,7 @@ impl TcpFlow {
             self.act(cx, Action::TcpShutdown(self.id));
         }
         if self.state == State::Open && self.receiver.has_news() {
-            self.acknowledge(cx);
+            self.send_ack(cx);
         }
     }
 }

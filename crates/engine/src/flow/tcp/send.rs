@@ -406,7 +406,6 @@ impl TcpFlow {
             self.timers.drop_sample();
         } else {
             self.timers.start_sample(cx.now, end);
-            self.note_answer(cx);
         }
         self.sender.nxt = self.sender.nxt.max(end);
         self.timers.arm(cx.now, self.sender.tail_guard());

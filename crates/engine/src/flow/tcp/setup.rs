@@ -10,7 +10,6 @@ use std::net::SocketAddrV4;
 use atoll_wire::Seq;
 use atoll_wire::tcp::{Flags, Header, Options};
 
-use super::delay::Turns;
 use super::receive::Receiver;
 use super::send::{DEFAULT_MSS, Sender};
 use super::timers::{Guard, Timers};
@@ -66,7 +65,6 @@ impl TcpFlow {
             receiver: Receiver::new(Seq(0), cx.shared.tcp_window, DEFAULT_MSS),
             sender: Sender::new(iss),
             timers: Timers::new(cx.now),
-            turns: Turns::default(),
             acked_empty: None,
         }
     }

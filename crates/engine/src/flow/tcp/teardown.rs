@@ -105,7 +105,6 @@ impl TcpFlow {
             Some(Due::GiveUp) => self.abort(cx),
             Some(Due::Probe) => self.probe(cx),
             Some(Due::Discard) => self.discard(cx),
-            Some(Due::Acknowledge) => self.stop_delaying(cx),
             Some(Due::ProbeTail) => self.probe_tail(cx),
             Some(Due::Retransmit) if self.state == State::Open => self.retransmit(cx),
             Some(Due::Retransmit) => self.repeat_handshake(cx),

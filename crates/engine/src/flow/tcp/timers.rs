@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use atoll_wire::Seq;
 
-use super::delay::DELAY;
 use crate::Instant;
 
 /// RFC 6298's minimum is one second; Linux uses this, as the link is local.
@@ -56,7 +55,6 @@ pub(super) struct Timers {
     idle_probe: Option<Instant>,
     state_since: Instant,
     discard_at: Option<Instant>,
-    ack_at: Option<Instant>,
 }
 
 /// Microseconds: half the size of a [`Duration`], and an hour at most.
@@ -91,8 +89,6 @@ pub(super) enum Due {
     Retransmit,
     /// Drop acknowledged bytes from the host's queue.
     Discard,
-    /// Send the acknowledgement that waited for an answer.
-    Acknowledge,
     /// Ask the guest for its window.
     Probe,
     /// Give up.
@@ -112,7 +108,6 @@ impl Timers {
             idle_probe: None,
             state_since: now,
             discard_at: None,
-            ack_at: None,
         }
     }
 
@@ -157,25 +152,6 @@ impl Timers {
             .smoothed
             .map_or(INITIAL_RTO, |known| 2 * Duration::from(known.smoothed));
         (two.max(MIN_TAIL) + delayed).min(self.rto.into())
-    }
-
-    /// Whether the guest sent something no longer ago than this.
-    pub(super) fn was_heard_within(&self, now: Instant, time: Duration) -> bool {
-        now.since(self.heard) <= time
-    }
-
-    /// An acknowledgement waits, unless one does already.
-    pub(super) fn delay_ack(&mut self, now: Instant) {
-        self.ack_at.get_or_insert(now + DELAY);
-    }
-
-    pub(super) fn ack_waits(&self) -> bool {
-        self.ack_at.is_some()
-    }
-
-    /// What waited went with a segment.
-    pub(super) fn acknowledgement_sent(&mut self) {
-        self.ack_at = None;
     }
 
     /// Bytes were acknowledged that the host's queue still holds.
@@ -261,9 +237,6 @@ impl Timers {
                 Due::Retransmit
             });
         }
-        if self.ack_at.is_some_and(|at| at <= now) {
-            return Some(Due::Acknowledge);
-        }
         if self.discard_at.is_some_and(|at| at <= now) {
             return Some(Due::Discard);
         }
@@ -290,7 +263,7 @@ impl Timers {
             .map_or(self.heard + IDLE, |at| at + Duration::from_secs(75));
         let handshake = in_handshake.then(|| self.state_since + HANDSHAKE);
         let guard = self.guard.map(|(_, at)| at);
-        let others = [guard, handshake, self.discard_at, self.ack_at];
+        let others = [guard, handshake, self.discard_at];
         others.into_iter().flatten().fold(idle, Instant::min)
     }
 }
