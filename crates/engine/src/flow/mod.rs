@@ -3,8 +3,9 @@
 //! [`table`] holds them, [`policy`] says which address means what, [`tcp`], [`datagram`] do the work, each flow on its own.
 //! [`Flows`] finds the flow of a packet or event, opens one where policy allows, and clears away those that are over.
 //!
-//! A flow that has bulk data for a guest whose port's queue is long waits in `waiting`, by port, and is called in turn when
-//! the queue is short again; so a guest that stops reading holds up nobody else.
+//! A flow that has bulk data for a guest whose port's queue is long waits in `waiting`, by port, and so does one that comes while
+//! others wait. When the queue is short again all of them are called, each with an equal share of the room; so the flows of a
+//! port are even with each other, and a guest that stops reading holds up nobody else.
 
 mod datagram;
 mod delivery;
@@ -62,7 +63,30 @@ pub(crate) struct Shared {
     pub(crate) dns_queries: Vec<(FlowId, Bytes)>,
     /// Flows that wait for room in a port's queue.
     waiting: BTreeMap<PortId, BTreeSet<FlowId>>,
+    /// Bytes of room for each of those that are called now.
+    share: u32,
+    /// How many flows of a guest have much under way to it.
+    bulk: HashMap<Ipv4Addr, u32, KeyedHash>,
     hash: KeyedHash,
+}
+
+impl Shared {
+    /// How many flows of the guest have much under way to it.
+    pub(crate) fn bulk_flows(&self, guest: Ipv4Addr) -> u32 {
+        self.bulk.get(&guest).copied().unwrap_or(0)
+    }
+
+    fn count_bulk(&mut self, guest: Ipv4Addr, one_more: bool) {
+        let flows = self.bulk.entry(guest).or_default();
+        *flows = if one_more {
+            *flows + 1
+        } else {
+            flows.saturating_sub(1)
+        };
+        if *flows == 0 {
+            self.bulk.remove(&guest);
+        }
+    }
 }
 
 impl Cx<'_> {
@@ -72,13 +96,14 @@ impl Cx<'_> {
         self.lan.mtu.saturating_sub(headers)
     }
 
-    /// Bytes of bulk data for which the guest's port has room; `None` when its queue is long.
+    /// Bytes of bulk data for which the guest's port has room; `None` when its queue is long, or others wait already.
     pub(crate) fn room_towards(&self, guest: Ipv4Addr) -> Option<u32> {
-        let Some(mac) = self.lan.neighbors.mac_of(guest) else {
+        let Some(port) = self.port_of(guest) else {
             return Some(u32::from(u16::MAX));
         };
-        let (_, room) = self.lan.switch.room(self.now, mac);
-        u32::try_from(room).ok().filter(|room| *room > 0)
+        let others = self.shared.waiting.get(&port);
+        let room = self.lan.switch.room(port).min(self.shared.share);
+        Some(room).filter(|room| *room > 0 && others.is_none_or(BTreeSet::is_empty))
     }
 
     /// Whether the guest's port has room for datagrams of the host.
@@ -153,6 +178,8 @@ impl Flows {
                 tcp_window: config.limits.tcp_window.clamp(u32::from(u16::MAX), 1 << 29),
                 dns_queries: Vec::new(),
                 waiting: BTreeMap::new(),
+                share: u32::MAX,
+                bulk: HashMap::with_hasher(hash),
                 hash,
             },
             gone: Vec::new(),
@@ -228,9 +255,16 @@ impl Flows {
     }
 
     fn settle(&mut self, id: FlowId) {
-        let Some(flow) = self.table.get(id) else { return };
+        let Some(flow) = self.table.get_mut(id) else {
+            return;
+        };
         let (over, due) = match flow {
-            Flow::Tcp(flow) => (flow.is_over(), flow.next_due()),
+            Flow::Tcp(flow) => {
+                if let Some(is_bulk) = flow.note_bulk() {
+                    self.shared.count_bulk(*flow.guest().ip(), is_bulk);
+                }
+                (flow.is_over(), flow.next_due())
+            }
             Flow::Udp(flow) => (flow.is_over(), flow.next_due()),
             Flow::Echo(flow) => (flow.is_over(), flow.next_due()),
         };
@@ -254,7 +288,14 @@ impl Flows {
                     self.forward_clients.remove(&client);
                 }
             }
-            Some(Flow::Tcp(flow)) if flow.is_served() => self.gone.push(id),
+            Some(Flow::Tcp(flow)) => {
+                if flow.is_bulk() {
+                    self.shared.count_bulk(*flow.guest().ip(), false);
+                }
+                if flow.is_served() {
+                    self.gone.push(id);
+                }
+            }
             _ => {}
         }
     }
@@ -417,13 +458,18 @@ impl Flows {
 
     /// The port's queue is short again: those who wait for it go on, each in turn.
     pub(crate) fn handle_room(&mut self, now: Instant, lan: &mut Lan, port: PortId) {
-        for flow in self.shared.waiting.remove(&port).unwrap_or_default() {
+        let flows = self.shared.waiting.remove(&port).unwrap_or_default();
+        let count = u32::try_from(flows.len()).unwrap_or(u32::MAX).max(1);
+        // At least a byte, which stands for a segment.
+        self.shared.share = (lan.switch.room(port) / count).max(1);
+        for flow in flows {
             self.with(now, lan, flow, |flow, cx| match flow {
                 Flow::Tcp(flow) => flow.handle_room(cx),
                 Flow::Udp(flow) => flow.resume(cx),
                 Flow::Echo(_) => {}
             });
         }
+        self.shared.share = u32::MAX;
     }
 
     /// The answer to a DNS message that came over TCP.

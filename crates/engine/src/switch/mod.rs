@@ -200,14 +200,10 @@ impl Switch {
             .is_some_and(|port| port.egress.pop(frames))
     }
 
-    /// Bytes of bulk data that the way to `mac` has room for before its queue is long. What has no known port is flooded, and
-    /// has room.
-    pub(crate) fn room(&self, now: Instant, mac: Mac) -> (Option<PortId>, usize) {
-        let port = self.table.port_of(now, mac);
-        let room = port
-            .and_then(|port| self.ports.get(&port))
-            .map(|port| port.egress.room());
-        (port, room.unwrap_or(self.limits.egress_bytes))
+    /// Bytes of bulk data that the port has room for before its queue is long.
+    pub(crate) fn room(&self, port: PortId) -> u32 {
+        let room = self.ports.get(&port).map(|port| port.egress.room());
+        u32::try_from(room.unwrap_or(self.limits.egress_bytes)).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> Vec<PortSnapshot> {

@@ -9,5 +9,6 @@ mod kit;
 mod losses;
 mod options;
 mod rates;
+mod sharing;
 mod stall;
 mod wrap;

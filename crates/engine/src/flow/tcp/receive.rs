@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-use atoll_wire::Seq;
 use atoll_wire::tcp::Flags;
+use atoll_wire::{HEADROOM, Seq};
 use bytes::{Buf, Bytes};
 
 use super::assembler::{Assembler, Blocks};
@@ -16,8 +16,9 @@ use crate::action::Action;
 use crate::counters::Counter;
 use crate::flow::Cx;
 
-/// Segments on offer that stay in the frames they came in; a read holds about as many.
-const SHARED_SEGMENTS: usize = 128;
+/// Large reads that the segments on offer may hold back. A host takes what one or two of them brought; what has to wait behind that
+/// is copied out, so that it costs what it weighs. Segments that lie close to each other are of one read.
+const SHARED_READS: usize = 16;
 
 /// Segments on offer at a time, so that a guest that sends single bytes costs no more than its window.
 const MAX_SEGMENTS: usize = 4096;
@@ -46,6 +47,8 @@ pub(super) struct Receiver {
     told: Seq,
     queue: VecDeque<Bytes>,
     queued: usize,
+    /// Segments in `queue` that do not lie next to the one before them.
+    reads: usize,
     early: Assembler,
     fin: Fin,
     mss: u16,
@@ -77,6 +80,7 @@ impl Receiver {
             told: next,
             queue: VecDeque::new(),
             queued: 0,
+            reads: 0,
             early: Assembler::default(),
             fin: Fin::Open,
             mss,
@@ -193,9 +197,10 @@ impl Receiver {
         }
         self.next += u32::try_from(bytes.len()).expect("a segment is shorter than an IP packet");
         self.queued += bytes.len();
-        // What has to wait for the host must not pin the large reads it came in.
-        let waits = self.queue.len() >= SHARED_SEGMENTS;
-        self.queue.push_back(if waits {
+        let is_another_read = !self.queue.back().is_some_and(|last| is_next_to(last, &bytes));
+        let is_too_much = is_another_read && self.reads >= SHARED_READS;
+        self.reads += usize::from(is_another_read);
+        self.queue.push_back(if is_too_much {
             Bytes::copy_from_slice(&bytes)
         } else {
             bytes
@@ -212,7 +217,14 @@ impl Receiver {
             if !first.is_empty() {
                 break;
             }
-            self.queue.pop_front();
+            let gone = self.queue.pop_front();
+            let next = gone.as_ref().zip(self.queue.front());
+            if !next.is_some_and(|(gone, next)| is_next_to(gone, next)) {
+                self.reads = self.reads.saturating_sub(1);
+            }
+        }
+        if self.queue.is_empty() {
+            self.reads = 0;
         }
     }
 
@@ -256,6 +268,12 @@ impl Receiver {
     pub(super) fn has_early(&self) -> bool {
         !self.early.is_empty()
     }
+}
+
+/// Whether two payloads lie in one read: with no more between them than headers and a length prefix.
+fn is_next_to(bytes: &Bytes, next: &Bytes) -> bool {
+    let end = bytes.as_ptr().addr().wrapping_add(bytes.len());
+    next.as_ptr().addr().wrapping_sub(end) <= HEADROOM
 }
 
 impl TcpFlow {
@@ -316,5 +334,43 @@ impl TcpFlow {
         if self.state == State::Open && self.receiver.has_news() {
             self.send_ack(cx);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many segments on offer lie in the reads that they came in, when each of these came in order.
+    fn shared(segments: &[Bytes]) -> usize {
+        let mut receiver = Receiver::new(Seq(0), 1 << 20, 1460);
+        let mut seq = Seq(1);
+        receiver.edge = seq + (1 << 20);
+        for segment in segments {
+            assert_eq!(receiver.accept(seq, segment.clone(), false), Accepted::InOrder);
+            seq += u32::try_from(segment.len()).unwrap();
+        }
+        let lies_there = |(offered, sent): &(&Bytes, &Bytes)| offered.as_ptr() == sent.as_ptr();
+        let count = receiver.queue.iter().zip(segments).filter(lies_there).count();
+        receiver.taken(receiver.queued);
+        assert_eq!((receiver.reads, receiver.queue.len()), (0, 0));
+        count
+    }
+
+    #[test]
+    fn what_waits_for_the_host_holds_few_reads_back() {
+        let reads: Vec<Bytes> = (0..100).map(|_| Bytes::from(vec![7; 4096])).collect();
+        let segments: Vec<Bytes> = reads.iter().map(|read| read.slice(..100)).collect();
+        assert_eq!(shared(&segments), SHARED_READS);
+    }
+
+    #[test]
+    fn segments_of_one_read_are_not_copied_however_many_they_are() {
+        let read = Bytes::from(vec![7; 256 * 1024]);
+        let segments: Vec<Bytes> = (0..170)
+            .map(|number| 1518 * number + 58)
+            .map(|from| read.slice(from..from + 1460))
+            .collect();
+        assert_eq!(shared(&segments), 170);
     }
 }

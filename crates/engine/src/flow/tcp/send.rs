@@ -30,6 +30,12 @@ const MAX_PEEK: u16 = 128;
 const MAX_PEEK_BYTES: u32 = 256 * 1024;
 /// A flow that sent this much at once lets others go on before it asks for more.
 const TURN_BYTES: u32 = 64 * 1024;
+/// A flow with so much under way is one of those that share the guest's link.
+const BULK: u32 = 64 * 1024;
+/// What the flows that share a link may have under way together, and each of them at least. Windows alone would let the flow whose window
+/// grew first keep most of the link.
+const SHARED_FLIGHT: u32 = 4 << 20;
+const MIN_SHARE: u32 = 256 * 1024;
 /// Bytes of TCP payload that an IPv4 packet without options can carry.
 const MAX_PAYLOAD: u16 = 65_535 - 40;
 /// A message shorter than this that was acknowledged whole may wait to be dropped from the host's queue with so many others. All
@@ -75,6 +81,7 @@ pub(super) struct Sender {
     freed: (u32, u8),
     peek: Option<Peek>,
     readable: bool,
+    is_bulk: bool,
     fin: Fin,
     /// Frames of the next peek: twice as many as the last filled, so that a byte is not asked for with a hundred buffers.
     burst: u16,
@@ -101,6 +108,7 @@ impl Sender {
             freed: (0, 0),
             peek: None,
             readable: false,
+            is_bulk: false,
             fin: Fin::Open,
             burst: FIRST_BURST,
             blocked: None,
@@ -198,7 +206,7 @@ impl Sender {
     }
 
     /// The range to peek next: lost bytes first, then new ones.
-    fn wanted(&self) -> Option<(Seq, u32)> {
+    fn wanted(&self, most_in_flight: u32) -> Option<(Seq, u32)> {
         if let Some((start, end)) = self.lost() {
             let end = match self.fin {
                 Fin::Known(at) => end.min(at),
@@ -209,7 +217,8 @@ impl Sender {
         if !self.readable || self.fin != Fin::Open {
             return None;
         }
-        let usable = u32::try_from(self.edge.distance_from(self.nxt)).unwrap_or(0);
+        let window = u32::try_from(self.edge.distance_from(self.nxt)).unwrap_or(0);
+        let usable = window.min(most_in_flight.saturating_sub(self.in_flight()));
         // Sender's silly window avoidance (RFC 9293, 3.8.6.2.1): a full segment, or half of the largest window, or nothing is
         // on its way that would bring a larger one.
         let worthwhile =
@@ -219,6 +228,19 @@ impl Sender {
 }
 
 impl TcpFlow {
+    /// Whether this flow shares its guest's link, when that is another than it was: then its guest's flows are to be counted anew.
+    pub(crate) fn note_bulk(&mut self) -> Option<bool> {
+        let is_bulk = self.sender.in_flight() >= BULK;
+        let changed = is_bulk != self.sender.is_bulk;
+        self.sender.is_bulk = is_bulk;
+        changed.then_some(is_bulk)
+    }
+
+    /// Whether this flow is counted among those that share its guest's link.
+    pub(crate) fn is_bulk(&self) -> bool {
+        self.sender.is_bulk
+    }
+
     /// Acknowledgement, window and SACK of an acceptable segment.
     pub(super) fn handle_ack(&mut self, cx: &mut Cx<'_>, header: &Header, payload: usize) {
         let window_changed = self.sender.update_window(header, true);
@@ -317,7 +339,11 @@ impl TcpFlow {
     }
 
     fn next_peek(&mut self, cx: &mut Cx<'_>) -> Option<Action> {
-        let (start, wanted) = self.sender.wanted()?;
+        let most_in_flight = match cx.shared.bulk_flows(*self.guest.ip()) {
+            0 | 1 => u32::MAX,
+            flows => (SHARED_FLIGHT / flows).max(MIN_SHARE),
+        };
+        let (start, wanted) = self.sender.wanted(most_in_flight)?;
         let mss = u32::from(self.sender.mss);
         let Some(room) = cx.room_towards(*self.guest.ip()) else {
             self.sender.blocked = cx.wait_for_room(*self.guest.ip(), self.id);
