@@ -113,19 +113,17 @@ impl Bench {
     }
 
     /// Runs the suites.
-    pub(crate) fn run(&self, suites: &[Suite]) -> Results {
-        let mut results = Results::default();
+    pub(crate) fn run(&self, suites: &[Suite], results: &mut Results) {
         for suite in suites {
             for round in 1..=self.options.rounds.min(suite.most_rounds) {
                 let mut jobs = (suite.jobs)(self);
                 let shift = usize::try_from(round - 1).unwrap_or(0) % jobs.len().max(1);
                 jobs.rotate_left(shift);
                 for job in &jobs {
-                    self.run_job(suite, round, job, &mut results);
+                    self.run_job(suite, round, job, results);
                 }
             }
         }
-        results
     }
 
     fn run_job(&self, suite: &Suite, round: u32, job: &Job, results: &mut Results) {

@@ -29,6 +29,7 @@ use bench::Bench;
 use error::{BenchError, Trying};
 use options::Options;
 use peers::{ATOLL, ATOLL_TAP, DIRECT, GVPROXY, LOOPBACK, PASST, PASTA, Peer, SLIRP4NETNS};
+use results::Results;
 use suites::Suite;
 
 /// Peers in the order of tables.
@@ -110,15 +111,24 @@ fn run(options: Options) -> Result<(), BenchError> {
     }
     let (peers, versions) = chosen_peers(&options, known)?;
     let bench = Bench::new(options, peers)?;
-    let results = bench.run(&suites);
+    let measured: Vec<&str> = suites.iter().map(|suite| suite.name).collect();
+    let mut results = Results::default();
+    for path in &bench.options.earlier {
+        let unfit = |why: String| BenchError::Unfit(format!("{}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| unfit(error.to_string()))?;
+        let earlier = serde_json::from_str(&text).map_err(|error| unfit(error.to_string()))?;
+        results.add_earlier(&earlier, &measured).map_err(unfit)?;
+    }
+    bench.run(&suites, &mut results);
     let heading = report::Heading {
         machine: probe::machine::Machine::here(),
         peers: versions,
         congestion: (bench.options.congestion.clone(), bench.congestion_seen()),
         rounds: bench.options.rounds,
         seconds: bench.options.seconds,
+        has_earlier: !bench.options.earlier.is_empty(),
     };
-    let text = report::markdown(&heading, &suites, &results);
+    let text = report::markdown(&heading, &suites::ALL, &results);
     println!("{text}");
     if let Some(path) = &bench.options.write {
         write(path, &text)?;

@@ -63,6 +63,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
+    /// Report also what earlier runs on this machine measured, from files that `--json` wrote; measurements that this run makes itself
+    /// are not taken from them.
+    #[arg(long = "with", value_delimiter = ',', value_name = "FILE,…")]
+    pub(crate) earlier: Vec<PathBuf>,
+
     /// Print the names of measurements and peers, and measure nothing.
     #[arg(long)]
     pub(crate) list: bool,

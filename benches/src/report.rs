@@ -18,6 +18,8 @@ pub(crate) struct Heading {
     pub(crate) congestion: (String, Vec<String>),
     pub(crate) rounds: u32,
     pub(crate) seconds: u32,
+    /// Samples of earlier runs are among the results.
+    pub(crate) has_earlier: bool,
 }
 
 /// The whole report.
@@ -26,7 +28,10 @@ pub(crate) fn markdown(heading: &Heading, suites: &[Suite], results: &Results) -
     // Writing to a string cannot fail.
     let _ = write_heading(&mut text, heading);
     let _ = bars::write(&mut text, results);
-    for suite in suites {
+    for suite in suites
+        .iter()
+        .filter(|suite| results.of_suite(suite.name).next().is_some())
+    {
         let _ = write_suite(&mut text, suite, results);
     }
     text
@@ -53,6 +58,12 @@ fn write_heading(text: &mut String, heading: &Heading) -> std::fmt::Result {
          namespace (senders reported: {seen}; the machine's own default is {}).\n",
         heading.rounds, heading.seconds, machine.congestion
     )?;
+    if heading.has_earlier {
+        writeln!(
+            text,
+            "Some measurements are of earlier runs on the same machine.\n"
+        )?;
+    }
     writeln!(text, "| peer | version |\n|---|---|")?;
     for (name, version) in &heading.peers {
         writeln!(text, "| {name} | {version} |")?;

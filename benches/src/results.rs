@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::stats::{median, median_ratio};
+use crate::{PEER_ORDER, suites};
 
 /// What one case came to: metrics by name.
 pub(crate) type Values = Vec<(&'static str, f64)>;
@@ -92,6 +93,18 @@ impl Results {
         (failed.len(), first.map(String::as_str))
     }
 
+    /// Take samples that [`Results::to_json`] gave, but those of suites that are `measured` here. What is wrong, if they are none.
+    pub(crate) fn add_earlier(&mut self, earlier: &Value, measured: &[&str]) -> Result<(), String> {
+        let samples = earlier.as_array().ok_or("it is no list of samples")?;
+        for sample in samples {
+            let sample = Sample::from_json(sample).ok_or_else(|| format!("this is no sample: {sample}"))?;
+            if !measured.contains(&sample.suite) {
+                self.add(sample);
+            }
+        }
+        Ok(())
+    }
+
     /// Everything, for other programs.
     pub(crate) fn to_json(&self) -> Value {
         let sample = |sample: &Sample| {
@@ -107,6 +120,30 @@ impl Results {
             })
         };
         self.samples.iter().map(sample).collect()
+    }
+}
+
+impl Sample {
+    fn from_json(sample: &Value) -> Option<Self> {
+        let text = |name: &str| sample.get(name).and_then(Value::as_str);
+        let suite = suites::ALL
+            .iter()
+            .find(|suite| text("suite") == Some(suite.name))?;
+        let value = |(name, value): (&String, &Value)| {
+            let metric = suite.metrics.iter().find(|metric| metric.name == name)?;
+            Some((metric.name, value.as_f64()?))
+        };
+        let outcome = match sample.get("values").and_then(Value::as_object) {
+            Some(values) => Ok(values.iter().map(value).collect::<Option<Values>>()?),
+            None => Err(text("failure")?.to_owned()),
+        };
+        Some(Self {
+            suite: suite.name,
+            case: text("case")?.to_owned(),
+            peer: PEER_ORDER.into_iter().find(|peer| text("peer") == Some(*peer))?,
+            round: sample.get("round").and_then(Value::as_u64)?.try_into().ok()?,
+            outcome,
+        })
     }
 }
 
@@ -150,6 +187,39 @@ mod tests {
             ("b", 3, Some(1.0)),
         ];
         assert_eq!(results(&rows).ratio(key("a"), key("b")), Some(3.0));
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_but_for_what_is_measured_anew() {
+        let mut before = Results::default();
+        for (suite, outcome) in [
+            ("udp", Ok(vec![("clean", 7.0)])),
+            ("rr", Ok(vec![("connects", 2.0), ("p50", 3.0)])),
+            ("rr", Err("it broke".to_owned())),
+        ] {
+            before.add(Sample {
+                suite,
+                case: "1500".to_owned(),
+                peer: "atoll",
+                round: 1,
+                outcome,
+            });
+        }
+        let mut after = Results::default();
+        after.add_earlier(&before.to_json(), &["udp"]).unwrap();
+        let both = |suite: &str, results: &Results| {
+            results
+                .of_suite(suite)
+                .map(|sample| format!("{sample:?}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(both("rr", &after), both("rr", &before));
+        assert_eq!(both("udp", &after).len(), 0);
+        assert!(
+            after
+                .add_earlier(&serde_json::json!([{"suite": "rr"}]), &[])
+                .is_err()
+        );
     }
 
     #[test]
