@@ -128,7 +128,7 @@ fn run(options: Options) -> Result<(), BenchError> {
         seconds: bench.options.seconds,
         has_earlier: !bench.options.earlier.is_empty(),
     };
-    let text = report::markdown(&heading, &suites::ALL, &results);
+    let text = report::markdown(&heading, &results);
     println!("{text}");
     if let Some(path) = &bench.options.write {
         write(path, &text)?;

@@ -6,7 +6,7 @@ use crate::bars;
 use crate::bench::Metric;
 use crate::probe::machine::Machine;
 use crate::results::{Key, Results};
-use crate::suites::Suite;
+use crate::suites::{self, Suite};
 
 /// What the report says of the run as a whole.
 #[derive(Debug)]
@@ -23,15 +23,13 @@ pub(crate) struct Heading {
 }
 
 /// The whole report.
-pub(crate) fn markdown(heading: &Heading, suites: &[Suite], results: &Results) -> String {
+pub(crate) fn markdown(heading: &Heading, results: &Results) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write_heading(&mut text, heading);
     let _ = bars::write(&mut text, results);
-    for suite in suites
-        .iter()
-        .filter(|suite| results.of_suite(suite.name).next().is_some())
-    {
+    let is_measured = |suite: &&Suite| results.of_suite(suite.name).next().is_some();
+    for suite in suites::ALL.iter().filter(is_measured) {
         let _ = write_suite(&mut text, suite, results);
     }
     text
@@ -61,7 +59,7 @@ fn write_heading(text: &mut String, heading: &Heading) -> std::fmt::Result {
     if heading.has_earlier {
         writeln!(
             text,
-            "Some measurements are of earlier runs on the same machine.\n"
+            "Some measurements are of earlier runs on the same machine, whose rounds may be fewer.\n"
         )?;
     }
     writeln!(text, "| peer | version |\n|---|---|")?;

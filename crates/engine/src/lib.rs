@@ -28,6 +28,7 @@ mod flow;
 mod gateway;
 mod ids;
 mod lan;
+mod reads;
 mod rng;
 mod services;
 mod snapshot;
@@ -50,7 +51,7 @@ use atoll_wire::{Frame, Mac};
 use counters::Counter;
 use flow::Flows;
 use flow::policy::Route;
-use gateway::train::Train;
+use gateway::train::{self, Train};
 use lan::Lan;
 use rng::Rng;
 use services::dhcp::DhcpServer;
@@ -138,7 +139,12 @@ impl Engine {
 
     /// A frame came from a port.
     pub fn handle_frame(&mut self, now: Instant, port: PortId, frame: Frame) {
+        let Err(frame) = train::follow(self, now, port, frame) else {
+            return;
+        };
+        self.train = None;
         gateway::handle_frame(self, now, port, frame);
+        self.collect(now);
     }
 
     /// Something happened on the host.

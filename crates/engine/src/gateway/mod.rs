@@ -72,17 +72,6 @@ impl Packet {
 
 /// A frame came from a port, for the switch and perhaps for us.
 pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, frame: Frame) {
-    match train::follow(engine, now, ingress, frame) {
-        Ok(()) => {}
-        Err(frame) => {
-            engine.train = None;
-            handle_one(engine, now, ingress, frame);
-            engine.collect(now);
-        }
-    }
-}
-
-fn handle_one(engine: &mut Engine, now: Instant, ingress: PortId, frame: Frame) {
     let lan = &mut engine.lan;
     let Ok(ethernet) = EthernetFrame::new_checked(&frame.bytes[..]) else {
         return lan.counters.count(Counter::Malformed);

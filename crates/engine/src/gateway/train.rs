@@ -57,7 +57,7 @@ impl Train {
 }
 
 /// Take a frame that follows. The frame comes back when it is to take the ordinary way.
-pub(super) fn follow(engine: &mut Engine, now: Instant, ingress: PortId, frame: Frame) -> Result<(), Frame> {
+pub(crate) fn follow(engine: &mut Engine, now: Instant, ingress: PortId, frame: Frame) -> Result<(), Frame> {
     let train = engine
         .train
         .filter(|train| train.now == now && train.ingress == ingress);
@@ -130,6 +130,18 @@ mod tests {
         cut: usize,
         add: usize,
     }
+
+    /// An acknowledgement, and nothing wrong.
+    const PLAIN: Sent = Sent {
+        seq: 0,
+        flags: Flags::ACK,
+        payload: 0,
+        ttl: 64,
+        other_port: false,
+        flip: None,
+        cut: 0,
+        add: 0,
+    };
 
     fn frame(gateway: Mac, sent: &Sent, ack: Seq) -> Bytes {
         let header = Header {
@@ -212,14 +224,8 @@ mod tests {
             },
         );
         let syn = Sent {
-            seq: 0,
             flags: Flags::SYN,
-            payload: 0,
-            ttl: 64,
-            other_port: false,
-            flip: None,
-            cut: 0,
-            add: 0,
+            ..PLAIN
         };
         let plain = |bytes| atoll_wire::Frame::plain(bytes);
         engine.handle_frame(now, PORT, plain(frame(config.gateway_mac, &syn, Seq(0))));
@@ -230,11 +236,7 @@ mod tests {
         }
         let answer = engine.egress(PORT).back().expect("SYN|ACK").clone();
         let (header, _) = Header::parse(&answer.bytes[super::TCP..]).expect("a segment");
-        let ack = Sent {
-            seq: 1,
-            flags: Flags::ACK,
-            ..syn
-        };
+        let ack = Sent { seq: 1, ..PLAIN };
         engine.handle_frame(now, PORT, plain(frame(config.gateway_mac, &ack, header.seq + 1)));
         (engine, config.gateway_mac, header.seq + 1)
     }
@@ -280,13 +282,8 @@ mod tests {
         let data = |seq| {
             let sent = Sent {
                 seq,
-                flags: Flags::ACK,
                 payload: 100,
-                ttl: 64,
-                other_port: false,
-                flip: None,
-                cut: 0,
-                add: 0,
+                ..PLAIN
             };
             atoll_wire::Frame::plain(frame(gateway, &sent, ack))
         };

@@ -6,14 +6,14 @@
 
 use std::collections::VecDeque;
 
-use atoll_wire::{Frame, HEADROOM};
+use atoll_wire::Frame;
 use bytes::Bytes;
 
 use crate::PortId;
 use crate::counters::{Counter, Counters};
+use crate::reads::HeldReads;
 
-/// Large reads that the frames of one queue may hold back. For a port that is so far behind, frames of further reads are copied
-/// out, so that what waits costs what it weighs. Frames that lie next to each other are of one read.
+/// Large reads that the frames of one queue may hold back. For a port that is so far behind, frames of further reads are copied out.
 const SHARED_READS: usize = 256;
 
 /// Where bulk data stops: what a port takes in one write, several times over.
@@ -23,8 +23,7 @@ const BULK_FRAMES: usize = 1024;
 pub(crate) struct Egress {
     queue: VecDeque<Frame>,
     bytes: usize,
-    /// Frames that do not lie next to the one before them.
-    reads: usize,
+    reads: HeldReads,
     max_frames: usize,
     max_bytes: usize,
     sent_frames: u64,
@@ -37,7 +36,7 @@ impl Egress {
         Self {
             queue: VecDeque::new(),
             bytes: 0,
-            reads: 0,
+            reads: HeldReads::default(),
             max_frames,
             max_bytes,
             sent_frames: 0,
@@ -92,9 +91,8 @@ impl Egress {
             woken.push(id);
         }
         self.bytes += frame.len();
-        let is_another_read = !self.queue.back().is_some_and(|last| is_next_to(last, &frame));
-        let is_too_much = is_another_read && self.reads >= SHARED_READS && !frame.bytes.is_unique();
-        self.reads += usize::from(is_another_read);
+        let last = self.queue.back().map(|last| &last.bytes);
+        let is_too_much = self.reads.push(last, &frame.bytes, SHARED_READS) && !frame.bytes.is_unique();
         self.queue
             .push_back(if is_too_much { detached(&frame) } else { frame });
     }
@@ -113,21 +111,11 @@ impl Egress {
             self.bytes -= frame.len();
             self.sent_frames += 1;
             self.sent_bytes += frame.len() as u64;
-            if !self.queue.front().is_some_and(|next| is_next_to(&frame, next)) {
-                self.reads = self.reads.saturating_sub(1);
-            }
-        }
-        if self.queue.is_empty() {
-            self.reads = 0;
+            let next = self.queue.front().map(|next| &next.bytes);
+            self.reads.pop(&frame.bytes, next);
         }
         self.bytes <= self.max_bytes / 8 && self.queue.len() < self.bulk_frames() / 2
     }
-}
-
-/// Whether two frames lie in one read: with no more between them than a length prefix or the headroom of a header.
-fn is_next_to(frame: &Frame, next: &Frame) -> bool {
-    let end = frame.bytes.as_ptr().addr().wrapping_add(frame.len());
-    next.bytes.as_ptr().addr().wrapping_sub(end) <= HEADROOM
 }
 
 fn detached(frame: &Frame) -> Frame {
@@ -161,7 +149,7 @@ mod tests {
             SHARED_READS
         );
         egress.pop(SHARED_READS + 100);
-        assert_eq!(egress.reads, 0);
+        assert_eq!(egress.reads.count(), 0);
     }
 
     #[test]

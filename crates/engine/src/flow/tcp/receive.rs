@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
+use atoll_wire::Seq;
 use atoll_wire::tcp::Flags;
-use atoll_wire::{HEADROOM, Seq};
 use bytes::{Buf, Bytes};
 
 use super::assembler::{Assembler, Blocks};
@@ -15,6 +15,7 @@ use super::{Segment, State, TcpFlow};
 use crate::action::Action;
 use crate::counters::Counter;
 use crate::flow::Cx;
+use crate::reads::HeldReads;
 
 /// Large reads that the segments on offer may hold back. A host takes what one or two of them brought; what has to wait behind that
 /// is copied out, so that it costs what it weighs. Segments that lie close to each other are of one read.
@@ -47,8 +48,8 @@ pub(super) struct Receiver {
     told: Seq,
     queue: VecDeque<Bytes>,
     queued: usize,
-    /// Segments in `queue` that do not lie next to the one before them.
-    reads: usize,
+    /// Reads that `queue` holds back.
+    reads: HeldReads,
     early: Assembler,
     fin: Fin,
     mss: u16,
@@ -80,7 +81,7 @@ impl Receiver {
             told: next,
             queue: VecDeque::new(),
             queued: 0,
-            reads: 0,
+            reads: HeldReads::default(),
             early: Assembler::default(),
             fin: Fin::Open,
             mss,
@@ -197,9 +198,7 @@ impl Receiver {
         }
         self.next += u32::try_from(bytes.len()).expect("a segment is shorter than an IP packet");
         self.queued += bytes.len();
-        let is_another_read = !self.queue.back().is_some_and(|last| is_next_to(last, &bytes));
-        let is_too_much = is_another_read && self.reads >= SHARED_READS;
-        self.reads += usize::from(is_another_read);
+        let is_too_much = self.reads.push(self.queue.back(), &bytes, SHARED_READS);
         self.queue.push_back(if is_too_much {
             Bytes::copy_from_slice(&bytes)
         } else {
@@ -217,14 +216,9 @@ impl Receiver {
             if !first.is_empty() {
                 break;
             }
-            let gone = self.queue.pop_front();
-            let next = gone.as_ref().zip(self.queue.front());
-            if !next.is_some_and(|(gone, next)| is_next_to(gone, next)) {
-                self.reads = self.reads.saturating_sub(1);
+            if let Some(gone) = self.queue.pop_front() {
+                self.reads.pop(&gone, self.queue.front());
             }
-        }
-        if self.queue.is_empty() {
-            self.reads = 0;
         }
     }
 
@@ -268,12 +262,6 @@ impl Receiver {
     pub(super) fn has_early(&self) -> bool {
         !self.early.is_empty()
     }
-}
-
-/// Whether two payloads lie in one read: with no more between them than headers and a length prefix.
-fn is_next_to(bytes: &Bytes, next: &Bytes) -> bool {
-    let end = bytes.as_ptr().addr().wrapping_add(bytes.len());
-    next.as_ptr().addr().wrapping_sub(end) <= HEADROOM
 }
 
 impl TcpFlow {
@@ -353,7 +341,7 @@ mod tests {
         let lies_there = |(offered, sent): &(&Bytes, &Bytes)| offered.as_ptr() == sent.as_ptr();
         let count = receiver.queue.iter().zip(segments).filter(lies_there).count();
         receiver.taken(receiver.queued);
-        assert_eq!((receiver.reads, receiver.queue.len()), (0, 0));
+        assert_eq!((receiver.reads.count(), receiver.queue.len()), (0, 0));
         count
     }
 

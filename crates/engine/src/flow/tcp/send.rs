@@ -205,8 +205,8 @@ impl Sender {
         bytes
     }
 
-    /// The range to peek next: lost bytes first, then new ones.
-    fn wanted(&self, most_in_flight: u32) -> Option<(Seq, u32)> {
+    /// The range to peek next: lost bytes first, then new ones, as far as no more than `most_in_flight` is under way.
+    fn wanted(&self, most_in_flight: impl FnOnce() -> u32) -> Option<(Seq, u32)> {
         if let Some((start, end)) = self.lost() {
             let end = match self.fin {
                 Fin::Known(at) => end.min(at),
@@ -218,7 +218,7 @@ impl Sender {
             return None;
         }
         let window = u32::try_from(self.edge.distance_from(self.nxt)).unwrap_or(0);
-        let usable = window.min(most_in_flight.saturating_sub(self.in_flight()));
+        let usable = window.min(most_in_flight().saturating_sub(self.in_flight()));
         // Sender's silly window avoidance (RFC 9293, 3.8.6.2.1): a full segment, or half of the largest window, or nothing is
         // on its way that would bring a larger one.
         let worthwhile =
@@ -339,7 +339,7 @@ impl TcpFlow {
     }
 
     fn next_peek(&mut self, cx: &mut Cx<'_>) -> Option<Action> {
-        let most_in_flight = match cx.shared.bulk_flows(*self.guest.ip()) {
+        let most_in_flight = || match cx.shared.bulk_flows(*self.guest.ip()) {
             0 | 1 => u32::MAX,
             flows => (SHARED_FLIGHT / flows).max(MIN_SHARE),
         };
