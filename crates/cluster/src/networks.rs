@@ -248,7 +248,7 @@ fn start(
     options.names = wanted
         .hosts
         .iter()
-        .map(|(name, address)| (name.to_string(), *address))
+        .map(|(name, address)| (name.to_string(), vec![(*address).into()]))
         .collect();
     options.ntp.clone_from(&wanted.ntp);
     options.resolvers = (!wanted.dns.is_empty()).then(|| wanted.dns.clone());
@@ -272,7 +272,8 @@ fn lease(machine: &spec::Machine, nic: &spec::Nic) -> StaticLease {
     let is_first = first.is_some_and(|first| first.mac == nic.mac);
     StaticLease {
         mac: atoll_runtime::Mac(nic.mac.octets()),
-        address: nic.address,
+        address: Some(nic.address),
+        address6: None,
         hostname: is_first.then(|| machine.name.to_string()),
     }
 }

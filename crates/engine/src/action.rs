@@ -3,9 +3,9 @@
 //! Actions are carried out in the order in which they are polled. An action that names a flow holds for as long as
 //! the flow lives; [`Action::Close`] ends it, and the runtime forgets the flow and whatever it still had to tell of it.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-use atoll_wire::Frame;
+use atoll_wire::{Family, Frame};
 use bytes::Bytes;
 
 use crate::{AcceptId, FlowId, ForwardId, PortId, QueryId};
@@ -23,7 +23,7 @@ pub enum Action {
         /// The flow whose host side this is.
         flow: FlowId,
         /// Where to.
-        to: SocketAddrV4,
+        to: SocketAddr,
     },
     /// The accepted connection is this flow's host side from now on.
     TcpAdopt {
@@ -71,14 +71,19 @@ pub enum Action {
     TcpReset(FlowId),
 
     /// Open an unconnected UDP socket on any port. A failure is told by `FlowFailed`.
-    UdpOpen(FlowId),
+    UdpOpen {
+        /// The flow whose host side this is.
+        flow: FlowId,
+        /// Of all that it sends to, and hears from.
+        family: Family,
+    },
     /// Send one datagram, or several of one size. The runtime may gather what one flow sends until the engine has no more
     /// to ask; the datagrams of a flow keep their order.
     UdpSend {
         /// The flow whose socket sends.
         flow: FlowId,
         /// Where to.
-        to: SocketAddrV4,
+        to: SocketAddr,
         /// The payload: a slice of the guest's frame.
         payload: Bytes,
         /// Bytes of each datagram that the payload is to be cut into, the last of which may be shorter: at least one, and less
@@ -102,18 +107,23 @@ pub enum Action {
     },
 
     /// Open an ICMP echo ("ping") socket. A failure is told by `FlowFailed`.
-    IcmpOpen(FlowId),
+    IcmpOpen {
+        /// The flow whose host side this is.
+        flow: FlowId,
+        /// Of all that it sends to, and hears from.
+        family: Family,
+    },
     /// Send an echo request. The identifier is the socket's own.
     IcmpSend {
         /// The flow whose socket sends.
         flow: FlowId,
         /// Where to.
-        to: Ipv4Addr,
+        to: IpAddr,
         /// Sequence number.
         seq: u16,
         /// Data after the header.
         payload: Bytes,
-        /// Time to live.
+        /// Time to live, or hop limit.
         ttl: u8,
     },
 
@@ -161,6 +171,6 @@ pub enum Notice {
     #[error("{address} was declined by a client: somebody else uses it")]
     AddressDeclined {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
 }

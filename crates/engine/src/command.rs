@@ -1,10 +1,10 @@
 //! What people ask of a running network.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use atoll_wire::Mac;
 
-use crate::{Documents, ForwardId, StaticLease};
+use crate::{Addresses, Documents, ForwardId, StaticLease};
 
 /// One change to a running network.
 #[derive(Clone, Debug)]
@@ -30,8 +30,8 @@ pub enum Command {
     SetName {
         /// The name.
         name: String,
-        /// Its address; `None` removes it.
-        address: Option<Ipv4Addr>,
+        /// Its addresses, of either family; none removes it.
+        addresses: Vec<IpAddr>,
     },
     /// The documents that the port with this label may read; empty removes them.
     SetDocuments {
@@ -47,8 +47,8 @@ pub enum Command {
 /// Where a forward leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardTarget {
-    /// An address of the subnet.
-    Address(Ipv4Addr),
+    /// An address of the network.
+    Address(IpAddr),
     /// A name of the network, looked up at every connection.
     Name(String),
 }
@@ -57,20 +57,18 @@ pub enum ForwardTarget {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The address is not for guests.
-    #[error("{address} is not an address for a guest of {subnet}/{prefix_len}")]
+    #[error("{address} is not an address for a guest of {network}")]
     NotAGuestAddress {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The network's.
-        subnet: Ipv4Addr,
-        /// Its prefix length.
-        prefix_len: u8,
+        network: Addresses,
     },
     /// Somebody else has the address for good.
     #[error("{address} belongs to another machine")]
     AddressTaken {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// The id is in use already.
     #[error("forward {0:?} exists already")]

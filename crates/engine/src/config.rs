@@ -1,7 +1,8 @@
 //! What a network is made from.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use atoll_wire::Mac;
@@ -17,6 +18,12 @@ pub struct Subnet {
 }
 
 impl Subnet {
+    /// In place of a subnet where there is no IPv4: it holds no address for a guest.
+    pub(crate) const NONE: Self = Self {
+        address: Ipv4Addr::UNSPECIFIED,
+        prefix_len: 32,
+    };
+
     /// The netmask, such as 255.255.255.0.
     #[must_use]
     pub fn netmask(self) -> Ipv4Addr {
@@ -48,11 +55,125 @@ impl Subnet {
     }
 }
 
-/// A network. Gateway and host alias follow from the subnet.
+/// An IPv6 prefix of 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Prefix {
+    /// The prefix; its last 64 bits are zero.
+    pub address: Ipv6Addr,
+}
+
+impl Prefix {
+    /// How many bits the prefix has: what stateless autoconfiguration needs (RFC 4862, 5.5.3).
+    pub const LEN: u8 = 64;
+
+    /// Whether `address` lies in the prefix.
+    #[must_use]
+    pub fn contains(self, address: Ipv6Addr) -> bool {
+        address.to_bits() >> 64 == self.address.to_bits() >> 64
+    }
+
+    /// The gateway: `::1` behind the prefix.
+    #[must_use]
+    pub fn gateway(self) -> Ipv6Addr {
+        self.with(1)
+    }
+
+    /// The host alias: `::fe` behind the prefix.
+    #[must_use]
+    pub fn host_alias(self) -> Ipv6Addr {
+        self.with(0xfe)
+    }
+
+    /// The address with this interface identifier.
+    #[must_use]
+    pub fn with(self, identifier: u64) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.address.to_bits() | u128::from(identifier))
+    }
+}
+
+/// The addresses of a network: of one family, or of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Addresses {
+    /// Those of IPv4.
+    pub subnet: Option<Subnet>,
+    /// Those of IPv6.
+    pub prefix: Option<Prefix>,
+}
+
+impl Addresses {
+    /// The gateway's address of the same family as `like`, if the network has that family.
+    #[must_use]
+    pub fn gateway(&self, like: IpAddr) -> Option<IpAddr> {
+        match like {
+            IpAddr::V4(_) => self.subnet.map(|subnet| subnet.gateway().into()),
+            IpAddr::V6(_) => self.prefix.map(|prefix| prefix.gateway().into()),
+        }
+    }
+
+    /// The host alias of the same family as `like`, if the network has that family.
+    #[must_use]
+    pub fn host_alias(&self, like: IpAddr) -> Option<IpAddr> {
+        match like {
+            IpAddr::V4(_) => self.subnet.map(|subnet| subnet.host_alias().into()),
+            IpAddr::V6(_) => self.prefix.map(|prefix| prefix.host_alias().into()),
+        }
+    }
+
+    /// Whether `address` lies in the subnet or has the prefix.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.subnet.is_some_and(|subnet| subnet.contains(address)),
+            IpAddr::V6(address) => self.prefix.is_some_and(|prefix| prefix.contains(address)),
+        }
+    }
+}
+
+impl From<Subnet> for Addresses {
+    fn from(subnet: Subnet) -> Self {
+        let subnet = Some(subnet);
+        Self { subnet, prefix: None }
+    }
+}
+
+impl From<Prefix> for Addresses {
+    fn from(prefix: Prefix) -> Self {
+        let prefix = Some(prefix);
+        Self { subnet: None, prefix }
+    }
+}
+
+impl From<(Subnet, Prefix)> for Addresses {
+    fn from((subnet, prefix): (Subnet, Prefix)) -> Self {
+        let (subnet, prefix) = (Some(subnet), Some(prefix));
+        Self { subnet, prefix }
+    }
+}
+
+/// As people write it: `10.77.0.0/24`, `fd77:77::/64`, or both with "and" between them.
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Subnet { address, prefix_len }) = self.subnet {
+            write!(f, "{address}/{prefix_len}")?;
+        }
+        if let Some(Prefix { address }) = self.prefix {
+            let and = if self.subnet.is_some() { " and " } else { "" };
+            write!(f, "{and}{address}/{}", Prefix::LEN)?;
+        }
+        if *self == Self::default() {
+            f.write_str("a network without addresses")?;
+        }
+        Ok(())
+    }
+}
+
+/// A network. Gateway and host alias follow from the subnet and the prefix, of which at least one is there.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Addresses of the LAN.
-    pub subnet: Subnet,
+    /// IPv4 addresses of the LAN; without them nothing of IPv4 is answered.
+    pub subnet: Option<Subnet>,
+    /// IPv6 addresses of the LAN; without them nothing of IPv6 is answered.
+    pub ipv6: Option<Prefix>,
     /// The MAC address of gateway and host alias.
     pub gateway_mac: Mac,
     /// Largest IP packet on the LAN, in bytes; told to guests by DHCP. 576 to 65520.
@@ -64,7 +185,7 @@ pub struct Config {
     /// Domain of the network's own names, without a dot at either end; we are authoritative for it.
     pub domain: String,
     /// Configured names (relative to `domain`, or absolute when they hold a dot) and their addresses.
-    pub names: BTreeMap<String, Ipv4Addr>,
+    pub names: BTreeMap<String, Vec<IpAddr>>,
     /// Addresses that belong to one MAC address for good.
     pub static_leases: Vec<StaticLease>,
     /// Leases that an earlier run gave, to be kept.
@@ -82,11 +203,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// A network on `subnet` with every default: nothing configured, MTU 1500, leases of one hour.
+    /// A network with these addresses (a [`Subnet`], a [`Prefix`] or both) and every default: nothing configured, MTU 1500,
+    /// leases of one hour.
     #[must_use]
-    pub fn new(subnet: Subnet) -> Self {
+    pub fn new(addresses: impl Into<Addresses>) -> Self {
+        let Addresses { subnet, prefix } = addresses.into();
         Self {
             subnet,
+            ipv6: prefix,
             gateway_mac: Mac([0x52, 0x55, 0x0a, 0x4d, 0x00, 0x01]),
             mtu: 1500,
             host_loopback: false,
@@ -102,6 +226,15 @@ impl Config {
             limits: Limits::default(),
         }
     }
+
+    /// The addresses of both families.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
+            subnet: self.subnet,
+            prefix: self.ipv6,
+        }
+    }
 }
 
 /// An address that belongs to one MAC address for good.
@@ -109,8 +242,10 @@ impl Config {
 pub struct StaticLease {
     /// Whose it is.
     pub mac: Mac,
-    /// The address; anywhere in the subnet but on gateway, host alias, network and broadcast address.
-    pub address: Ipv4Addr,
+    /// The IPv4 address; anywhere in the subnet but on gateway, host alias, network and broadcast address.
+    pub address: Option<Ipv4Addr>,
+    /// The IPv6 address; anywhere in the prefix but on gateway and host alias.
+    pub address6: Option<Ipv6Addr>,
     /// Name told to the guest (DHCP option 12) and answered by DNS; a single label.
     pub hostname: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! What the runtime tells the engine.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use atoll_wire::{FrameBuf, Offloads};
 use bytes::Bytes;
@@ -72,7 +72,7 @@ pub enum Event {
         /// The flow.
         flow: FlowId,
         /// From whom.
-        from: SocketAddrV4,
+        from: SocketAddr,
         /// They, in order.
         datagrams: Vec<Datagrams>,
     },
@@ -97,7 +97,7 @@ pub enum Event {
         /// The flow.
         flow: FlowId,
         /// Where the datagram went.
-        to: SocketAddrV4,
+        to: SocketAddr,
         /// Why.
         error: HostError,
     },
@@ -106,7 +106,7 @@ pub enum Event {
         /// The flow.
         flow: FlowId,
         /// From whom.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// Sequence number.
         seq: u16,
         /// Data after the header.
@@ -117,7 +117,7 @@ pub enum Event {
         /// The flow.
         flow: FlowId,
         /// Where the request went.
-        to: Ipv4Addr,
+        to: IpAddr,
         /// Its sequence number.
         seq: u16,
         /// Why.
@@ -208,7 +208,7 @@ pub enum HostError {
     /// ICMP time exceeded: the time to live ran out at this router.
     TimeExceeded {
         /// The router that said so, when known.
-        router: Option<Ipv4Addr>,
+        router: Option<IpAddr>,
     },
     /// EMFILE, ENFILE, ENOBUFS, EADDRINUSE: the host has no descriptor or port left.
     Exhausted,

@@ -4,13 +4,15 @@
 //! these keep their order.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use atoll_wire::packet::{self, Ipv4Header};
-use atoll_wire::{ArpOperation, Checksum, EthernetProtocol, Frame, FrameBuf, Gso, IpProtocol, Mac, Offload};
+use atoll_wire::{
+    ArpOperation, Checksum, Endpoint, EthernetProtocol, Frame, FrameBuf, Gso, IpProtocol, Mac, Offload,
+};
 
 use crate::action::{Action, Notice};
-use crate::config::{Config, Subnet};
+use crate::config::{Addresses, Config};
 use crate::counters::{Counter, Counters};
 use crate::gateway::neighbors::Neighbors;
 use crate::rng::Rng;
@@ -23,9 +25,12 @@ pub(crate) const DEFAULT_TTL: u8 = 64;
 /// The network's own metadata address, as clouds have it.
 pub(crate) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
+/// The gateway's link-local address (RFC 4291, 2.5.6), the same on every network.
+pub(crate) const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
 #[derive(Debug)]
 pub(crate) struct Lan {
-    pub(crate) subnet: Subnet,
+    pub(crate) addresses: Addresses,
     pub(crate) mac: Mac,
     pub(crate) mtu: u16,
     pub(crate) isolate: bool,
@@ -44,7 +49,7 @@ impl Lan {
     pub(crate) fn new(config: &Config, rng: Rng) -> Self {
         let hash = rng.keyed_hash();
         Self {
-            subnet: config.subnet,
+            addresses: config.addresses(),
             mac: config.gateway_mac,
             mtu: config.mtu,
             isolate: config.isolate,
@@ -61,16 +66,31 @@ impl Lan {
     }
 
     /// Whether `address` is one of the network's own: the gateway, the host alias, the metadata address.
-    pub(crate) fn is_own(&self, address: Ipv4Addr) -> bool {
-        address == self.subnet.gateway() || address == self.subnet.host_alias() || address == METADATA
+    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
+        let own = self.addresses;
+        match (address, own.subnet, own.prefix) {
+            (IpAddr::V4(address), Some(subnet), _) => {
+                address == subnet.gateway() || address == subnet.host_alias() || address == METADATA
+            }
+            (IpAddr::V6(address), _, Some(prefix)) => {
+                address == prefix.gateway() || address == prefix.host_alias()
+            }
+            _ => false,
+        }
     }
 
     /// Whether a guest may have `address`.
-    pub(crate) fn is_for_guests(&self, address: Ipv4Addr) -> bool {
-        self.subnet.contains(address)
-            && !self.is_own(address)
-            && address != self.subnet.address
-            && address != self.subnet.broadcast()
+    pub(crate) fn is_for_guests(&self, address: IpAddr) -> bool {
+        let own = self.addresses;
+        let is_nobodys = match (address, own.subnet, own.prefix) {
+            (IpAddr::V4(address), Some(subnet), _) => {
+                address == subnet.address || address == subnet.broadcast()
+            }
+            // The anycast address of all routers (RFC 4291, 2.6.1).
+            (IpAddr::V6(address), _, Some(prefix)) => address == prefix.address,
+            _ => true,
+        };
+        own.contains(address) && !is_nobodys && !self.is_own(address)
     }
 
     /// Put a frame on the LAN, from a guest's port or (`None`) from the gateway.
@@ -101,22 +121,25 @@ impl Lan {
         self.send_frame(target, frame);
     }
 
-    /// Send an IPv4 packet to a guest, asking for its MAC address if need be.
-    pub(crate) fn send_ipv4(
+    /// Send a packet to a guest, asking for its MAC address if need be.
+    pub(crate) fn send_ip(
         &mut self,
         now: Instant,
-        header: &Ipv4Header,
+        (src, dst): (IpAddr, IpAddr),
+        protocol: IpProtocol,
         (mut buf, offload): (FrameBuf, Offload),
     ) {
-        packet::push_ipv4(&mut buf, header);
+        let (IpAddr::V4(from), IpAddr::V4(to)) = (src, dst) else {
+            return;
+        };
+        let header = self.ipv4_header(from, to, protocol);
+        packet::push_ipv4(&mut buf, &header);
         let packet = (buf, offload);
-        if header.dst == Ipv4Addr::BROADCAST {
-            self.send_ethernet(now, Mac::BROADCAST, EthernetProtocol::Ipv4, packet);
-        } else if let Some(mac) = self.reachable(now, header.dst) {
+        if let Some(mac) = self.reachable(now, dst) {
             self.send_ethernet(now, mac, EthernetProtocol::Ipv4, packet);
         } else {
-            match self.neighbors.try_wait(now, header.dst, packet) {
-                Ok(true) => self.ask_for(now, header.dst),
+            match self.neighbors.try_wait(now, dst, packet) {
+                Ok(true) => self.ask_for(now, dst),
                 Ok(false) => {}
                 Err(()) => self.counters.count(Counter::Unresolved),
             }
@@ -124,7 +147,7 @@ impl Lan {
     }
 
     /// The MAC address of a guest, if its port is known too.
-    fn reachable(&self, now: Instant, address: Ipv4Addr) -> Option<Mac> {
+    fn reachable(&self, now: Instant, address: IpAddr) -> Option<Mac> {
         let mac = self.neighbors.mac_of(address)?;
         self.switch.port_of(now, mac).map(|_| mac)
     }
@@ -140,7 +163,7 @@ impl Lan {
     pub(crate) fn send_udp(
         &mut self,
         now: Instant,
-        (src, dst): (SocketAddrV4, SocketAddrV4),
+        (src, dst): (Endpoint, Endpoint),
         datagrams: Datagrams,
         partial_is_enough: bool,
     ) {
@@ -164,8 +187,7 @@ impl Lan {
             packet::push_udp(&mut buf, src, dst);
             Offload::default()
         };
-        let header = self.ipv4_header(*src.ip(), *dst.ip(), IpProtocol::Udp);
-        self.send_ipv4(now, &header, (buf, offload));
+        self.send_ip(now, (src.ip, dst.ip), IpProtocol::Udp, (buf, offload));
     }
 
     /// A header with a fresh identification and the ordinary time to live.
@@ -182,15 +204,18 @@ impl Lan {
     }
 
     /// A guest says which address it has: packets that waited for it go out.
-    pub(crate) fn learn_neighbor(&mut self, now: Instant, address: Ipv4Addr, mac: Mac) {
+    pub(crate) fn learn_neighbor(&mut self, now: Instant, address: IpAddr, mac: Mac) {
         for packet in self.neighbors.learn(address, mac) {
             self.send_ethernet(now, mac, EthernetProtocol::Ipv4, packet);
         }
     }
 
     /// Broadcast an ARP request.
-    pub(crate) fn ask_for(&mut self, now: Instant, address: Ipv4Addr) {
-        let sender = (self.mac, self.subnet.gateway());
+    pub(crate) fn ask_for(&mut self, now: Instant, address: IpAddr) {
+        let (IpAddr::V4(address), Some(subnet)) = (address, self.addresses.subnet) else {
+            return;
+        };
+        let sender = (self.mac, subnet.gateway());
         let request = packet::arp(ArpOperation::Request, sender, (Mac::default(), address));
         self.send_ethernet(
             now,

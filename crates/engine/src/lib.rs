@@ -36,21 +36,21 @@ mod switch;
 mod time;
 
 pub use action::{Action, Notice};
+pub use atoll_wire::Family;
 pub use command::{Command, CommandError, ForwardTarget};
-pub use config::{Config, Documents, Lease, Limits, StaticLease, Subnet};
+pub use config::{Addresses, Config, Documents, Lease, Limits, Prefix, StaticLease, Subnet};
 pub use event::{Datagrams, Event, HostError, PortConfig};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
 pub use time::Instant;
 
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use atoll_wire::{Frame, Mac};
+use atoll_wire::{Endpoint, Frame, Mac};
 
 use counters::Counter;
 use flow::Flows;
-use flow::policy::Route;
 use gateway::train::{self, Train};
 use lan::Lan;
 use rng::Rng;
@@ -223,7 +223,7 @@ impl Engine {
             Command::SetResolvers(resolvers) => self.dns.set_resolvers(resolvers),
             Command::SetStaticLease(lease) => self.dhcp.set_static_lease(now, lease)?,
             Command::RemoveStaticLease(mac) => self.dhcp.remove_static_lease(mac),
-            Command::SetName { name, address } => self.names.set(&name, address),
+            Command::SetName { name, addresses } => self.names.set(&name, &addresses),
             Command::SetDocuments { label, documents } => self.flows.set_documents(label, documents),
             Command::SetCapture(capture) => self.lan.capture = capture,
         }
@@ -248,15 +248,12 @@ impl Engine {
         timeouts.into_iter().flatten().min()
     }
 
-    fn check_guest_address(&self, address: Ipv4Addr) -> Result<(), CommandError> {
-        let subnet = self.flows.policy().subnet;
-        let usable = self.flows.policy().route(address) == Route::Neighbor && address != subnet.address;
-        let refusal = CommandError::NotAGuestAddress {
-            address,
-            subnet: subnet.address,
-            prefix_len: subnet.prefix_len,
-        };
-        if usable { Ok(()) } else { Err(refusal) }
+    fn check_guest_address(&self, address: IpAddr) -> Result<(), CommandError> {
+        if self.lan.is_for_guests(address) {
+            return Ok(());
+        }
+        let network = self.lan.addresses;
+        Err(CommandError::NotAGuestAddress { address, network })
     }
 
     /// Carry what the services said to where it belongs, until they are silent.
@@ -310,9 +307,12 @@ impl Engine {
                     },
                 message,
             } => {
-                let gateway = std::net::SocketAddrV4::new(self.lan.subnet.gateway(), 53);
+                let Some(gateway) = self.lan.addresses.gateway(guest.ip) else {
+                    return;
+                };
                 let answer = atoll_wire::FrameBuf::copy_from(&message).into();
-                self.lan.send_udp(now, (gateway, guest), answer, false);
+                let pair = (Endpoint::new(gateway, 53), guest);
+                self.lan.send_udp(now, pair, answer, false);
             }
             DnsOutput::Answer {
                 client:

@@ -1,6 +1,6 @@
 //! A picture of the network at one moment, for people and for the state directory.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use atoll_wire::Mac;
 
@@ -31,7 +31,7 @@ pub struct PortSnapshot {
     /// MAC addresses learnt on it.
     pub macs: Vec<Mac>,
     /// Addresses of guests behind it, as far as the gateway has learnt them.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// Frames that came from it.
     pub rx_frames: u64,
     /// Bytes that came from it.

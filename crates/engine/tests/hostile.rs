@@ -1,6 +1,6 @@
 //! A guest that sends anything, and a host that does anything: the engine neither panics nor grows, and stays deterministic.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use atoll_engine::{
@@ -211,7 +211,7 @@ impl Bench {
                 },
             );
         }
-        let guest = ForwardTarget::Address(Ipv4Addr::new(10, 77, 0, 2));
+        let guest = ForwardTarget::Address(Ipv4Addr::new(10, 77, 0, 2).into());
         engine
             .apply(
                 Instant::ZERO,
@@ -269,7 +269,9 @@ impl Bench {
         while let Some(action) = self.engine.poll_action() {
             self.log.push(format!("{action:?}"));
             match action {
-                Action::TcpConnect { flow, .. } | Action::UdpOpen(flow) | Action::IcmpOpen(flow) => {
+                Action::TcpConnect { flow, .. }
+                | Action::UdpOpen { flow, .. }
+                | Action::IcmpOpen { flow, .. } => {
                     self.flows.push(flow);
                 }
                 Action::TcpAdopt { flow, .. } => self.flows.push(flow),
@@ -291,7 +293,7 @@ impl Bench {
         let Some(&flow) = self.flows.get(usize::from(flow) % self.flows.len().max(1)) else {
             return;
         };
-        let from = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), what);
+        let from = SocketAddr::from((Ipv4Addr::new(198, 51, 100, 7), what));
         let payload = FrameBuf::zeroed(usize::from(what));
         let event = match what % 8 {
             0 | 1 => Event::TcpConnected(flow),

@@ -37,7 +37,7 @@ impl EventLoop {
             Action::TcpShutdown(flow) => self.flows.tcp_shutdown(flow),
             Action::TcpReset(flow) => self.flows.tcp_reset(flow),
             Action::Close(flow) => self.flows.close(core, flow),
-            Action::UdpOpen(flow) => self.flows.udp_open(core, flow),
+            Action::UdpOpen { flow, family } => self.flows.udp_open(core, flow, family),
             Action::UdpSend {
                 flow,
                 to,
@@ -52,7 +52,7 @@ impl EventLoop {
                 payload,
                 segment,
             } => self.forwards.udp_send(core, forward, to, (payload, segment)),
-            Action::IcmpOpen(flow) => self.flows.icmp_open(core, flow),
+            Action::IcmpOpen { flow, family } => self.flows.icmp_open(core, flow, family),
             Action::IcmpSend {
                 flow,
                 to,

@@ -71,7 +71,7 @@ impl EventLoop {
         let (leases, old_leases) = open_leases(&options)?;
         let config = config(&options, &resolvers, old_leases);
         let about = About {
-            subnet: config.subnet,
+            subnet: options.subnet,
             domain: config.domain.clone(),
             mtu: config.mtu,
         };

@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use atoll_engine::{Event, FlowId, HostError};
+use atoll_engine::{Event, Family, FlowId, HostError};
 use bytes::Bytes;
 
 use crate::core::{Core, Readiness};
@@ -74,7 +74,7 @@ impl Flows {
     }
 
     /// `Action::TcpConnect`.
-    pub(crate) fn tcp_connect(&mut self, core: &mut Core, flow: FlowId, to: SocketAddrV4) {
+    pub(crate) fn tcp_connect(&mut self, core: &mut Core, flow: FlowId, to: SocketAddr) {
         let outcome = TcpSocket::connect(to).and_then(|tcp| {
             let is_open = tcp.phase == Phase::Open;
             self.insert(core, flow, HostSocket::Tcp(tcp)).map(|()| is_open)
@@ -95,16 +95,18 @@ impl Flows {
     }
 
     /// `Action::UdpOpen`.
-    pub(crate) fn udp_open(&mut self, core: &mut Core, flow: FlowId) {
-        let outcome = UdpSocket::open(flow).and_then(|udp| self.insert(core, flow, HostSocket::Udp(udp)));
+    pub(crate) fn udp_open(&mut self, core: &mut Core, flow: FlowId, family: Family) {
+        let outcome =
+            UdpSocket::open(flow, family).and_then(|udp| self.insert(core, flow, HostSocket::Udp(udp)));
         if let Err(error) = outcome {
             core.tell(Event::FlowFailed { flow, error });
         }
     }
 
     /// `Action::IcmpOpen`.
-    pub(crate) fn icmp_open(&mut self, core: &mut Core, flow: FlowId) {
-        let outcome = IcmpSocket::open().and_then(|icmp| self.insert(core, flow, HostSocket::Icmp(icmp)));
+    pub(crate) fn icmp_open(&mut self, core: &mut Core, flow: FlowId, family: Family) {
+        let outcome =
+            IcmpSocket::open(family).and_then(|icmp| self.insert(core, flow, HostSocket::Icmp(icmp)));
         if let Err(error) = outcome {
             core.tell(Event::FlowFailed { flow, error });
         }
@@ -250,7 +252,7 @@ impl Flows {
         &mut self,
         core: &mut Core,
         flow: FlowId,
-        to: SocketAddrV4,
+        to: SocketAddr,
         (payload, segment): (Bytes, Option<u16>),
     ) {
         let Some(&socket) = self.keys.get(&flow) else {
@@ -258,7 +260,7 @@ impl Flows {
         };
         self.outbox.push(Datagram {
             socket,
-            to: to.into(),
+            to,
             payload,
             segment,
         });

@@ -67,7 +67,7 @@ impl Forwards {
         let command = Command::AddForward {
             forward: atoll_engine::ForwardId(id),
             guest: match spec.guest.clone() {
-                GuestTarget::Address(address) => ForwardTarget::Address(address),
+                GuestTarget::Address(address) => ForwardTarget::Address(address.into()),
                 GuestTarget::Name(name) => ForwardTarget::Name(name),
             },
             port: spec.guest_port,

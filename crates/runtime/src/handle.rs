@@ -4,7 +4,7 @@
 //! the loop answers between two turns, so a caller waits for microseconds. After the loop has ended every request
 //! says so at once.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
@@ -33,7 +33,7 @@ pub(crate) enum Request {
     DetachTap(u32, Reply<bool>),
     SetDocuments(String, Documents, Reply<Result<(), RequestError>>),
     SetStaticLease(StaticLease, Reply<Result<(), RequestError>>),
-    SetName(String, Option<Ipv4Addr>, Reply<Result<(), RequestError>>),
+    SetName(String, Vec<IpAddr>, Reply<Result<(), RequestError>>),
     Shutdown,
 }
 
@@ -167,12 +167,12 @@ impl Handle {
         self.change(|reply| Request::SetStaticLease(lease, reply))
     }
 
-    /// Let DNS answer a name with an address; `None` removes it.
+    /// Let DNS answer a name with these addresses; none removes it.
     ///
     /// # Errors
     /// The network has stopped.
-    pub fn set_name(&self, name: &str, address: Option<Ipv4Addr>) -> Result<(), RequestError> {
-        self.change(|reply| Request::SetName(name.to_owned(), address, reply))
+    pub fn set_name(&self, name: &str, addresses: Vec<IpAddr>) -> Result<(), RequestError> {
+        self.change(|reply| Request::SetName(name.to_owned(), addresses, reply))
     }
 
     /// End the network: guests are detached, sockets closed, their files removed. Returns at once; wait with

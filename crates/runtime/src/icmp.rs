@@ -4,11 +4,11 @@
 //! host to say (`net.ipv4.ping_group_range` on Linux); when we may not, the log says once how to permit it, and no reply
 //! is made up.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Once;
 
-use atoll_engine::{Event, FlowId, HostError};
+use atoll_engine::{Event, Family, FlowId, HostError};
 use atoll_wire::{FrameBuf, checksum};
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -36,7 +36,7 @@ pub(crate) struct IcmpSocket {
 /// An echo request, as in [`Action::IcmpSend`](atoll_engine::Action::IcmpSend).
 #[derive(Clone, Debug)]
 pub(crate) struct Echo {
-    pub(crate) to: Ipv4Addr,
+    pub(crate) to: IpAddr,
     pub(crate) seq: u16,
     pub(crate) payload: Bytes,
     pub(crate) ttl: u8,
@@ -44,7 +44,10 @@ pub(crate) struct Echo {
 
 impl IcmpSocket {
     /// Open one, if the host permits it.
-    pub(crate) fn open() -> Result<Self, HostError> {
+    pub(crate) fn open(family: Family) -> Result<Self, HostError> {
+        if family == Family::V6 {
+            return Err(HostError::NetUnreachable);
+        }
         static TOLD: Once = Once::new();
         let fd = sys::open_socket(SocketType::DGRAM, Some(ipproto::ICMP)).map_err(|errno| {
             if matches!(errno, Errno::ACCESS | Errno::PERM) {
@@ -67,7 +70,7 @@ impl IcmpSocket {
             self.ttl = Some(echo.ttl);
         }
         let message = request(echo.seq, &echo.payload);
-        let to = SocketAddrV4::new(echo.to, 0);
+        let to = SocketAddr::new(echo.to, 0);
         let mut outcome = sendto(&self.fd, &message, SendFlags::empty(), &to);
         if outcome.is_err() && self.handle_errors(core, flow) {
             outcome = sendto(&self.fd, &message, SendFlags::empty(), &to);
@@ -91,7 +94,7 @@ impl IcmpSocket {
             let [.., high, low] = queued.payload;
             core.tell(Event::IcmpRefused {
                 flow,
-                to: *queued.to.ip(),
+                to: (*queued.to.ip()).into(),
                 seq: u16::from_be_bytes([high, low]),
                 error: queued.error,
             });
@@ -110,7 +113,7 @@ impl IcmpSocket {
                     };
                     core.tell(Event::IcmpReceived {
                         flow,
-                        from: *from.ip(),
+                        from: (*from.ip()).into(),
                         seq,
                         payload: FrameBuf::copy_from(payload),
                     });

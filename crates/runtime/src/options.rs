@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct NetworkOptions {
     /// Domain of the network's own names.
     pub domain: String,
     /// Configured names and their addresses.
-    pub names: BTreeMap<String, Ipv4Addr>,
+    pub names: BTreeMap<String, Vec<IpAddr>>,
     /// Addresses that belong to one MAC address for good.
     pub static_leases: Vec<StaticLease>,
     /// NTP servers for guests.

@@ -37,8 +37,8 @@ impl EventLoop {
             Request::SetStaticLease(lease, reply) => {
                 answer(&reply, self.apply(Command::SetStaticLease(lease)));
             }
-            Request::SetName(name, address, reply) => {
-                answer(&reply, self.apply(Command::SetName { name, address }));
+            Request::SetName(name, addresses, reply) => {
+                answer(&reply, self.apply(Command::SetName { name, addresses }));
             }
             Request::Shutdown => self.stopping = true,
         }

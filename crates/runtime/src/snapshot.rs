@@ -81,7 +81,7 @@ pub struct PortInfo {
     /// MAC addresses seen from it.
     pub macs: Vec<String>,
     /// IP addresses seen from it.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// Frames that came from it.
     pub rx_frames: u64,
     /// Bytes that came from it.

@@ -162,7 +162,8 @@ impl Guests {
             .ok_or(AttachError::Exhausted)?;
         let lease = StaticLease {
             mac,
-            address,
+            address: Some(address),
+            address6: None,
             hostname,
         };
         let applied = core.engine.apply(now, Command::SetStaticLease(lease));
@@ -250,5 +251,9 @@ fn is_held(core: &Core, address: Ipv4Addr, mac: Mac) -> bool {
     let picture = core.engine.snapshot(core.now());
     let mut leases = picture.leases.iter();
     let is_leased = leases.any(|lease| lease.address == address && lease.mac != mac);
-    is_leased || picture.ports.iter().any(|port| port.addresses.contains(&address))
+    is_leased
+        || picture
+            .ports
+            .iter()
+            .any(|port| port.addresses.contains(&address.into()))
 }

@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -100,7 +100,10 @@ impl Drop for TcpSocket {
 impl TcpSocket {
     /// Begin to connect. A peer on this host has answered when the call returns, which tells only who calls again; that costs less
     /// than to wait for readiness.
-    pub(crate) fn connect(to: SocketAddrV4) -> Result<Self, HostError> {
+    pub(crate) fn connect(to: SocketAddr) -> Result<Self, HostError> {
+        if to.is_ipv6() {
+            return Err(HostError::NetUnreachable);
+        }
         let fd = sys::open_socket(SocketType::STREAM, None).map_err(host_error)?;
         for _ in 0..2 {
             match connect(&fd, &to) {

@@ -12,7 +12,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use atoll_engine::{Datagrams, Event, FlowId, ForwardId, HostError};
+use atoll_engine::{Datagrams, Event, Family, FlowId, ForwardId, HostError};
 use rustix::io::Errno;
 use rustix::net::{SocketType, bind, sockopt};
 
@@ -52,26 +52,25 @@ pub(crate) struct UdpSocket {
 }
 
 impl Owner {
-    fn received(self, from: SocketAddr, datagrams: Vec<Datagrams>) -> Option<Event> {
-        match (self, from) {
-            (Self::Flow(flow), SocketAddr::V4(from)) => Some(Event::UdpReceived {
+    fn received(self, from: SocketAddr, datagrams: Vec<Datagrams>) -> Event {
+        match self {
+            Self::Flow(flow) => Event::UdpReceived {
                 flow,
                 from,
                 datagrams,
-            }),
-            (Self::Flow(_), SocketAddr::V6(_)) => None,
-            (Self::Forward(forward), from) => Some(Event::UdpForwarded {
+            },
+            Self::Forward(forward) => Event::UdpForwarded {
                 forward,
                 from,
                 datagrams,
-            }),
+            },
         }
     }
 
     fn refused(self, to: SocketAddr, error: HostError) -> Option<Event> {
-        match (self, to) {
-            (Self::Flow(flow), SocketAddr::V4(to)) => Some(Event::UdpRefused { flow, to, error }),
-            _ => {
+        match self {
+            Self::Flow(flow) => Some(Event::UdpRefused { flow, to, error }),
+            Self::Forward(_) => {
                 tracing::debug!("a datagram to {to} is lost: {error:?}");
                 None
             }
@@ -81,7 +80,10 @@ impl Owner {
 
 impl UdpSocket {
     /// A guest's, on any port.
-    pub(crate) fn open(flow: FlowId) -> Result<Self, HostError> {
+    pub(crate) fn open(flow: FlowId, family: Family) -> Result<Self, HostError> {
+        if family == Family::V6 {
+            return Err(HostError::NetUnreachable);
+        }
         let fd = sys::open_socket(SocketType::DGRAM, None).map_err(host_error)?;
         bind(&fd, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).map_err(host_error)?;
         sys::enable_error_queue(&fd).map_err(|error| host_error_of(&error))?;
@@ -211,7 +213,7 @@ impl UdpSocket {
             while let Some((_, next)) = rest.next_if(|(peer, _)| *peer == from) {
                 run.push(next);
             }
-            events.extend(self.owner.received(from, run));
+            events.push(self.owner.received(from, run));
         }
     }
 }

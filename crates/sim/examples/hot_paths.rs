@@ -157,7 +157,7 @@ impl Bench {
     fn settle(&mut self) {
         while let Some(action) = self.engine.poll_action() {
             match action {
-                Action::TcpConnect { flow, .. } | Action::UdpOpen(flow) => self.flow = Some(flow),
+                Action::TcpConnect { flow, .. } | Action::UdpOpen { flow, .. } => self.flow = Some(flow),
                 Action::TcpSend(flow) => {
                     let bytes = self.engine.tcp_outgoing(flow).map(<[u8]>::len).sum();
                     self.engine.handle_event(self.now, Event::TcpSent { flow, bytes });
@@ -275,7 +275,7 @@ impl Bench {
             let from = REMOTE;
             let received = Event::UdpReceived {
                 flow,
-                from,
+                from: from.into(),
                 datagrams,
             };
             self.engine.handle_event(self.now, received);

@@ -3,7 +3,7 @@
 mod hosts;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use atoll_engine::{AcceptId, Action, Config, Engine, Event, FlowId, Instant, PortConfig, PortId};
@@ -45,7 +45,7 @@ pub struct World<G = StackGuest> {
     link: Link,
     script: Script,
     stations: Vec<Station<G>>,
-    servers: HashMap<SocketAddrV4, Server>,
+    servers: HashMap<SocketAddr, Server>,
     /// Every host socket that ever was, by its flow.
     pub sockets: BTreeMap<FlowId, Socket>,
     hesitating: BTreeMap<FlowId, Server>,
@@ -275,9 +275,9 @@ impl<G: Guest> World<G> {
 
 impl World<StackGuest> {
     /// Attach a guest with this address, which has smoltcp's stack.
-    pub fn add_guest(&mut self, config: &Config, address: Ipv4Addr) -> usize {
-        let (mac, seed, subnet) = (self.next_mac(), self.chance.next_u64(), config.subnet);
-        let guest = StackGuest::new(mac, address, subnet.prefix_len, subnet.gateway(), seed);
+    pub fn add_guest(&mut self, config: &Config, address: impl Into<IpAddr>) -> usize {
+        let (mac, seed) = (self.next_mac(), self.chance.next_u64());
+        let guest = StackGuest::new(mac, address.into(), &config.addresses(), seed);
         self.attach(guest, Offloads::default())
     }
 }

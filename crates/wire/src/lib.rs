@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+mod endpoint;
 mod frame;
 mod mac;
 pub mod packet;
@@ -16,6 +17,7 @@ mod seq;
 pub mod tcp;
 pub mod vnet;
 
+pub use endpoint::{Endpoint, Family};
 pub use frame::{Checksum, Frame, FrameBuf, Gso, HEADROOM, Offload};
 pub use mac::Mac;
 pub use segment::{BadOffload, Offloads};

@@ -1,12 +1,12 @@
 //! Builders for the packets that the gateway sends: headers pushed in front of a payload, innermost first.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4Packet, IpProtocol, Ipv4Packet, UdpPacket,
 };
 
-use crate::{ArpOperation, ArpPacket, ArpRepr, FrameBuf, Icmpv4Message, Mac, checksum};
+use crate::{ArpOperation, ArpPacket, ArpRepr, Endpoint, FrameBuf, Icmpv4Message, Mac, checksum};
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_LEN: usize = 14;
@@ -72,9 +72,10 @@ pub fn push_ethernet(frame: &mut FrameBuf, src: Mac, dst: Mac, protocol: Etherne
 }
 
 /// Push a UDP header, checksum included. The payload must fit 65 507 bytes.
-pub fn push_udp(frame: &mut FrameBuf, src: SocketAddrV4, dst: SocketAddrV4) {
+pub fn push_udp(frame: &mut FrameBuf, src: impl Into<Endpoint>, dst: impl Into<Endpoint>) {
+    let (src, dst) = (src.into(), dst.into());
     push_udp_unsummed(frame, src, dst);
-    let sum = transport_sum(*src.ip(), *dst.ip(), IpProtocol::Udp, frame.payload());
+    let sum = transport_sum(src.ip, dst.ip, IpProtocol::Udp, frame.payload());
     // RFC 768: zero would say that there is no checksum.
     let field = if sum == u16::MAX { sum } else { !sum };
     UdpPacket::new_unchecked(frame.payload_mut()).set_checksum(field);
@@ -82,18 +83,19 @@ pub fn push_udp(frame: &mut FrameBuf, src: SocketAddrV4, dst: SocketAddrV4) {
 
 /// Push a UDP header whose checksum covers the pseudo-header only, for a port that takes
 /// [`Checksum::Partial`](crate::Checksum::Partial): it starts at byte 34 of the frame, and stands 6 bytes behind that.
-pub fn push_udp_partial(frame: &mut FrameBuf, src: SocketAddrV4, dst: SocketAddrV4) {
+pub fn push_udp_partial(frame: &mut FrameBuf, src: impl Into<Endpoint>, dst: impl Into<Endpoint>) {
+    let (src, dst) = (src.into(), dst.into());
     push_udp_unsummed(frame, src, dst);
     let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-    let sum = pseudo_sum(*src.ip(), *dst.ip(), IpProtocol::Udp, len);
+    let sum = pseudo_sum(src.ip, dst.ip, IpProtocol::Udp, len);
     UdpPacket::new_unchecked(frame.payload_mut()).set_checksum(sum);
 }
 
-fn push_udp_unsummed(frame: &mut FrameBuf, src: SocketAddrV4, dst: SocketAddrV4) {
+fn push_udp_unsummed(frame: &mut FrameBuf, src: Endpoint, dst: Endpoint) {
     let len = u16::try_from(UDP_LEN + frame.len()).unwrap_or(u16::MAX);
     let mut header = UdpPacket::new_unchecked(frame.push_header(UDP_LEN));
-    header.set_src_port(src.port());
-    header.set_dst_port(dst.port());
+    header.set_src_port(src.port);
+    header.set_dst_port(dst.port);
     header.set_len(len);
 }
 
@@ -122,29 +124,39 @@ pub fn arp(operation: ArpOperation, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4A
     frame
 }
 
-/// Whether the TCP or UDP `segment`, header included, has a right checksum over IPv4.
+/// Whether the TCP or UDP `segment`, header included, has a right checksum between these addresses of one family.
 #[must_use]
 pub fn transport_checksum_is_right(
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+    src: impl Into<IpAddr>,
+    dst: impl Into<IpAddr>,
     protocol: IpProtocol,
     segment: &[u8],
 ) -> bool {
-    transport_sum(src, dst, protocol, segment) == u16::MAX
+    transport_sum(src.into(), dst.into(), protocol, segment) == u16::MAX
 }
 
-/// Sum over the IPv4 pseudo-header and `segment`, not complemented.
-pub(crate) fn transport_sum(src: Ipv4Addr, dst: Ipv4Addr, protocol: IpProtocol, segment: &[u8]) -> u16 {
+/// Sum over the pseudo-header and `segment`, not complemented.
+pub(crate) fn transport_sum(src: IpAddr, dst: IpAddr, protocol: IpProtocol, segment: &[u8]) -> u16 {
     let len = u32::try_from(segment.len()).unwrap_or(u32::MAX);
     checksum::combine(&[pseudo_sum(src, dst, protocol, len), checksum::sum(segment)])
 }
 
-/// Sum over the IPv4 pseudo-header, not complemented.
-pub(crate) fn pseudo_sum(src: Ipv4Addr, dst: Ipv4Addr, protocol: IpProtocol, len: u32) -> u16 {
-    let words = |bits: u32| [bits >> 16, bits & 0xffff];
-    let parts = [words(src.to_bits()), words(dst.to_bits()), words(len)];
-    let sum = parts.iter().flatten().sum::<u32>() + u32::from(u8::from(protocol));
+/// Sum over the pseudo-header (RFC 768; RFC 8200, 8.1), not complemented.
+pub(crate) fn pseudo_sum(src: IpAddr, dst: IpAddr, protocol: IpProtocol, len: u32) -> u16 {
+    let sum = address_sum(src) + address_sum(dst) + words(len) + u32::from(u8::from(protocol));
     checksum::combine(&[low(sum >> 16), low(sum)])
+}
+
+/// Sum of an address' 16-bit words.
+fn address_sum(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => words(address.to_bits()),
+        IpAddr::V6(address) => address.segments().map(u32::from).iter().sum(),
+    }
+}
+
+fn words(bits: u32) -> u32 {
+    (bits >> 16) + (bits & 0xffff)
 }
 
 fn low(word: u32) -> u16 {
@@ -154,6 +166,8 @@ fn low(word: u32) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV4;
+
     use super::*;
 
     const GUEST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 77, 0, 2), 4000);

@@ -169,8 +169,8 @@ impl Layout {
         ip.set_total_len(ip_len);
         ip.fill_checksum();
         let pseudo = pseudo_sum(
-            ip.src_addr(),
-            ip.dst_addr(),
+            ip.src_addr().into(),
+            ip.dst_addr().into(),
             self.protocol,
             u32::from(transport_len),
         );

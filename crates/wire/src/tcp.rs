@@ -3,7 +3,7 @@
 //! What is not here: urgent data (RFC 6093 advises against it; the pointer is ignored) and timestamps (RFC 7323), which
 //! no side of ours offers.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use smoltcp::wire::{IpProtocol, TcpOption, TcpPacket, TcpSeqNumber};
 
@@ -148,19 +148,19 @@ impl Header {
         ports_are_given.then_some((header, usize::from(packet.header_len())))
     }
 
-    /// Push this header in front of a payload, with the checksum over IPv4.
-    pub fn push(&self, frame: &mut FrameBuf, src: Ipv4Addr, dst: Ipv4Addr) {
+    /// Push this header in front of a payload, with the checksum between these addresses of one family.
+    pub fn push(&self, frame: &mut FrameBuf, src: impl Into<IpAddr>, dst: impl Into<IpAddr>) {
         self.push_unsummed(frame);
-        let sum = transport_sum(src, dst, IpProtocol::Tcp, frame.payload());
+        let sum = transport_sum(src.into(), dst.into(), IpProtocol::Tcp, frame.payload());
         TcpPacket::new_unchecked(frame.payload_mut()).set_checksum(!sum);
     }
 
     /// Push this header in front of a payload, with the sum over the pseudo-header alone
     /// ([`Checksum::Partial`](crate::Checksum)).
-    pub fn push_partial(&self, frame: &mut FrameBuf, src: Ipv4Addr, dst: Ipv4Addr) {
+    pub fn push_partial(&self, frame: &mut FrameBuf, src: impl Into<IpAddr>, dst: impl Into<IpAddr>) {
         self.push_unsummed(frame);
         let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
-        let sum = pseudo_sum(src, dst, IpProtocol::Tcp, len);
+        let sum = pseudo_sum(src.into(), dst.into(), IpProtocol::Tcp, len);
         TcpPacket::new_unchecked(frame.payload_mut()).set_checksum(sum);
     }
 
@@ -240,6 +240,8 @@ fn parse_options(mut bytes: &[u8]) -> Option<Options> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
     use smoltcp::wire::IpAddress;
 

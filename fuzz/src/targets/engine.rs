@@ -161,7 +161,7 @@ fn command(world: &mut World, choices: &mut Choices<'_>) {
     let command = match choices.byte() % 5 {
         0 => Command::AddForward {
             forward,
-            guest: ForwardTarget::Address(GUEST),
+            guest: ForwardTarget::Address(GUEST.into()),
             port: choices.number(),
         },
         1 => Command::AddForward {

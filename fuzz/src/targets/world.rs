@@ -12,7 +12,7 @@ use atoll_engine::{
 };
 use atoll_wire::{Frame, FrameBuf};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// More actions than one input of bounded length can rightly cause.
@@ -69,7 +69,7 @@ impl World {
         config.gateway_mac = GATEWAY_MAC;
         config.host_loopback = true;
         config.resolvers = vec![([192, 0, 2, 53], 53).into()];
-        config.names.insert("a".to_owned(), Ipv4Addr::new(10, 77, 0, 2));
+        config.names.insert("a".to_owned(), vec![[10, 77, 0, 2].into()]);
         config.documents.insert(
             "a".to_owned(),
             [("meta-data".to_owned(), "instance-id: a\n".into())].into(),
@@ -185,7 +185,7 @@ impl World {
         let Some(flow) = nth(self.datagrams.iter().copied(), which) else {
             return;
         };
-        let (from, payload) = (Ipv4Addr::new(192, 0, 2, how), FrameBuf::copy_from(payload));
+        let (from, payload) = (IpAddr::from([192, 0, 2, how]), FrameBuf::copy_from(payload));
         let seq = u16::from(how);
         self.event(match how % 5 {
             0 => Event::FlowFailed {
@@ -194,7 +194,7 @@ impl World {
             },
             1 => Event::UdpReceived {
                 flow,
-                from: SocketAddrV4::new(from, 53),
+                from: SocketAddr::new(from, 53),
                 datagrams: vec![Datagrams {
                     payload,
                     segment: (how > 127).then_some(seq),
@@ -202,7 +202,7 @@ impl World {
             },
             2 => Event::UdpRefused {
                 flow,
-                to: SocketAddrV4::new(from, 53),
+                to: SocketAddr::new(from, 53),
                 error: error(how),
             },
             3 => Event::IcmpReceived {
@@ -289,7 +289,7 @@ impl World {
                 self.streams.remove(&flow);
                 self.datagrams.retain(|other| *other != flow);
             }
-            Action::UdpOpen(flow) | Action::IcmpOpen(flow) => self.datagrams.push(flow),
+            Action::UdpOpen { flow, .. } | Action::IcmpOpen { flow, .. } => self.datagrams.push(flow),
             Action::DnsAsk { query, .. } => self.queries.push(query),
             Action::DnsForget(query) => self.queries.retain(|other| *other != query),
             Action::UdpSend { flow, .. } | Action::IcmpSend { flow, .. } => {

@@ -242,12 +242,13 @@ fn lease(value: &str, subnet: spec::Subnet) -> Result<StaticLease, Failure> {
         .map_err(|_| syntax(format!("{address:?} is no IPv4 address")))?;
     Ok(StaticLease {
         mac: Mac(mac.octets()),
-        address: guest_address("--lease", value, address, subnet)?,
+        address: Some(guest_address("--lease", value, address, subnet)?),
+        address6: None,
         hostname: None,
     })
 }
 
-fn dns_hosts(values: &[String]) -> Result<BTreeMap<String, Ipv4Addr>, Failure> {
+fn dns_hosts(values: &[String]) -> Result<BTreeMap<String, Vec<IpAddr>>, Failure> {
     let hosts = each(values, |value| {
         let syntax = |why: String| {
             bad(
@@ -263,10 +264,10 @@ fn dns_hosts(values: &[String]) -> Result<BTreeMap<String, Ipv4Addr>, Failure> {
         let name: spec::Domain = name
             .parse()
             .map_err(|error: spec::NameError| syntax(error.to_string()))?;
-        let address = address
+        let address: Ipv4Addr = address
             .parse()
             .map_err(|_| syntax(format!("{address:?} is no IPv4 address")))?;
-        Ok((name.to_string(), address))
+        Ok((name.to_string(), vec![address.into()]))
     })?;
     Ok(hosts.into_iter().collect())
 }

@@ -5,7 +5,7 @@
 //! while. Datagrams are never kept here: what the guest's port or the host has no room for is lost, as on any link. A flow whose
 //! guest is far behind leaves them in its socket ([`Action::UdpPause`]), so that a flood takes no room from the guest's other traffic.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::*;
@@ -30,8 +30,8 @@ enum Side {
 #[derive(Debug)]
 pub(super) struct UdpFlow {
     id: FlowId,
-    guest: SocketAddrV4,
-    peer: SocketAddrV4,
+    guest: Endpoint,
+    peer: Endpoint,
     side: Side,
     used: Instant,
     /// The guest's port is far behind: the runtime leaves datagrams in the socket.
@@ -40,11 +40,11 @@ pub(super) struct UdpFlow {
 }
 
 impl UdpFlow {
-    pub(super) fn guest(&self) -> SocketAddrV4 {
+    pub(super) fn guest(&self) -> Endpoint {
         self.guest
     }
 
-    pub(super) fn last_peer(&self) -> SocketAddrV4 {
+    pub(super) fn last_peer(&self) -> Endpoint {
         self.peer
     }
 
@@ -78,10 +78,10 @@ impl UdpFlow {
 
     /// Datagrams for the guest. While its port is far behind, further ones wait in the host's kernel, which drops what is too much;
     /// where that would be too many flows' they are dropped here.
-    fn deliver(&mut self, cx: &mut Cx<'_>, src: SocketAddrV4, datagrams: Vec<Datagrams>) {
+    fn deliver(&mut self, cx: &mut Cx<'_>, src: Endpoint, datagrams: Vec<Datagrams>) {
         self.used = cx.now;
         cx.deliver(src, self.guest, datagrams);
-        let guest = *self.guest.ip();
+        let guest = self.guest.ip;
         if self.side == Side::Socket
             && !self.paused
             && !cx.takes_datagrams(guest)
@@ -104,21 +104,21 @@ impl UdpFlow {
 #[derive(Debug)]
 pub(super) struct EchoFlow {
     id: FlowId,
-    guest: Ipv4Addr,
+    guest: IpAddr,
     ident: u16,
-    peer: Ipv4Addr,
+    peer: IpAddr,
     used: Instant,
     over: bool,
 }
 
 impl EchoFlow {
     /// The guest, with the identifier where others have a port.
-    pub(super) fn guest(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.guest, self.ident)
+    pub(super) fn guest(&self) -> Endpoint {
+        Endpoint::new(self.guest, self.ident)
     }
 
-    pub(super) fn last_peer(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.peer, 0)
+    pub(super) fn last_peer(&self) -> Endpoint {
+        Endpoint::new(self.peer, 0)
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -151,10 +151,10 @@ impl Flows {
         ports: (u16, u16),
         (payload, segment): (Bytes, Option<u16>),
     ) {
-        let guest = SocketAddrV4::new(packet.src, ports.0);
-        let remote = SocketAddrV4::new(packet.dst, ports.1);
+        let guest = Endpoint::new(packet.src, ports.0);
+        let remote = Endpoint::new(packet.dst, ports.1);
         // A forward's clients are seen at the gateway's address, and nowhere else.
-        if packet.dst == lan.subnet.gateway()
+        if Some(packet.dst) == lan.addresses.gateway(packet.dst)
             && let Some(id) = self.table.find(&Key::UdpForward { guest, local: remote })
         {
             return self.answer_forward(now, lan, id, (payload, segment));
@@ -171,11 +171,11 @@ impl Flows {
             let Flow::Udp(flow) = flow else { return };
             flow.used = cx.now;
             flow.peer = remote;
-            if flow.paused && cx.takes_datagrams(*guest.ip()) {
+            if flow.paused && cx.takes_datagrams(guest.ip) {
                 // It has room at another port than the one we wait for.
                 flow.resume(cx);
             }
-            let to = SocketAddrV4::new(address, remote.port());
+            let to = SocketAddr::new(address, remote.port);
             cx.lan.actions.push_back(Action::UdpSend {
                 flow: id,
                 to,
@@ -186,7 +186,7 @@ impl Flows {
     }
 
     /// The host's address for a packet's destination. Where there is none the guest is told, as far as an error is due.
-    fn host_address_or_tell(&self, now: Instant, lan: &mut Lan, packet: &Packet) -> Option<Ipv4Addr> {
+    fn host_address_or_tell(&self, now: Instant, lan: &mut Lan, packet: &Packet) -> Option<IpAddr> {
         let refusal = match self.refusal(packet.dst) {
             Ok(address) => return Some(address),
             Err(refusal) => refusal,
@@ -199,7 +199,7 @@ impl Flows {
     }
 
     /// The host's address of a destination, or the ICMP code with which it is refused; none for groups.
-    fn refusal(&self, dst: Ipv4Addr) -> Result<Ipv4Addr, Option<u8>> {
+    fn refusal(&self, dst: IpAddr) -> Result<IpAddr, Option<u8>> {
         self.policy.host_address(dst).ok_or(match self.policy.route(dst) {
             Route::Gateway | Route::HostAlias | Route::Metadata => Some(unreachable::PORT),
             Route::Neighbor => Some(unreachable::HOST),
@@ -213,12 +213,13 @@ impl Flows {
         now: Instant,
         lan: &mut Lan,
         key: Key,
-        (guest, peer): (SocketAddrV4, SocketAddrV4),
+        (guest, peer): (Endpoint, Endpoint),
         side: Side,
     ) -> FlowId {
         let id = self.admit(now, lan);
         if side == Side::Socket {
-            lan.actions.push_back(Action::UdpOpen(id));
+            let family = guest.family();
+            lan.actions.push_back(Action::UdpOpen { flow: id, family });
         }
         lan.counters.count(Counter::UdpOpened);
         self.table.insert(
@@ -265,7 +266,7 @@ impl Flows {
         now: Instant,
         lan: &mut Lan,
         (forward, client): (ForwardId, SocketAddr),
-        guest: SocketAddrV4,
+        guest: Endpoint,
         datagrams: Vec<Datagrams>,
     ) {
         let known = self.forward_clients.get(&(forward, client)).copied();
@@ -273,7 +274,10 @@ impl Flows {
         let known =
             known.filter(|id| matches!(self.table.get(*id), Some(Flow::Udp(flow)) if flow.guest == guest));
         let id = known.or_else(|| {
-            let local = self.free_local(lan, client.port(), |local| Key::UdpForward { guest, local })?;
+            let local = self.free_local(lan, guest, client.port(), |local| Key::UdpForward {
+                guest,
+                local,
+            })?;
             let key = Key::UdpForward { guest, local };
             let id = self.open_udp(now, lan, key, (guest, local), Side::Forward { forward, client });
             self.forward_clients.insert((forward, client), id);
@@ -305,7 +309,8 @@ impl Flows {
         };
         let id = self.table.find(&key).unwrap_or_else(|| {
             let id = self.admit(now, lan);
-            lan.actions.push_back(Action::IcmpOpen(id));
+            let family = Family::of(address);
+            lan.actions.push_back(Action::IcmpOpen { flow: id, family });
             lan.counters.count(Counter::IcmpOpened);
             let flow = EchoFlow {
                 id,
@@ -345,16 +350,16 @@ impl Flows {
                 datagrams,
             } => self.with(now, lan, flow, |flow, cx| {
                 let Flow::Udp(flow) = flow else { return };
-                if let Some(src) = policy.guest_view(*from.ip()) {
-                    flow.deliver(cx, SocketAddrV4::new(src, from.port()), datagrams);
+                if let Some(src) = policy.guest_view(from.ip()) {
+                    flow.deliver(cx, Endpoint::new(src, from.port()), datagrams);
                 } else {
                     let lost = datagrams.iter().map(Datagrams::count).sum();
                     cx.lan.counters.add(Counter::HostDatagramDropped, lost);
                 }
             }),
             Event::UdpRefused { flow, to, error } => self.with(now, lan, flow, |flow, cx| {
-                if let (Flow::Udp(flow), Some(dst)) = (flow, policy.guest_view(*to.ip())) {
-                    let quote = Quote::udp(flow.guest, SocketAddrV4::new(dst, to.port()));
+                if let (Flow::Udp(flow), Some(dst)) = (flow, policy.guest_view(to.ip())) {
+                    let quote = Quote::udp(flow.guest, Endpoint::new(dst, to.port()));
                     icmp::send_error_for_flow(cx.lan, cx.now, &quote, error);
                 }
             }),

@@ -5,10 +5,8 @@
 //! far less than a write each. Every other port gets them as they are: one by one, or, where the host's kernel coalesced
 //! them, as a large frame that the switch cuts.
 
-use std::net::SocketAddrV4;
-
-use atoll_wire::FrameBuf;
 use atoll_wire::packet::{IPV4_LEN, UDP_LEN};
+use atoll_wire::{Endpoint, FrameBuf};
 
 use super::Cx;
 use crate::Datagrams;
@@ -21,12 +19,12 @@ const MOST_BYTES: usize = u16::MAX as usize - IPV4_LEN - UDP_LEN;
 
 impl Cx<'_> {
     /// Send datagrams of one peer to a guest, or drop them where its port is far behind, so that they take no room from others.
-    pub(super) fn deliver(&mut self, src: SocketAddrV4, guest: SocketAddrV4, datagrams: Vec<Datagrams>) {
-        if !self.takes_datagrams(*guest.ip()) {
+    pub(super) fn deliver(&mut self, src: Endpoint, guest: Endpoint, datagrams: Vec<Datagrams>) {
+        if !self.takes_datagrams(guest.ip) {
             let lost = datagrams.iter().map(Datagrams::count).sum();
             return self.lan.counters.add(Counter::EgressDropped, lost);
         }
-        let offloads = self.offloads_towards(*guest.ip());
+        let offloads = self.offloads_towards(guest.ip);
         let datagrams = if offloads.udp4 {
             merged(datagrams)
         } else {

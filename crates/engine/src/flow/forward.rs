@@ -33,30 +33,30 @@ impl Flows {
     }
 
     /// Where a forward leads now. `resolve` finds the address of a name.
-    fn target(&self, id: ForwardId, resolve: impl FnOnce(&str) -> Option<Ipv4Addr>) -> Option<SocketAddrV4> {
+    fn target(&self, id: ForwardId, resolve: impl FnOnce(&str) -> Option<IpAddr>) -> Option<Endpoint> {
         let forward = self.forwards.get(&id)?;
         let address = match &forward.guest {
             ForwardTarget::Address(address) => Some(*address),
             ForwardTarget::Name(name) => resolve(name),
         };
-        let is_neighbor = |address: &Ipv4Addr| self.policy.route(*address) == Route::Neighbor;
-        Some(SocketAddrV4::new(address.filter(is_neighbor)?, forward.port))
+        let is_neighbor = |address: &IpAddr| self.policy.route(*address) == Route::Neighbor;
+        Some(Endpoint::new(address.filter(is_neighbor)?, forward.port))
     }
 
-    /// A port of the gateway's address at which the guest can see a client.
+    /// A port of the gateway's address at which the guest can see a client, which may be of another family.
     pub(super) fn free_local(
         &self,
         lan: &mut Lan,
+        guest: Endpoint,
         preferred: u16,
-        key: impl Fn(SocketAddrV4) -> Key,
-    ) -> Option<SocketAddrV4> {
-        let gateway = lan.subnet.gateway();
-        let is_free =
-            |port: &u16| *port >= 1024 && !self.table.contains(&key(SocketAddrV4::new(gateway, *port)));
+        key: impl Fn(Endpoint) -> Key,
+    ) -> Option<Endpoint> {
+        let gateway = lan.addresses.gateway(guest.ip)?;
+        let is_free = |port: &u16| *port >= 1024 && !self.table.contains(&key(Endpoint::new(gateway, *port)));
         let mut others =
             (0..TRIES).map(|_| DYNAMIC_PORTS.start + lan.rng.below(DYNAMIC_PORTS.end - DYNAMIC_PORTS.start));
         let port = Some(preferred).filter(is_free).or_else(|| others.find(is_free))?;
-        Some(SocketAddrV4::new(gateway, port))
+        Some(Endpoint::new(gateway, port))
     }
 
     /// A connection came to a forward.
@@ -65,11 +65,11 @@ impl Flows {
         now: Instant,
         lan: &mut Lan,
         (forward, accept, peer): (ForwardId, AcceptId, SocketAddr),
-        resolve: impl FnOnce(&str) -> Option<Ipv4Addr>,
+        resolve: impl FnOnce(&str) -> Option<IpAddr>,
     ) {
         let guest = self.target(forward, resolve);
-        let remote =
-            guest.and_then(|guest| self.free_local(lan, peer.port(), |remote| Key::Tcp { guest, remote }));
+        let remote = guest
+            .and_then(|guest| self.free_local(lan, guest, peer.port(), |remote| Key::Tcp { guest, remote }));
         let (Some(guest), Some(remote)) = (guest, remote) else {
             return lan.actions.push_back(Action::TcpRefuse { accept });
         };
@@ -89,7 +89,7 @@ impl Flows {
         now: Instant,
         lan: &mut Lan,
         (forward, from, datagrams): (ForwardId, SocketAddr, Vec<Datagrams>),
-        resolve: impl FnOnce(&str) -> Option<Ipv4Addr>,
+        resolve: impl FnOnce(&str) -> Option<IpAddr>,
     ) {
         match self.target(forward, resolve) {
             Some(guest) => self.deliver_forwarded(now, lan, (forward, from), guest, datagrams),

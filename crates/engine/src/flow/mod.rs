@@ -17,11 +17,11 @@ mod wheel;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 use atoll_wire::packet::IPV4_LEN;
 use atoll_wire::tcp::{Flags, Header, Options, TCP_LEN};
-use atoll_wire::{FrameBuf, IpProtocol, Offload, Offloads, Seq};
+use atoll_wire::{Endpoint, Family, FrameBuf, IpProtocol, Offload, Offloads, Seq};
 use bytes::Bytes;
 
 use crate::action::{Action, Notice};
@@ -66,17 +66,17 @@ pub(crate) struct Shared {
     /// Bytes of room for each of those that are called now.
     share: u32,
     /// How many flows of a guest have much under way to it.
-    bulk: HashMap<Ipv4Addr, u32, KeyedHash>,
+    bulk: HashMap<IpAddr, u32, KeyedHash>,
     hash: KeyedHash,
 }
 
 impl Shared {
     /// How many flows of the guest have much under way to it.
-    pub(crate) fn bulk_flows(&self, guest: Ipv4Addr) -> u32 {
+    pub(crate) fn bulk_flows(&self, guest: IpAddr) -> u32 {
         self.bulk.get(&guest).copied().unwrap_or(0)
     }
 
-    fn count_bulk(&mut self, guest: Ipv4Addr, one_more: bool) {
+    fn count_bulk(&mut self, guest: IpAddr, one_more: bool) {
         let flows = self.bulk.entry(guest).or_default();
         *flows = if one_more {
             *flows + 1
@@ -97,7 +97,7 @@ impl Cx<'_> {
     }
 
     /// Bytes of bulk data for which the guest's port has room; `None` when its queue is long, or others wait already.
-    pub(crate) fn room_towards(&self, guest: Ipv4Addr) -> Option<u32> {
+    pub(crate) fn room_towards(&self, guest: IpAddr) -> Option<u32> {
         let Some(port) = self.port_of(guest) else {
             return Some(u32::from(u16::MAX));
         };
@@ -107,13 +107,13 @@ impl Cx<'_> {
     }
 
     /// Whether the guest's port has room for datagrams of the host.
-    pub(crate) fn takes_datagrams(&self, guest: Ipv4Addr) -> bool {
+    pub(crate) fn takes_datagrams(&self, guest: IpAddr) -> bool {
         let mac = self.lan.neighbors.mac_of(guest);
         mac.is_none_or(|mac| self.lan.switch.takes_datagrams(self.now, mac))
     }
 
     /// What the guest's port takes.
-    pub(crate) fn offloads_towards(&self, guest: Ipv4Addr) -> Offloads {
+    pub(crate) fn offloads_towards(&self, guest: IpAddr) -> Offloads {
         let mac = self.lan.neighbors.mac_of(guest);
         mac.map_or(Offloads::default(), |mac| {
             self.lan.switch.offloads_towards(self.now, mac)
@@ -121,13 +121,13 @@ impl Cx<'_> {
     }
 
     /// The port behind which the guest was last heard.
-    pub(crate) fn port_of(&self, guest: Ipv4Addr) -> Option<PortId> {
+    pub(crate) fn port_of(&self, guest: IpAddr) -> Option<PortId> {
         let mac = self.lan.neighbors.mac_of(guest)?;
         self.lan.switch.port_of(self.now, mac)
     }
 
     /// How many flows wait for room at the guest's port.
-    pub(crate) fn waiting_for(&self, guest: Ipv4Addr) -> usize {
+    pub(crate) fn waiting_for(&self, guest: IpAddr) -> usize {
         let flows = self
             .port_of(guest)
             .and_then(|port| self.shared.waiting.get(&port));
@@ -135,14 +135,14 @@ impl Cx<'_> {
     }
 
     /// Call the flow when the guest's port, which is returned, has room again.
-    pub(crate) fn wait_for_room(&mut self, guest: Ipv4Addr, flow: FlowId) -> Option<PortId> {
+    pub(crate) fn wait_for_room(&mut self, guest: IpAddr, flow: FlowId) -> Option<PortId> {
         let port = self.port_of(guest)?;
         self.shared.waiting.entry(port).or_default().insert(flow);
         Some(port)
     }
 
     /// RFC 6528: a clock that ticks every 4 microseconds, and a keyed hash of who talks to whom.
-    pub(crate) fn initial_sequence(&self, guest: SocketAddrV4, remote: SocketAddrV4) -> Seq {
+    pub(crate) fn initial_sequence(&self, guest: Endpoint, remote: Endpoint) -> Seq {
         let ticks = self.now.elapsed().as_micros() / 4;
         let [a, b, c, d, ..] = self.shared.hash.hash_one((guest, remote)).to_le_bytes();
         let [e, f, g, h, ..] = ticks.to_le_bytes();
@@ -169,7 +169,7 @@ impl Flows {
         Self {
             table: Table::new(config.limits.flows, hash),
             policy: Policy {
-                subnet: config.subnet,
+                addresses: config.addresses(),
                 host_loopback: config.host_loopback,
             },
             forwards: BTreeMap::new(),
@@ -210,11 +210,11 @@ impl Flows {
     }
 
     /// Whose flow this is.
-    pub(crate) fn guest_of(&self, id: FlowId) -> Option<Ipv4Addr> {
+    pub(crate) fn guest_of(&self, id: FlowId) -> Option<IpAddr> {
         self.table.get(id).map(|flow| match flow {
-            Flow::Tcp(flow) => *flow.guest().ip(),
-            Flow::Udp(flow) => *flow.guest().ip(),
-            Flow::Echo(flow) => *flow.guest().ip(),
+            Flow::Tcp(flow) => flow.guest().ip,
+            Flow::Udp(flow) => flow.guest().ip,
+            Flow::Echo(flow) => flow.guest().ip,
         })
     }
 
@@ -261,7 +261,7 @@ impl Flows {
         let (over, due) = match flow {
             Flow::Tcp(flow) => {
                 if let Some(is_bulk) = flow.note_bulk() {
-                    self.shared.count_bulk(*flow.guest().ip(), is_bulk);
+                    self.shared.count_bulk(flow.guest().ip, is_bulk);
                 }
                 (flow.is_over(), flow.next_due())
             }
@@ -290,7 +290,7 @@ impl Flows {
             }
             Some(Flow::Tcp(flow)) => {
                 if flow.is_bulk() {
-                    self.shared.count_bulk(*flow.guest().ip(), false);
+                    self.shared.count_bulk(flow.guest().ip, false);
                 }
                 if flow.is_served() {
                     self.gone.push(id);
@@ -361,8 +361,8 @@ impl Flows {
         packet: &Packet,
         segment: Segment,
     ) -> Option<FlowId> {
-        let guest = SocketAddrV4::new(packet.src, segment.header.src_port);
-        let remote = SocketAddrV4::new(packet.dst, segment.header.dst_port);
+        let guest = Endpoint::new(packet.src, segment.header.src_port);
+        let remote = Endpoint::new(packet.dst, segment.header.dst_port);
         let key = Key::Tcp { guest, remote };
         if let Some(id) = self.table.find(&key) {
             let replaced = segment.header.flags == Flags::SYN
@@ -407,30 +407,25 @@ impl Flows {
     }
 
     /// Who answers a connection to `remote`.
-    fn tcp_host(
-        &self,
-        lan: &Lan,
-        packet: &Packet,
-        remote: SocketAddrV4,
-    ) -> Result<(Host, SocketAddrV4), Refusal> {
+    fn tcp_host(&self, lan: &Lan, packet: &Packet, remote: Endpoint) -> Result<(Host, SocketAddr), Refusal> {
         let metadata = || {
             let label = lan
                 .switch
                 .port(packet.ingress)
                 .and_then(|port| port.config.label.as_ref());
             let documents = label.and_then(|label| self.documents.get(label)).cloned();
-            (Host::Service(Service::http(documents)), remote)
+            (Host::Service(Service::http(documents)), remote.into())
         };
-        match (self.policy.route(*remote.ip()), remote.port()) {
-            (Route::Gateway, 53) => Ok((Host::Service(Service::dns()), remote)),
+        match (self.policy.route(remote.ip), remote.port) {
+            (Route::Gateway, 53) => Ok((Host::Service(Service::dns()), remote.into())),
             (Route::Gateway | Route::Metadata, 80) if !self.documents.is_empty() => Ok(metadata()),
             (Route::Gateway | Route::Metadata, _) => Err(Refusal::Reset),
             (Route::Neighbor, _) => Err(Refusal::Unreachable(unreachable::HOST)),
             (Route::Forbidden, _) => Err(Refusal::Unreachable(unreachable::PROHIBITED)),
             (Route::Group, _) => Err(Refusal::Silence),
             (Route::HostAlias | Route::Outside, port) => {
-                let address = self.policy.host_address(*remote.ip()).ok_or(Refusal::Reset)?;
-                Ok((Host::Socket, SocketAddrV4::new(address, port)))
+                let address = self.policy.host_address(remote.ip).ok_or(Refusal::Reset)?;
+                Ok((Host::Socket, SocketAddr::new(address, port)))
             }
         }
     }
@@ -519,7 +514,7 @@ enum Refusal {
 }
 
 /// RST for a segment that belongs to no connection (RFC 9293, 3.10.7.1).
-fn refuse_tcp(lan: &mut Lan, now: Instant, guest: SocketAddrV4, remote: SocketAddrV4, segment: &Segment) {
+fn refuse_tcp(lan: &mut Lan, now: Instant, guest: Endpoint, remote: Endpoint, segment: &Segment) {
     let heard = &segment.header;
     let len = u32::try_from(segment.payload.len()).unwrap_or(0);
     let (flags, seq, ack) = if heard.flags.ack {
@@ -529,8 +524,8 @@ fn refuse_tcp(lan: &mut Lan, now: Instant, guest: SocketAddrV4, remote: SocketAd
         (Flags::RST_ACK, Seq(0), heard.seq + len + control)
     };
     let header = Header {
-        src_port: remote.port(),
-        dst_port: guest.port(),
+        src_port: remote.port,
+        dst_port: guest.port,
         seq,
         ack,
         flags,
@@ -538,7 +533,7 @@ fn refuse_tcp(lan: &mut Lan, now: Instant, guest: SocketAddrV4, remote: SocketAd
         options: Options::default(),
     };
     let mut buf = FrameBuf::zeroed(0);
-    header.push(&mut buf, *remote.ip(), *guest.ip());
-    let ip = lan.ipv4_header(*remote.ip(), *guest.ip(), IpProtocol::Tcp);
-    lan.send_ipv4(now, &ip, (buf, Offload::default()));
+    header.push(&mut buf, remote.ip, guest.ip);
+    let packet = (buf, Offload::default());
+    lan.send_ip(now, (remote.ip, guest.ip), IpProtocol::Tcp, packet);
 }

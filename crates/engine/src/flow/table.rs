@@ -6,8 +6,9 @@
 //! wants to be called earlier; a later wish is noticed when the timer fires. So a busy flow touches no timer per packet.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::IpAddr;
 
+use atoll_wire::Endpoint;
 use lru::LruCache;
 
 use super::wheel::Wheel;
@@ -18,25 +19,19 @@ use crate::{FlowId, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     /// A connection.
-    Tcp {
-        guest: SocketAddrV4,
-        remote: SocketAddrV4,
-    },
+    Tcp { guest: Endpoint, remote: Endpoint },
     /// A guest's UDP port, whoever it talks to (RFC 4787, REQ-1).
-    Udp { guest: SocketAddrV4 },
+    Udp { guest: Endpoint },
     /// A client of a UDP forward, which the guest sees at `local`.
-    UdpForward {
-        guest: SocketAddrV4,
-        local: SocketAddrV4,
-    },
+    UdpForward { guest: Endpoint, local: Endpoint },
     /// A guest's echo identifier.
-    Icmp { guest: Ipv4Addr, ident: u16 },
+    Icmp { guest: IpAddr, ident: u16 },
 }
 
 impl Key {
-    fn guest(&self) -> Ipv4Addr {
+    fn guest(&self) -> IpAddr {
         match self {
-            Self::Tcp { guest, .. } | Self::Udp { guest } | Self::UdpForward { guest, .. } => *guest.ip(),
+            Self::Tcp { guest, .. } | Self::Udp { guest } | Self::UdpForward { guest, .. } => guest.ip,
             Self::Icmp { guest, .. } => *guest,
         }
     }
@@ -60,7 +55,7 @@ pub(crate) struct Table<F> {
     free: Vec<u32>,
     /// The flow of the packet before, which packets of a large read share.
     latest: Option<(Key, FlowId)>,
-    guests: HashMap<Ipv4Addr, LruCache<Key, FlowId, KeyedHash>, KeyedHash>,
+    guests: HashMap<IpAddr, LruCache<Key, FlowId, KeyedHash>, KeyedHash>,
     timers: Wheel,
     len: usize,
     bound: usize,
@@ -234,12 +229,14 @@ impl<F> Table<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::rng::Rng;
 
     fn key(guest: u8, port: u16) -> Key {
         Key::Udp {
-            guest: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, guest), port),
+            guest: Endpoint::from((Ipv4Addr::new(10, 0, 0, guest), port)),
         }
     }
 

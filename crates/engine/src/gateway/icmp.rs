@@ -3,10 +3,10 @@
 //! An error is sent only for what a guest really sent, never about an ICMP error, a fragment, or to a group (RFC 1812, 4.3.2.7);
 //! those never come here. The errors that host sockets report are passed on as the router on the way would have sent them.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::IpAddr;
 
 use atoll_wire::packet::{self, ICMP_LEN, IPV4_LEN, Ipv4Header};
-use atoll_wire::{FrameBuf, Icmpv4Message, IpProtocol, Offload, Seq};
+use atoll_wire::{Endpoint, FrameBuf, Icmpv4Message, IpProtocol, Offload, Seq};
 
 use crate::Instant;
 use crate::counters::Counter;
@@ -29,14 +29,14 @@ pub(crate) mod unreachable {
 /// A packet of a guest's, from its IPv4 header on, as far as it is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Quote {
-    src: Ipv4Addr,
-    dst: Ipv4Addr,
+    src: IpAddr,
+    dst: IpAddr,
     bytes: Vec<u8>,
 }
 
 impl Quote {
     /// The packet itself, which is a valid IPv4 packet.
-    pub(crate) fn packet(src: Ipv4Addr, dst: Ipv4Addr, bytes: &[u8]) -> Self {
+    pub(crate) fn packet(src: IpAddr, dst: IpAddr, bytes: &[u8]) -> Self {
         Self {
             src,
             dst,
@@ -45,50 +45,40 @@ impl Quote {
     }
 
     /// A segment of which ports and sequence number are known: the 64 bits that a guest's TCP looks at.
-    pub(crate) fn tcp(guest: SocketAddrV4, remote: SocketAddrV4, seq: Seq) -> Self {
-        let [a, b] = guest.port().to_be_bytes();
-        let [c, d] = remote.port().to_be_bytes();
+    pub(crate) fn tcp(guest: Endpoint, remote: Endpoint, seq: Seq) -> Self {
+        let [a, b] = guest.port.to_be_bytes();
+        let [c, d] = remote.port.to_be_bytes();
         let [e, f, g, h] = seq.0.to_be_bytes();
-        Self::rebuilt(
-            *guest.ip(),
-            *remote.ip(),
-            IpProtocol::Tcp,
-            [a, b, c, d, e, f, g, h],
-        )
+        Self::rebuilt(guest.ip, remote.ip, IpProtocol::Tcp, [a, b, c, d, e, f, g, h])
     }
 
     /// A datagram of which the ports are known.
-    pub(crate) fn udp(guest: SocketAddrV4, remote: SocketAddrV4) -> Self {
-        let [a, b] = guest.port().to_be_bytes();
-        let [c, d] = remote.port().to_be_bytes();
-        Self::rebuilt(
-            *guest.ip(),
-            *remote.ip(),
-            IpProtocol::Udp,
-            [a, b, c, d, 0, 8, 0, 0],
-        )
+    pub(crate) fn udp(guest: Endpoint, remote: Endpoint) -> Self {
+        let [a, b] = guest.port.to_be_bytes();
+        let [c, d] = remote.port.to_be_bytes();
+        Self::rebuilt(guest.ip, remote.ip, IpProtocol::Udp, [a, b, c, d, 0, 8, 0, 0])
     }
 
     /// An echo request.
-    pub(crate) fn echo(guest: Ipv4Addr, remote: Ipv4Addr, ident: u16, seq: u16) -> Self {
+    pub(crate) fn echo(guest: IpAddr, remote: IpAddr, ident: u16, seq: u16) -> Self {
         let [a, b] = ident.to_be_bytes();
         let [c, d] = seq.to_be_bytes();
         Self::rebuilt(guest, remote, IpProtocol::Icmp, [8, 0, 0, 0, a, b, c, d])
     }
 
-    fn rebuilt(src: Ipv4Addr, dst: Ipv4Addr, protocol: IpProtocol, transport: [u8; 8]) -> Self {
+    fn rebuilt(src: IpAddr, dst: IpAddr, protocol: IpProtocol, transport: [u8; 8]) -> Self {
         let mut buf = FrameBuf::copy_from(&transport);
-        packet::push_ipv4(
-            &mut buf,
-            &Ipv4Header {
+        if let (IpAddr::V4(src), IpAddr::V4(dst)) = (src, dst) {
+            let header = Ipv4Header {
                 src,
                 dst,
                 protocol,
                 ttl: 64,
                 ident: 0,
                 dont_fragment: false,
-            },
-        );
+            };
+            packet::push_ipv4(&mut buf, &header);
+        }
         Self {
             src,
             dst,
@@ -102,8 +92,8 @@ impl Quote {
 pub(crate) fn send_echo_reply(
     lan: &mut Lan,
     now: Instant,
-    from: Ipv4Addr,
-    to: Ipv4Addr,
+    from: IpAddr,
+    to: IpAddr,
     echo: (u16, u16, FrameBuf),
 ) {
     let (ident, seq, mut buf) = echo;
@@ -113,32 +103,27 @@ pub(crate) fn send_echo_reply(
     let [a, b] = ident.to_be_bytes();
     let [c, d] = seq.to_be_bytes();
     packet::push_icmpv4(&mut buf, Icmpv4Message::EchoReply, 0, [a, b, c, d]);
-    let header = lan.ipv4_header(from, to, IpProtocol::Icmp);
-    lan.send_ipv4(now, &header, (buf, Offload::default()));
+    let packet = (buf, Offload::default());
+    lan.send_ip(now, (from, to), IpProtocol::Icmp, packet);
 }
 
 /// Send an error from `from`. `rest` is the header's second word.
-fn send_error(
-    lan: &mut Lan,
-    now: Instant,
-    from: Ipv4Addr,
-    quote: &Quote,
-    error: (Icmpv4Message, u8, [u8; 4]),
-) {
+fn send_error(lan: &mut Lan, now: Instant, from: IpAddr, quote: &Quote, error: (Icmpv4Message, u8, [u8; 4])) {
     let mut buf = FrameBuf::copy_from(&quote.bytes);
     packet::push_icmpv4(&mut buf, error.0, error.1, error.2);
-    let header = lan.ipv4_header(from, quote.src, IpProtocol::Icmp);
-    lan.send_ipv4(now, &header, (buf, Offload::default()));
+    let packet = (buf, Offload::default());
+    lan.send_ip(now, (from, quote.src), IpProtocol::Icmp, packet);
 }
 
 /// "Destination unreachable": from the destination itself when the port is closed there, else from the gateway.
 pub(crate) fn send_unreachable(lan: &mut Lan, now: Instant, quote: &Quote, code: u8) {
     let from_destination = matches!(code, unreachable::PORT | unreachable::PROTOCOL);
     let from = if from_destination {
-        quote.dst
+        Some(quote.dst)
     } else {
-        lan.subnet.gateway()
+        lan.addresses.gateway(quote.src)
     };
+    let Some(from) = from else { return };
     send_error(
         lan,
         now,
@@ -149,9 +134,10 @@ pub(crate) fn send_unreachable(lan: &mut Lan, now: Instant, quote: &Quote, code:
 }
 
 /// "Time to live exceeded in transit", from the gateway or the router that said so.
-pub(crate) fn send_time_exceeded(lan: &mut Lan, now: Instant, quote: &Quote, router: Option<Ipv4Addr>) {
-    let from = router.unwrap_or(lan.subnet.gateway());
-    send_error(lan, now, from, quote, (Icmpv4Message::TimeExceeded, 0, [0; 4]));
+pub(crate) fn send_time_exceeded(lan: &mut Lan, now: Instant, quote: &Quote, router: Option<IpAddr>) {
+    if let Some(from) = router.or(lan.addresses.gateway(quote.src)) {
+        send_error(lan, now, from, quote, (Icmpv4Message::TimeExceeded, 0, [0; 4]));
+    }
 }
 
 /// What a host socket reported, as the guest would have heard it from the way.
@@ -170,7 +156,9 @@ pub(crate) fn send_error_for_flow(lan: &mut Lan, now: Instant, quote: &Quote, er
                 unreachable::TOO_BIG,
                 [0, 0, high, low],
             );
-            send_error(lan, now, lan.subnet.gateway(), quote, error);
+            if let Some(gateway) = lan.addresses.gateway(quote.src) {
+                send_error(lan, now, gateway, quote, error);
+            }
         }
         HostError::TimeExceeded { router } => send_time_exceeded(lan, now, quote, router),
         HostError::TimedOut | HostError::Reset | HostError::Other => {}

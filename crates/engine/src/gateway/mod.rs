@@ -10,13 +10,13 @@ pub(crate) mod icmp;
 pub(crate) mod neighbors;
 pub(crate) mod train;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 
 use atoll_wire::packet::{self, ETHERNET_LEN, ICMP_LEN, IPV4_LEN, UDP_LEN};
 use atoll_wire::{
-    ArpOperation, ArpPacket, ArpRepr, BadOffload, Checksum, EthernetFrame, EthernetProtocol, Frame, FrameBuf,
-    Gso, Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Packet, Mac, Offload, UdpPacket, checksum, segment,
-    tcp,
+    ArpOperation, ArpPacket, ArpRepr, BadOffload, Checksum, Endpoint, EthernetFrame, EthernetProtocol, Frame,
+    FrameBuf, Gso, Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Packet, Mac, Offload, UdpPacket, checksum,
+    segment, tcp,
 };
 use bytes::{Buf, Bytes};
 
@@ -26,15 +26,15 @@ use crate::flow::tcp::Segment;
 use crate::services::dhcp::{Client, ReplyTo};
 use crate::services::dns::{DnsClient, DnsVia};
 use crate::services::names::NameView;
-use crate::{Engine, FlowId, Instant, PortId};
+use crate::{Engine, FlowId, Instant, PortId, Subnet};
 use icmp::Quote;
 use train::Train;
 
 /// An IPv4 packet of a guest's that passed the header checks.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
-    pub(crate) src: Ipv4Addr,
-    pub(crate) dst: Ipv4Addr,
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
     pub(crate) ttl: u8,
     /// The port it came from.
     pub(crate) ingress: PortId,
@@ -113,9 +113,10 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
             .filter(|_| for_us && !lan.capture);
         let mut packet = frame;
         packet.bytes.advance(ETHERNET_LEN);
+        let has_ipv4 = lan.addresses.subnet.is_some();
         match protocol {
-            EthernetProtocol::Arp => handle_arp(engine, now, src, &packet.bytes),
-            EthernetProtocol::Ipv4 => {
+            EthernetProtocol::Arp if has_ipv4 => handle_arp(engine, now, src, &packet.bytes),
+            EthernetProtocol::Ipv4 if has_ipv4 => {
                 let flow = handle_ipv4(engine, now, (ingress, src, for_us), packet);
                 engine.train = flow
                     .zip(head)
@@ -144,10 +145,10 @@ fn handle_arp(engine: &mut Engine, now: Instant, src: Mac, bytes: &[u8]) {
     if Mac::from(source_hardware_addr) != src {
         return lan.counters.count(Counter::BadSourceMac);
     }
-    if lan.is_for_guests(sender) {
-        lan.learn_neighbor(now, sender, src);
+    if lan.is_for_guests(sender.into()) {
+        lan.learn_neighbor(now, sender.into(), src);
     }
-    if operation == ArpOperation::Request && lan.is_own(target) {
+    if operation == ArpOperation::Request && lan.is_own(target.into()) {
         let reply = packet::arp(ArpOperation::Reply, (lan.mac, target), (src, sender));
         lan.send_ethernet(now, src, EthernetProtocol::Arp, (reply, Offload::default()));
     }
@@ -207,7 +208,7 @@ fn is_for_group(engine: &mut Engine, packet: &Packet) -> bool {
 }
 
 /// A guest that has not said its address by ARP says it by using it.
-fn learn(engine: &mut Engine, now: Instant, address: Ipv4Addr, mac: Mac) {
+fn learn(engine: &mut Engine, now: Instant, address: IpAddr, mac: Mac) {
     if !engine.lan.neighbors.knows(address) {
         engine.lan.learn_neighbor(now, address, mac);
     }
@@ -232,7 +233,7 @@ fn check_ipv4(engine: &Engine, ingress: PortId, frame: Frame) -> Result<(Packet,
         header.hop_limit(),
         header.next_header(),
     );
-    if engine.lan.is_own(src) || src.is_broadcast() || src.is_multicast() {
+    if engine.lan.is_own(src.into()) || src.is_broadcast() || src.is_multicast() {
         return Err(Counter::BadSourceAddress);
     }
     let header_len = usize::from(header.header_len());
@@ -240,8 +241,8 @@ fn check_ipv4(engine: &Engine, ingress: PortId, frame: Frame) -> Result<(Packet,
     bytes.truncate(len);
     Ok((
         Packet {
-            src,
-            dst,
+            src: src.into(),
+            dst: dst.into(),
             ttl,
             ingress,
             bytes,
@@ -347,8 +348,10 @@ fn handle_udp(
     let Ok(segment) = udp_segment(packet.offload.gso, payload.len()) else {
         return engine.lan.counters.count(Counter::Malformed);
     };
-    if ports == (68, 67) && (packet.dst.is_broadcast() || packet.dst == engine.lan.subnet.gateway()) {
-        let src = packet.src;
+    let gateway = engine.lan.addresses.gateway(packet.dst);
+    if let (IpAddr::V4(src), (68, 67)) = (packet.src, ports)
+        && (packet.dst == Ipv4Addr::BROADCAST || Some(packet.dst) == gateway)
+    {
         return handle_dhcp(engine, now, Client { ingress, mac, src }, &payload);
     }
     if !for_us || is_for_group(engine, packet) {
@@ -358,8 +361,8 @@ fn handle_udp(
         return engine.lan.counters.count(Counter::BadSourceAddress);
     }
     learn(engine, now, packet.src, mac);
-    let guest = SocketAddrV4::new(packet.src, ports.0);
-    if packet.dst == engine.lan.subnet.gateway() && ports.1 == 53 {
+    let guest = Endpoint::new(packet.src, ports.0);
+    if Some(packet.dst) == gateway && ports.1 == 53 {
         let client = DnsClient {
             ingress,
             via: DnsVia::Udp { guest, mac },
@@ -396,13 +399,11 @@ fn handle_dhcp(engine: &mut Engine, now: Instant, client: Client, payload: &[u8]
         ReplyTo::Broadcast => (Ipv4Addr::BROADCAST, Mac::BROADCAST),
         ReplyTo::Unicast { ip, mac } => (ip, mac),
     };
-    let gateway = lan.subnet.gateway();
+    let Some(gateway) = lan.addresses.subnet.map(Subnet::gateway) else {
+        return;
+    };
     let mut buf = FrameBuf::copy_from(&reply.message);
-    packet::push_udp(
-        &mut buf,
-        SocketAddrV4::new(gateway, 67),
-        SocketAddrV4::new(ip, 68),
-    );
+    packet::push_udp(&mut buf, Endpoint::new(gateway, 67), Endpoint::new(ip, 68));
     let header = lan.ipv4_header(gateway, ip, IpProtocol::Udp);
     lan.send_ipv4_to(now, mac, &header, buf);
 }

@@ -5,7 +5,7 @@
 //! second apart; then it is lost. Both tables are bounded; the oldest goes first.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use atoll_wire::{FrameBuf, Mac, Offload};
@@ -34,9 +34,9 @@ struct Asked {
 #[derive(Debug)]
 pub(crate) struct Neighbors {
     /// The binding that a packet used last, which packets of a large read share, and those that answer them.
-    latest: Option<(Ipv4Addr, Mac)>,
-    known: LruCache<Ipv4Addr, Mac, KeyedHash>,
-    asked: BTreeMap<Ipv4Addr, Asked>,
+    latest: Option<(IpAddr, Mac)>,
+    known: LruCache<IpAddr, Mac, KeyedHash>,
+    asked: BTreeMap<IpAddr, Asked>,
     bound: usize,
 }
 
@@ -50,7 +50,7 @@ impl Neighbors {
         }
     }
 
-    pub(crate) fn mac_of(&self, address: Ipv4Addr) -> Option<Mac> {
+    pub(crate) fn mac_of(&self, address: IpAddr) -> Option<Mac> {
         match self.latest {
             Some((latest, mac)) if latest == address => Some(mac),
             _ => self.known.peek(&address).copied(),
@@ -58,14 +58,14 @@ impl Neighbors {
     }
 
     /// Whether a packet's source has a binding.
-    pub(crate) fn knows(&mut self, address: Ipv4Addr) -> bool {
+    pub(crate) fn knows(&mut self, address: IpAddr) -> bool {
         let mac = self.mac_of(address);
         self.latest = mac.map(|mac| (address, mac)).or(self.latest);
         mac.is_some()
     }
 
-    pub(crate) fn addresses_of(&self, mac: Mac) -> Vec<Ipv4Addr> {
-        let mut addresses: Vec<Ipv4Addr> = self
+    pub(crate) fn addresses_of(&self, mac: Mac) -> Vec<IpAddr> {
+        let mut addresses: Vec<IpAddr> = self
             .known
             .iter()
             .filter(|(_, known)| **known == mac)
@@ -76,7 +76,7 @@ impl Neighbors {
     }
 
     /// The guest says so. Returns the packets that waited for it.
-    pub(crate) fn learn(&mut self, address: Ipv4Addr, mac: Mac) -> Vec<Packet> {
+    pub(crate) fn learn(&mut self, address: IpAddr, mac: Mac) -> Vec<Packet> {
         self.latest = None;
         self.known.put(address, mac);
         if self.known.len() > self.bound {
@@ -88,7 +88,7 @@ impl Neighbors {
     }
 
     /// Let a packet wait for `address`. Returns whether ARP is to ask now; `Err` when there is no room to wait.
-    pub(crate) fn try_wait(&mut self, now: Instant, address: Ipv4Addr, packet: Packet) -> Result<bool, ()> {
+    pub(crate) fn try_wait(&mut self, now: Instant, address: IpAddr, packet: Packet) -> Result<bool, ()> {
         if let Some(asked) = self.asked.get_mut(&address) {
             if asked.waiting.len() >= MAX_WAITING {
                 return Err(());
@@ -115,7 +115,7 @@ impl Neighbors {
     }
 
     /// Addresses to ask for again, and how many packets were given up.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> (Vec<Ipv4Addr>, usize) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> (Vec<IpAddr>, usize) {
         let mut again = Vec::new();
         let mut lost = 0;
         self.asked.retain(|&address, asked| {

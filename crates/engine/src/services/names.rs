@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use hickory_proto::rr::Name;
 
 use super::dhcp::DhcpServer;
-use crate::Config;
+use crate::{Config, Subnet};
 
 /// Labels that are always the network's own.
 const BUILT_IN: [&str; 2] = ["gateway", "host"];
@@ -25,8 +25,8 @@ const BUILT_IN: [&str; 2] = ["gateway", "host"];
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     domain: String,
-    /// Full name to address.
-    table: BTreeMap<String, Ipv4Addr>,
+    /// Full name to addresses.
+    table: BTreeMap<String, Vec<IpAddr>>,
 }
 
 impl Names {
@@ -37,12 +37,13 @@ impl Names {
             domain: Name::from_ascii(&domain).map_or_else(|_| String::new(), |_| domain),
             table: BTreeMap::new(),
         };
-        for (name, address) in &config.names {
-            names.set(name, Some(*address));
+        for (name, addresses) in &config.names {
+            names.set(name, addresses);
         }
-        let built_in = [config.subnet.gateway(), config.subnet.host_alias()];
+        let of = |subnet: Subnet| [subnet.gateway(), subnet.host_alias()];
+        let built_in = config.subnet.into_iter().flat_map(of);
         for (label, address) in BUILT_IN.iter().zip(built_in) {
-            names.table.insert(names.full(label), address);
+            names.table.insert(names.full(label), vec![address.into()]);
         }
         names
     }
@@ -57,16 +58,17 @@ impl Names {
         self.table.contains_key(&self.full(label))
     }
 
-    /// Configures a name, or removes it. The built-in ones stay as they are.
-    pub(crate) fn set(&mut self, name: &str, address: Option<Ipv4Addr>) {
+    /// Configures a name, or removes it when it is to have no address. The built-in ones stay as they are.
+    pub(crate) fn set(&mut self, name: &str, addresses: &[IpAddr]) {
         let full = self.full(name);
         if BUILT_IN.iter().any(|label| self.full(label) == full) {
             return;
         }
-        match address {
-            Some(address) => self.table.insert(full, address),
-            None => self.table.remove(&full),
-        };
+        if addresses.is_empty() {
+            self.table.remove(&full);
+        } else {
+            self.table.insert(full, addresses.to_vec());
+        }
     }
 
     /// The full name of a configured one.
@@ -90,15 +92,16 @@ pub(crate) struct NameView<'a> {
 }
 
 impl NameView<'_> {
-    /// The address of a name as people give it: a full one, or a single label of our domain.
-    pub(crate) fn address_of(&self, name: &str) -> Option<Ipv4Addr> {
+    /// The first address of a name as people give it: a full one, or a single label of our domain.
+    pub(crate) fn address_of(&self, name: &str) -> Option<IpAddr> {
         self.address_of_full(&self.names.full(name))
     }
 
-    /// The address of a full name in lower case.
-    pub(super) fn address_of_full(&self, full: &str) -> Option<Ipv4Addr> {
-        let configured = self.names.table.get(full).copied();
-        configured.or_else(|| self.dhcp.address_of_name(self.label_of(full)?))
+    /// The first address of a full name in lower case.
+    pub(super) fn address_of_full(&self, full: &str) -> Option<IpAddr> {
+        let configured = self.names.table.get(full);
+        let configured = configured.and_then(|addresses| addresses.first().copied());
+        configured.or_else(|| self.dhcp.address_of_name(self.label_of(full)?).map(IpAddr::V4))
     }
 
     /// Whether a full name in lower case exists, be it only as the parent of one that does (RFC 8020).
@@ -111,16 +114,17 @@ impl NameView<'_> {
 
     /// The full name of an address, for reverse lookup.
     pub(crate) fn name_of(&self, address: Ipv4Addr) -> Option<String> {
-        let configured = |(name, at): (&String, &Ipv4Addr)| (*at == address).then(|| name.clone());
+        let is_at = |at: &[IpAddr]| at.contains(&address.into());
+        let configured = |(name, at): (&String, &Vec<IpAddr>)| is_at(at).then(|| name.clone());
         // A name within the domain says more than an alias elsewhere; a machine's own name more than an alias.
         let own = self
             .dhcp
             .name_of_address(address)
             .map(|label| self.names.full(label));
-        own.filter(|name| self.address_of_full(name) == Some(address))
+        own.filter(|name| self.address_of_full(name) == Some(address.into()))
             .or_else(|| {
                 let within =
-                    |(name, at): &(&String, &Ipv4Addr)| **at == address && self.label_of(name).is_some();
+                    |(name, at): &(&String, &Vec<IpAddr>)| is_at(at) && self.label_of(name).is_some();
                 self.names.table.iter().find(within).map(|(name, _)| name.clone())
             })
             .or_else(|| self.names.table.iter().find_map(configured))
@@ -128,17 +132,18 @@ impl NameView<'_> {
 
     /// Every name with its address; those of the domain without it.
     pub(crate) fn all(&self) -> Vec<(String, IpAddr)> {
-        let mut all: BTreeMap<String, Ipv4Addr> = self
+        let mut all: BTreeMap<String, Vec<IpAddr>> = self
             .dhcp
             .names()
-            .map(|(label, address)| (label.to_owned(), address))
+            .map(|(label, address)| (label.to_owned(), vec![address.into()]))
             .collect();
-        for (full, address) in &self.names.table {
-            all.insert(self.label_of(full).unwrap_or(full).to_owned(), *address);
+        for (full, addresses) in &self.names.table {
+            all.insert(self.label_of(full).unwrap_or(full).to_owned(), addresses.clone());
         }
-        all.into_iter()
-            .map(|(name, address)| (name, IpAddr::V4(address)))
-            .collect()
+        let pairs = |(name, addresses): (String, Vec<IpAddr>)| {
+            addresses.into_iter().map(move |address| (name.clone(), address))
+        };
+        all.into_iter().flat_map(pairs).collect()
     }
 
     /// The part of a full name before our domain.
@@ -171,7 +176,7 @@ mod tests {
     use atoll_wire::Mac;
 
     use super::*;
-    use crate::{Lease, StaticLease, Subnet};
+    use crate::{Lease, StaticLease};
 
     fn host(n: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, 0, n)
@@ -182,11 +187,12 @@ mod tests {
             address: host(0),
             prefix_len: 24,
         });
-        config.names.insert("Registry".to_owned(), host(20));
+        config.names.insert("Registry".to_owned(), vec![host(20).into()]);
         let hostname = Some("db".to_owned());
         config.static_leases = vec![StaticLease {
             mac: Mac([2; 6]),
-            address: host(10),
+            address: Some(host(10)),
+            address6: None,
             hostname,
         }];
         let remaining = Duration::from_secs(60);
@@ -224,7 +230,7 @@ mod tests {
             ("WEB.atoll.internal.", 36),
         ];
         for (name, last) in expected {
-            assert_eq!(view.address_of(name), Some(host(last)), "{name}");
+            assert_eq!(view.address_of(name), Some(host(last).into()), "{name}");
         }
         let all = [
             ("db", 10),
@@ -241,12 +247,12 @@ mod tests {
     #[test]
     fn a_configured_name_comes_and_goes_and_the_built_in_ones_stay() {
         let mut names = Names::new(&config());
-        names.set("cache", Some(host(40)));
+        names.set("cache", &[host(40).into()]);
         assert!(names.is_reserved("cache"));
-        names.set("CACHE", None);
+        names.set("CACHE", &[]);
         assert!(!names.is_reserved("cache"));
-        names.set("gateway", Some(host(66)));
-        names.set("host", None);
+        names.set("gateway", &[host(66).into()]);
+        names.set("host", &[]);
         assert_eq!(names, Names::new(&config()));
     }
 }

@@ -1,14 +1,14 @@
 //! ARP: the gateway answers for its own addresses, and asks for its guests'.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use atoll_engine::{Action, Event};
 use atoll_wire::packet;
 use atoll_wire::{ArpOperation, EthernetProtocol, FrameBuf, Mac};
 
-use crate::bench::{A, ALIAS, B, GATEWAY, GATEWAY_MAC, Guest, Heard, METADATA, Net, WORLD};
+use crate::bench::{A, ALIAS, B, GATEWAY, GATEWAY_MAC, Guest, Heard, METADATA, Net, WORLD, v4};
 
-fn reply(owner: Ipv4Addr, to: (Mac, Ipv4Addr)) -> Heard {
+fn reply(owner: IpAddr, to: (Mac, IpAddr)) -> Heard {
     Heard::Arp {
         operation: ArpOperation::Reply,
         sender: (GATEWAY_MAC, owner),
@@ -48,10 +48,18 @@ fn nobody_elses_address_is_answered_for() {
 #[test]
 fn a_probe_for_an_own_address_is_answered_and_teaches_nothing() {
     let mut net = Net::of_strangers(|_| ());
-    net.send_arp(A, ArpOperation::Request, Ipv4Addr::UNSPECIFIED, GATEWAY);
-    assert_eq!(net.hears(A), reply(GATEWAY, (A.mac, Ipv4Addr::UNSPECIFIED)));
+    net.send_arp(
+        A,
+        ArpOperation::Request,
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        GATEWAY,
+    );
+    assert_eq!(
+        net.hears(A),
+        reply(GATEWAY, (A.mac, IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    );
     let addresses = |net: &Net| net.engine.snapshot(net.now).ports[0].addresses.clone();
-    assert_eq!(addresses(&net), [] as [Ipv4Addr; 0]);
+    assert_eq!(addresses(&net), [] as [IpAddr; 0]);
     net.send_arp(A, ArpOperation::Request, A.ip, A.ip);
     assert_eq!(addresses(&net), [A.ip]);
 }
@@ -89,7 +97,7 @@ fn a_frame_with_the_gateways_source_or_a_group_or_none_is_dropped_and_counted() 
 #[test]
 fn an_arp_packet_in_anothers_name_is_counted_and_not_believed() {
     let mut net = Net::new();
-    let mut buf = packet::arp(ArpOperation::Reply, (A.mac, B.ip), (GATEWAY_MAC, GATEWAY));
+    let mut buf = packet::arp(ArpOperation::Reply, (A.mac, v4(B.ip)), (GATEWAY_MAC, v4(GATEWAY)));
     packet::push_ethernet(&mut buf, B.mac, GATEWAY_MAC, EthernetProtocol::Arp);
     net.send_frame(B, buf.payload());
     assert_eq!(net.counter("bad_source_mac"), 1);
@@ -100,7 +108,11 @@ fn an_arp_packet_in_anothers_name_is_counted_and_not_believed() {
 #[test]
 fn malformed_arp_is_counted() {
     let mut net = Net::new();
-    let mut buf = packet::arp(ArpOperation::Request, (A.mac, A.ip), (Mac::default(), GATEWAY));
+    let mut buf = packet::arp(
+        ArpOperation::Request,
+        (A.mac, v4(A.ip)),
+        (Mac::default(), v4(GATEWAY)),
+    );
     packet::push_ethernet(&mut buf, A.mac, Mac::BROADCAST, EthernetProtocol::Arp);
     net.send_frame(A, &buf.payload()[..30]);
     net.hears_nothing(A);
@@ -124,7 +136,7 @@ fn a_guest_that_changes_its_mac_address_is_heard_at_the_new_one() {
     net.introduce(renewed);
     net.send_echo(renewed, GATEWAY, (1, 1), b"");
     assert!(matches!(net.hears(renewed), Heard::Icmp(_)));
-    net.send_udp(A, 5000, std::net::SocketAddrV4::new(WORLD, 1), b"");
+    net.send_udp(A, 5000, std::net::SocketAddr::new(WORLD, 1), b"");
     net.hears_nothing(renewed);
 }
 
@@ -132,12 +144,12 @@ fn a_guest_that_changes_its_mac_address_is_heard_at_the_new_one() {
 fn a_guest_that_the_gateway_had_to_forget_is_asked_for_again() {
     let mut net = Net::of_strangers(|config| config.limits.neighbors = 1);
     net.introduce(A);
-    net.send_udp(A, 5000, std::net::SocketAddrV4::new(WORLD, 9), b"x");
-    let Action::UdpOpen(flow) = net.actions()[0] else {
+    net.send_udp(A, 5000, std::net::SocketAddr::new(WORLD, 9), b"x");
+    let Action::UdpOpen { flow, .. } = net.actions()[0] else {
         panic!("a socket was expected")
     };
     net.introduce(B);
-    let from = std::net::SocketAddrV4::new(WORLD, 9);
+    let from = std::net::SocketAddr::new(WORLD, 9);
     let datagrams = vec![FrameBuf::copy_from(b"reply").into()];
     net.event(Event::UdpReceived {
         flow,

@@ -4,7 +4,7 @@
 //! Every frame that reaches a guest is checked here: its length against the link, and each checksum by the sum of RFC 1071.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use atoll_engine::{Action, Config, Engine, Event, Instant, PortConfig, PortId, Subnet};
@@ -15,11 +15,11 @@ use atoll_wire::{
     IpProtocol, Ipv4Packet, Mac, Offload, UdpPacket,
 };
 
-pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-pub(crate) const ALIAS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
-pub(crate) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+pub(crate) const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
+pub(crate) const ALIAS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 254));
+pub(crate) const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
 /// A host of the world.
-pub(crate) const WORLD: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+pub(crate) const WORLD: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 pub(crate) const GATEWAY_MAC: Mac = Mac([0x52, 0x55, 0x0a, 0x4d, 0x00, 0x01]);
 
 pub(crate) const A: Guest = Guest::numbered(2);
@@ -30,7 +30,7 @@ pub(crate) const B: Guest = Guest::numbered(3);
 pub(crate) struct Guest {
     pub(crate) port: PortId,
     pub(crate) mac: Mac,
-    pub(crate) ip: Ipv4Addr,
+    pub(crate) ip: IpAddr,
 }
 
 impl Guest {
@@ -38,12 +38,12 @@ impl Guest {
         Self {
             port: PortId(number as u32),
             mac: Mac([2, 0, 0, 0, 0, number]),
-            ip: Ipv4Addr::new(10, 77, 0, number),
+            ip: IpAddr::V4(Ipv4Addr::new(10, 77, 0, number)),
         }
     }
 
-    pub(crate) fn at(self, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(self.ip, port)
+    pub(crate) fn at(self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, port)
     }
 }
 
@@ -52,13 +52,13 @@ impl Guest {
 pub(crate) enum Heard {
     Arp {
         operation: ArpOperation,
-        sender: (Mac, Ipv4Addr),
-        target: (Mac, Ipv4Addr),
+        sender: (Mac, IpAddr),
+        target: (Mac, IpAddr),
     },
     Tcp(Segment),
     Udp {
-        src: SocketAddrV4,
-        dst: SocketAddrV4,
+        src: SocketAddr,
+        dst: SocketAddr,
         payload: Vec<u8>,
     },
     Icmp(Icmp),
@@ -67,16 +67,16 @@ pub(crate) enum Heard {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
-    pub(crate) src: SocketAddrV4,
-    pub(crate) dst: SocketAddrV4,
+    pub(crate) src: SocketAddr,
+    pub(crate) dst: SocketAddr,
     pub(crate) header: Header,
     pub(crate) payload: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Icmp {
-    pub(crate) src: Ipv4Addr,
-    pub(crate) dst: Ipv4Addr,
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
     pub(crate) message: Icmpv4Message,
     pub(crate) code: u8,
     /// The header's second word.
@@ -86,11 +86,12 @@ pub(crate) struct Icmp {
 
 impl Icmp {
     /// Source and destination of the packet that an error quotes, and the first eight bytes of its payload.
-    pub(crate) fn quote(&self) -> (Ipv4Addr, Ipv4Addr, IpProtocol, [u8; 8]) {
+    pub(crate) fn quote(&self) -> (IpAddr, IpAddr, IpProtocol, [u8; 8]) {
         let packet = Ipv4Packet::new_unchecked(&self.data[..]);
         assert!(packet.verify_checksum(), "the quoted header is not what was sent");
         let first = self.data[20..28].try_into().unwrap();
-        (packet.src_addr(), packet.dst_addr(), packet.next_header(), first)
+        let (src, dst) = (packet.src_addr().into(), packet.dst_addr().into());
+        (src, dst, packet.next_header(), first)
     }
 }
 
@@ -209,7 +210,11 @@ impl Net {
             return false;
         };
         if guest.port == port {
-            let mut buf = packet::arp(ArpOperation::Reply, (guest.mac, guest.ip), sender);
+            let mut buf = packet::arp(
+                ArpOperation::Reply,
+                (guest.mac, v4(guest.ip)),
+                (sender.0, v4(sender.1)),
+            );
             packet::push_ethernet(&mut buf, guest.mac, sender.0, EthernetProtocol::Arp);
             self.engine
                 .handle_frame(self.now, port, Frame::plain(buf.payload().to_vec().into()));
@@ -261,35 +266,29 @@ impl Net {
         self.settle();
     }
 
-    pub(crate) fn send_arp(
-        &mut self,
-        guest: Guest,
-        operation: ArpOperation,
-        sender: Ipv4Addr,
-        target: Ipv4Addr,
-    ) {
-        let mut buf = packet::arp(operation, (guest.mac, sender), (Mac::default(), target));
+    pub(crate) fn send_arp(&mut self, guest: Guest, operation: ArpOperation, sender: IpAddr, target: IpAddr) {
+        let mut buf = packet::arp(operation, (guest.mac, v4(sender)), (Mac::default(), v4(target)));
         packet::push_ethernet(&mut buf, guest.mac, Mac::BROADCAST, EthernetProtocol::Arp);
         self.send_frame(guest, buf.payload());
     }
 
     /// An IPv4 packet to the gateway's MAC address.
-    pub(crate) fn send_ip(&mut self, guest: Guest, dst: Ipv4Addr, protocol: IpProtocol, buf: FrameBuf) {
+    pub(crate) fn send_ip(&mut self, guest: Guest, dst: IpAddr, protocol: IpProtocol, buf: FrameBuf) {
         self.send_frame(guest, &ip_frame(guest, dst, protocol, 64, buf));
     }
 
-    pub(crate) fn send_udp(&mut self, guest: Guest, port: u16, to: SocketAddrV4, payload: &[u8]) {
+    pub(crate) fn send_udp(&mut self, guest: Guest, port: u16, to: SocketAddr, payload: &[u8]) {
         let buf = udp(guest.at(port), to, payload);
-        self.send_ip(guest, *to.ip(), IpProtocol::Udp, buf);
+        self.send_ip(guest, to.ip(), IpProtocol::Udp, buf);
     }
 
-    pub(crate) fn send_echo(&mut self, guest: Guest, to: Ipv4Addr, (ident, seq): (u16, u16), data: &[u8]) {
+    pub(crate) fn send_echo(&mut self, guest: Guest, to: IpAddr, (ident, seq): (u16, u16), data: &[u8]) {
         self.send_ip(guest, to, IpProtocol::Icmp, echo(ident, seq, data));
     }
 
-    pub(crate) fn send_tcp(&mut self, guest: Guest, to: SocketAddrV4, header: &Header, payload: &[u8]) {
+    pub(crate) fn send_tcp(&mut self, guest: Guest, to: SocketAddr, header: &Header, payload: &[u8]) {
         let buf = tcp(guest, to, header, payload);
-        self.send_ip(guest, *to.ip(), IpProtocol::Tcp, buf);
+        self.send_ip(guest, to.ip(), IpProtocol::Tcp, buf);
     }
 
     // What comes out.
@@ -371,9 +370,17 @@ impl Net {
     }
 }
 
+/// An address that is known to be of IPv4.
+pub(crate) fn v4(ip: IpAddr) -> Ipv4Addr {
+    match ip {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(ip) => panic!("{ip} is no IPv4 address"),
+    }
+}
+
 // Builders.
 
-pub(crate) fn udp(src: SocketAddrV4, dst: SocketAddrV4, payload: &[u8]) -> FrameBuf {
+pub(crate) fn udp(src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> FrameBuf {
     let mut buf = FrameBuf::copy_from(payload);
     packet::push_udp(&mut buf, src, dst);
     buf
@@ -386,23 +393,23 @@ pub(crate) fn echo(ident: u16, seq: u16, data: &[u8]) -> FrameBuf {
     buf
 }
 
-pub(crate) fn tcp(guest: Guest, to: SocketAddrV4, header: &Header, payload: &[u8]) -> FrameBuf {
+pub(crate) fn tcp(guest: Guest, to: SocketAddr, header: &Header, payload: &[u8]) -> FrameBuf {
     let mut buf = FrameBuf::copy_from(payload);
-    header.push(&mut buf, guest.ip, *to.ip());
+    header.push(&mut buf, guest.ip, to.ip());
     buf
 }
 
 /// A frame from the guest to the gateway.
 pub(crate) fn ip_frame(
     guest: Guest,
-    dst: Ipv4Addr,
+    dst: IpAddr,
     protocol: IpProtocol,
     ttl: u8,
     mut buf: FrameBuf,
 ) -> Vec<u8> {
     let header = Ipv4Header {
-        src: guest.ip,
-        dst,
+        src: v4(guest.ip),
+        dst: v4(dst),
         protocol,
         ttl,
         ident: 4711,
@@ -434,7 +441,7 @@ fn parse_arp(body: &[u8]) -> Heard {
     let arp = ArpPacket::new_checked(body).unwrap();
     let side = |mac: &[u8], ip: &[u8]| {
         let ip: [u8; 4] = ip.try_into().unwrap();
-        (Mac(mac.try_into().unwrap()), Ipv4Addr::from(ip))
+        (Mac(mac.try_into().unwrap()), ip.into())
     };
     Heard::Arp {
         operation: arp.operation(),
@@ -471,8 +478,8 @@ fn parse_ipv4(body: &[u8]) -> Heard {
             assert_eq!(whole, 0xffff, "the TCP checksum is wrong");
             let (header, header_len) = Header::parse(rest).unwrap();
             Heard::Tcp(Segment {
-                src: SocketAddrV4::new(src, header.src_port),
-                dst: SocketAddrV4::new(dst, header.dst_port),
+                src: SocketAddr::new(src.into(), header.src_port),
+                dst: SocketAddr::new(dst.into(), header.dst_port),
                 header,
                 payload: rest[header_len..].to_vec(),
             })
@@ -481,8 +488,8 @@ fn parse_ipv4(body: &[u8]) -> Heard {
             assert_eq!(whole, 0xffff, "the UDP checksum is wrong");
             let udp = UdpPacket::new_checked(rest).unwrap();
             Heard::Udp {
-                src: SocketAddrV4::new(src, udp.src_port()),
-                dst: SocketAddrV4::new(dst, udp.dst_port()),
+                src: SocketAddr::new(src.into(), udp.src_port()),
+                dst: SocketAddr::new(dst.into(), udp.dst_port()),
                 payload: rest[UDP_LEN..].to_vec(),
             }
         }
@@ -490,8 +497,8 @@ fn parse_ipv4(body: &[u8]) -> Heard {
             assert_eq!(sum(&[rest]), 0xffff, "the ICMP checksum is wrong");
             let icmp = Icmpv4Packet::new_checked(rest).unwrap();
             Heard::Icmp(Icmp {
-                src,
-                dst,
+                src: src.into(),
+                dst: dst.into(),
                 message: icmp.msg_type(),
                 code: icmp.msg_code(),
                 rest: rest[4..8].try_into().unwrap(),

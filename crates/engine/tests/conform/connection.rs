@@ -1,6 +1,6 @@
 //! A guest's end of one TCP connection, played by the test, and the host socket at the other end, which does as it is told.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use atoll_engine::{Action, Config, Event, FlowId, HostError};
@@ -9,7 +9,7 @@ use atoll_wire::{FrameBuf, Seq};
 
 use crate::bench::{A, Guest, Net, Segment, WORLD};
 
-pub(crate) const SERVER: SocketAddrV4 = SocketAddrV4::new(WORLD, 8000);
+pub(crate) const SERVER: SocketAddr = SocketAddr::new(WORLD, 8000);
 pub(crate) const PORT: u16 = 40_000;
 /// The guest's initial sequence number.
 pub(crate) const ISS: u32 = 1_000;
@@ -65,7 +65,7 @@ pub(crate) struct Socket {
 pub(crate) struct Tcp {
     pub(crate) net: Net,
     pub(crate) guest: Guest,
-    pub(crate) remote: SocketAddrV4,
+    pub(crate) remote: SocketAddr,
     pub(crate) port: u16,
     pub(crate) flow: FlowId,
     /// Next to send.
@@ -103,7 +103,7 @@ impl Tcp {
 
     /// SYN was sent; the host connects.
     pub(crate) fn connecting(mut net: Net, guest: Guest, syn: Header) -> Self {
-        let remote = SocketAddrV4::new(WORLD, syn.dst_port);
+        let remote = SocketAddr::new(WORLD, syn.dst_port);
         net.send_tcp(guest, remote, &syn, &[]);
         let flow = match net.action() {
             Action::TcpConnect { flow, to } if to == remote => flow,
@@ -127,7 +127,7 @@ impl Tcp {
     }
 
     /// An established connection of the guest's to a service of the network.
-    pub(crate) fn served(mut net: Net, guest: Guest, remote: SocketAddrV4) -> Self {
+    pub(crate) fn served(mut net: Net, guest: Guest, remote: SocketAddr) -> Self {
         let header = Header {
             dst_port: remote.port(),
             ..syn(ISS, MODERN)

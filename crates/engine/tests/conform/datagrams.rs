@@ -1,6 +1,6 @@
 //! Datagrams in batches and in large frames, and what happens when a guest does not keep up.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use atoll_engine::{Action, Datagrams, Event, FlowId, PortConfig, PortId};
 use atoll_wire::packet::{self, ETHERNET_LEN, IPV4_LEN, Ipv4Header, UDP_LEN};
@@ -8,18 +8,18 @@ use atoll_wire::{
     Checksum, EthernetProtocol, Frame, FrameBuf, Gso, IpProtocol, Mac, Offload, Offloads, segment,
 };
 
-use crate::bench::{A, B, GATEWAY_MAC, Guest, Heard, Net, WORLD};
+use crate::bench::{A, B, GATEWAY_MAC, Guest, Heard, Net, WORLD, v4};
 
-const PEER: SocketAddrV4 = SocketAddrV4::new(WORLD, 3478);
+const PEER: SocketAddr = SocketAddr::new(WORLD, 3478);
 const PARTIAL: Checksum = Checksum::Partial { start: 34, offset: 6 };
 
 /// Guest A's frame to this MAC address, whose payload is to be cut as `gso` says.
-fn large(mac: Mac, to: SocketAddrV4, payload: &[u8], gso: Gso) -> Frame {
+fn large(mac: Mac, to: SocketAddr, payload: &[u8], gso: Gso) -> Frame {
     let mut buf = FrameBuf::copy_from(payload);
     packet::push_udp_partial(&mut buf, A.at(5000), to);
     let header = Ipv4Header {
-        src: A.ip,
-        dst: *to.ip(),
+        src: v4(A.ip),
+        dst: v4(to.ip()),
         protocol: IpProtocol::Udp,
         ttl: 64,
         ident: 0,
@@ -38,7 +38,7 @@ fn send_large(net: &mut Net, payload: &[u8], gso: Gso) {
 fn open(net: &mut Net) -> FlowId {
     net.send_udp(A, 5000, PEER, b"x");
     match net.actions()[..] {
-        [Action::UdpOpen(flow), Action::UdpSend { .. }] => flow,
+        [Action::UdpOpen { flow, .. }, Action::UdpSend { .. }] => flow,
         ref other => panic!("a socket was expected: {other:?}"),
     }
 }
@@ -87,7 +87,7 @@ fn a_large_frame_goes_to_the_host_in_one_piece() {
     send_large(&mut net, &[7; 2500], Gso::Udp4 { size: 1000 });
     match &net.actions()[..] {
         [
-            Action::UdpOpen(_),
+            Action::UdpOpen { .. },
             Action::UdpSend {
                 to,
                 payload,
@@ -261,7 +261,7 @@ fn a_guest_that_does_not_read_fills_few_sockets_of_the_host() {
     let mut paused = 1;
     for port in 6000..6100 {
         net.send_udp(A, port, PEER, b"x");
-        let Action::UdpOpen(other) = net.actions()[0] else {
+        let Action::UdpOpen { flow: other, .. } = net.actions()[0] else {
             panic!("a socket was expected")
         };
         received(&mut net, other, of_sizes(&[64]));

@@ -1,6 +1,6 @@
 //! What is dropped and counted before it opens anything: checksums, lengths, fragments, sources.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use atoll_wire::tcp::{Flags, Header};
 use atoll_wire::{IpProtocol, Seq};
@@ -9,7 +9,7 @@ use crate::bench::{A, ALIAS, GATEWAY, Guest, METADATA, Net, WORLD, echo, ip_fram
 
 /// A frame of each kind that the gateway would act on.
 fn good_frames() -> [Vec<u8>; 3] {
-    let to = SocketAddrV4::new(WORLD, 80);
+    let to = SocketAddr::new(WORLD, 80);
     let syn = Header {
         src_port: 5000,
         dst_port: 80,
@@ -125,12 +125,12 @@ fn sources_that_are_no_guests_are_dropped_and_counted() {
         ALIAS,
         METADATA,
         WORLD,
-        Ipv4Addr::LOCALHOST,
-        Ipv4Addr::UNSPECIFIED,
-        Ipv4Addr::new(10, 77, 0, 255),
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V4(Ipv4Addr::new(10, 77, 0, 255)),
     ] {
         let liar = Guest { ip: src, ..A };
-        let to = SocketAddrV4::new(WORLD, 80);
+        let to = SocketAddr::new(WORLD, 80);
         let syn = Header {
             src_port: 5000,
             dst_port: 80,

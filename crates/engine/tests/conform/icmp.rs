@@ -1,6 +1,6 @@
 //! ICMP: echo, errors, and what is dropped before it opens anything.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use atoll_engine::{Action, Event, FlowId, HostError};
@@ -35,7 +35,7 @@ fn ports(src: u16, dst: u16) -> [u8; 4] {
 fn open_echo(net: &mut Net) -> FlowId {
     net.send_echo(A, WORLD, (77, 5), b"data");
     let actions = net.actions();
-    let [Action::IcmpOpen(flow), Action::IcmpSend { .. }] = actions[..] else {
+    let [Action::IcmpOpen { flow, .. }, Action::IcmpSend { .. }] = actions[..] else {
         panic!("a ping socket was expected: {actions:?}")
     };
     flow
@@ -65,7 +65,7 @@ fn an_echo_to_the_world_is_answered_when_a_reply_came_and_not_before() {
     let mut net = Net::new();
     net.send_echo(A, WORLD, (77, 5), b"data");
     let actions = net.actions();
-    let Action::IcmpOpen(flow) = actions[0] else {
+    let Action::IcmpOpen { flow, .. } = actions[0] else {
         panic!("{actions:?}")
     };
     let expected = Action::IcmpSend {
@@ -96,10 +96,10 @@ fn an_echo_to_the_world_is_answered_when_a_reply_came_and_not_before() {
 fn one_identifier_is_one_ping_socket_and_two_are_two() {
     let mut net = Net::new();
     let first = open_echo(&mut net);
-    net.send_echo(A, Ipv4Addr::new(198, 51, 100, 8), (77, 6), b"");
+    net.send_echo(A, IpAddr::V4(Ipv4Addr::new(198, 51, 100, 8)), (77, 6), b"");
     assert!(matches!(net.action(), Action::IcmpSend { flow, seq: 6, .. } if flow == first));
     net.send_echo(A, WORLD, (78, 1), b"");
-    assert!(matches!(net.actions()[..], [Action::IcmpOpen(flow), _] if flow != first));
+    assert!(matches!(net.actions()[..], [Action::IcmpOpen { flow, .. }, _] if flow != first));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn an_idle_ping_socket_is_closed() {
 #[test]
 fn a_packet_that_has_no_hop_left_is_reported_by_the_gateway() {
     let mut net = Net::new();
-    let to = SocketAddrV4::new(WORLD, 33434);
+    let to = SocketAddr::new(WORLD, 33434);
     let header = Header {
         src_port: 5000,
         dst_port: 33434,
@@ -155,7 +155,7 @@ fn the_last_hop_reaches_the_networks_own_addresses() {
 fn a_closed_port_of_an_own_address_is_unreachable() {
     let mut net = Net::new();
     for own in [GATEWAY, ALIAS, METADATA] {
-        net.send_udp(A, 5000, SocketAddrV4::new(own, 9999), b"anyone?");
+        net.send_udp(A, 5000, SocketAddr::new(own, 9999), b"anyone?");
         let error = net.hears_icmp(A);
         assert_eq!((error.src, error.dst), (own, A.ip));
         assert_eq!((error.message, error.code), (Icmpv4Message::DstUnreachable, 3));
@@ -172,7 +172,7 @@ fn forbidden_destinations_never_become_an_action() {
     for host_loopback in [false, true] {
         for (dst, code) in FORBIDDEN {
             let mut net = Net::with(|config| config.host_loopback = host_loopback);
-            let to = SocketAddrV4::new(dst.parse().unwrap(), 80);
+            let to = SocketAddr::new(dst.parse().unwrap(), 80);
             let syn = Header {
                 src_port: 5000,
                 dst_port: 80,
@@ -181,7 +181,7 @@ fn forbidden_destinations_never_become_an_action() {
             };
             net.send_tcp(A, to, &syn, b"");
             net.send_udp(A, 5000, to, b"x");
-            net.send_echo(A, *to.ip(), (1, 1), b"x");
+            net.send_echo(A, to.ip(), (1, 1), b"x");
             let heard = net.heard(A);
             let expected = if code.is_some() { 3 } else { 0 };
             assert_eq!(heard.len(), expected, "{dst}: {heard:?}");
@@ -193,7 +193,7 @@ fn forbidden_destinations_never_become_an_action() {
                     (error.src, error.message, Some(error.code)),
                     (GATEWAY, Icmpv4Message::DstUnreachable, code)
                 );
-                assert_eq!(error.quote().1, *to.ip());
+                assert_eq!(error.quote().1, to.ip());
             }
             net.asks_nothing();
             assert!(net.flows().is_empty());
@@ -203,9 +203,9 @@ fn forbidden_destinations_never_become_an_action() {
 }
 
 /// What the host's error is to the guest: message, code, second word, sender.
-fn as_icmp(error: HostError) -> Option<(Icmpv4Message, u8, [u8; 4], Ipv4Addr)> {
+fn as_icmp(error: HostError) -> Option<(Icmpv4Message, u8, [u8; 4], IpAddr)> {
     let unreachable = Icmpv4Message::DstUnreachable;
-    let router = Ipv4Addr::new(203, 0, 113, 9);
+    let router = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
     match error {
         HostError::Refused => Some((unreachable, 3, [0; 4], WORLD)),
         HostError::HostUnreachable => Some((unreachable, 1, [0; 4], GATEWAY)),
@@ -228,7 +228,7 @@ const HOST_ERRORS: [HostError; 9] = [
     HostError::TooBig { mtu: None },
     HostError::TimeExceeded { router: None },
     HostError::TimeExceeded {
-        router: Some(Ipv4Addr::new(203, 0, 113, 9)),
+        router: Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9))),
     },
     HostError::TimedOut,
 ];
@@ -251,9 +251,9 @@ fn check_error(net: &mut Net, error: HostError, quoted: (IpProtocol, &[u8])) {
 #[test]
 fn what_the_host_says_of_a_datagram_comes_back_as_icmp() {
     let mut net = Net::new();
-    let to = SocketAddrV4::new(WORLD, 33434);
+    let to = SocketAddr::new(WORLD, 33434);
     net.send_udp(A, 5000, to, b"x");
-    let Action::UdpOpen(flow) = net.actions()[0] else {
+    let Action::UdpOpen { flow, .. } = net.actions()[0] else {
         panic!("a socket was expected")
     };
     for error in HOST_ERRORS {
@@ -298,8 +298,8 @@ fn a_socket_that_cannot_be_opened_is_an_error_to_the_guest_and_forgotten() {
     let error = net.hears_icmp(A);
     assert_eq!((error.message, error.code), (Icmpv4Message::DstUnreachable, 13));
     assert!(net.flows().is_empty());
-    net.send_udp(A, 5000, SocketAddrV4::new(WORLD, 9), b"");
-    let Action::UdpOpen(flow) = net.actions()[0] else {
+    net.send_udp(A, 5000, SocketAddr::new(WORLD, 9), b"");
+    let Action::UdpOpen { flow, .. } = net.actions()[0] else {
         panic!("a socket was expected")
     };
     net.event(Event::FlowFailed {
@@ -312,7 +312,12 @@ fn a_socket_that_cannot_be_opened_is_an_error_to_the_guest_and_forgotten() {
 
 #[test]
 fn an_icmp_error_is_never_answered_with_another() {
-    for (dst, ttl) in [(WORLD, 1), (WORLD, 64), (Ipv4Addr::LOCALHOST, 64), (GATEWAY, 64)] {
+    for (dst, ttl) in [
+        (WORLD, 1),
+        (WORLD, 64),
+        (IpAddr::V4(Ipv4Addr::LOCALHOST), 64),
+        (GATEWAY, 64),
+    ] {
         for message in [Icmpv4Message::DstUnreachable, Icmpv4Message::EchoReply] {
             let mut net = Net::new();
             let mut buf = FrameBuf::zeroed(28);
@@ -327,7 +332,7 @@ fn an_icmp_error_is_never_answered_with_another() {
 #[test]
 fn a_long_packet_is_quoted_as_far_as_576_bytes_go() {
     let mut net = Net::new();
-    net.send_udp(A, 5000, SocketAddrV4::new(GATEWAY, 9999), &[7; 1400]);
+    net.send_udp(A, 5000, SocketAddr::new(GATEWAY, 9999), &[7; 1400]);
     assert_eq!(net.hears_icmp(A).data.len(), 576 - 28);
 }
 
@@ -337,7 +342,7 @@ fn events_of_flows_that_are_over_are_ignored() {
     let flow = open_echo(&mut net);
     net.wait(Duration::from_secs(61));
     net.actions();
-    let from = SocketAddrV4::new(WORLD, 9);
+    let from = SocketAddr::new(WORLD, 9);
     let payload = || FrameBuf::copy_from(b"late");
     let error = HostError::Refused;
     for event in [
@@ -405,7 +410,11 @@ fn a_protocol_that_is_not_translated_is_refused_in_nobody_elses_name() {
         (error.src, error.message, error.code),
         (GATEWAY, Icmpv4Message::DstUnreachable, 2)
     );
-    for dst in [WORLD, Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 77, 0, 9)] {
+    for dst in [
+        WORLD,
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V4(Ipv4Addr::new(10, 77, 0, 9)),
+    ] {
         net.send_ip(A, dst, IpProtocol::Unknown(132), FrameBuf::zeroed(20));
         let error = net.hears_icmp(A);
         assert_eq!(
@@ -419,7 +428,7 @@ fn a_protocol_that_is_not_translated_is_refused_in_nobody_elses_name() {
 #[test]
 fn nothing_sent_to_a_group_is_answered_whatever_it_is() {
     for dst in ["224.0.0.1", "10.77.0.255", "255.255.255.255"] {
-        let dst: Ipv4Addr = dst.parse().unwrap();
+        let dst: IpAddr = dst.parse().unwrap();
         let mut net = Net::new();
         let ack = Header {
             src_port: 5000,
@@ -427,7 +436,7 @@ fn nothing_sent_to_a_group_is_answered_whatever_it_is() {
             flags: Flags::ACK,
             ..Header::default()
         };
-        net.send_tcp(A, SocketAddrV4::new(dst, 80), &ack, b"");
+        net.send_tcp(A, SocketAddr::new(dst, 80), &ack, b"");
         net.hears_nothing(A);
         net.send_ip(A, dst, IpProtocol::Unknown(132), FrameBuf::zeroed(20));
         net.hears_nothing(A);
@@ -438,7 +447,7 @@ fn nothing_sent_to_a_group_is_answered_whatever_it_is() {
                 dst,
                 IpProtocol::Udp,
                 1,
-                udp(A.at(5000), SocketAddrV4::new(dst, 80), b""),
+                udp(A.at(5000), SocketAddr::new(dst, 80), b""),
             ),
         );
         net.hears_nothing(A);

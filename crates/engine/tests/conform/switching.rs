@@ -1,6 +1,6 @@
 //! The switch between guests, and what isolation takes away.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use atoll_engine::Event;
@@ -38,7 +38,7 @@ fn isolated_guests_hear_the_gateway_only() {
 fn there_is_no_way_round_isolation_by_the_gateway() {
     for isolate in [false, true] {
         let mut net = Net::with(|config| config.isolate = isolate);
-        let to = SocketAddrV4::new(B.ip, 22);
+        let to = SocketAddr::new(B.ip, 22);
         let syn = Header {
             src_port: 5000,
             dst_port: 22,

@@ -1,6 +1,6 @@
 //! Connections of a forward's clients to guests.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use atoll_engine::{AcceptId, Action, Command, Event, FlowId, ForwardId, ForwardTarget};
@@ -91,7 +91,7 @@ fn a_client_is_a_syn_to_the_guest_from_the_gateway_at_the_clients_port() {
     accepted(&mut net, 1, 50_000);
     adopted(&mut net);
     let syn = net.hears_tcp(A);
-    assert_eq!((syn.src, syn.dst), (SocketAddrV4::new(GATEWAY, 50_000), A.at(22)));
+    assert_eq!((syn.src, syn.dst), (SocketAddr::new(GATEWAY, 50_000), A.at(22)));
     assert_eq!((syn.header.flags, syn.header.window), (Flags::SYN, u16::MAX));
     let options = syn.header.options;
     assert_eq!(
@@ -249,7 +249,7 @@ fn a_forward_to_a_name_follows_the_name_and_refuses_while_there_is_none() {
     for (accept, guest) in [(2, A), (3, B)] {
         net.command(Command::SetName {
             name: "web".into(),
-            address: Some(guest.ip),
+            addresses: vec![guest.ip],
         });
         accepted(&mut net, accept, 50_000);
         assert_eq!(net.hears_tcp(guest).dst, guest.at(22));
@@ -257,7 +257,7 @@ fn a_forward_to_a_name_follows_the_name_and_refuses_while_there_is_none() {
     net.actions();
     net.command(Command::SetName {
         name: "web".into(),
-        address: Some("198.51.100.1".parse().unwrap()),
+        addresses: vec!["198.51.100.1".parse().unwrap()],
     });
     accepted(&mut net, 4, 50_000);
     assert_eq!(net.action(), Action::TcpRefuse { accept: AcceptId(4) });

@@ -1,26 +1,26 @@
 //! DNS and HTTP over TCP: services behind the same connections as everything else.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use atoll_engine::{Action, Command, Config, Documents, Event};
 use atoll_wire::Seq;
 use atoll_wire::tcp::Flags;
 
-use crate::bench::{A, B, GATEWAY, METADATA, Net};
+use crate::bench::{A, B, GATEWAY, METADATA, Net, v4};
 use crate::connection::{Tcp, stream};
 
 const RESOLVER: &str = "192.0.2.53:53";
-const REGISTRY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 20);
+const REGISTRY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 20));
 
 // DNS.
 
 fn dns() -> Tcp {
     let net = Net::with(|config| {
-        config.names.insert("registry".into(), REGISTRY);
+        config.names.insert("registry".into(), vec![REGISTRY]);
         config.resolvers = vec![RESOLVER.parse().unwrap()];
     });
-    Tcp::served(net, A, SocketAddrV4::new(GATEWAY, 53))
+    Tcp::served(net, A, SocketAddr::new(GATEWAY, 53))
 }
 
 /// A question for an A record, with its length before it.
@@ -59,7 +59,7 @@ fn a_question_over_tcp_is_answered_and_the_connection_stays() {
     let mut tcp = dns();
     for id in [7, 8] {
         tcp.send(&question(id, OWN));
-        assert_eq!(answers(&tcp.receive_all()), [(id, 0, REGISTRY.octets())]);
+        assert_eq!(answers(&tcp.receive_all()), [(id, 0, v4(REGISTRY).octets())]);
     }
     assert_eq!(tcp.net.flows(), [("tcp", "ESTABLISHED")]);
 }
@@ -72,7 +72,7 @@ fn a_question_split_into_bytes_is_one_question() {
         tcp.send(&[byte]);
         answer.extend(tcp.receive_all());
     }
-    assert_eq!(answers(&answer), [(7, 0, REGISTRY.octets())]);
+    assert_eq!(answers(&answer), [(7, 0, v4(REGISTRY).octets())]);
 }
 
 #[test]
@@ -181,8 +181,8 @@ fn serve(config: &mut Config) {
         .insert("m2".into(), documents(b"instance-id: a\n"));
 }
 
-fn http_at(guest: crate::bench::Guest, own: Ipv4Addr) -> Tcp {
-    Tcp::served(Net::with(serve), guest, SocketAddrV4::new(own, 80))
+fn http_at(guest: crate::bench::Guest, own: IpAddr) -> Tcp {
+    Tcp::served(Net::with(serve), guest, SocketAddr::new(own, 80))
 }
 
 const GET: &[u8] = b"GET /meta-data HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -213,7 +213,7 @@ fn a_guest_that_claims_anothers_address_gets_none_of_its_documents() {
     let liar = crate::bench::Guest { ip: A.ip, ..B };
     let mut net = Net::with(serve);
     net.introduce(liar);
-    let mut tcp = Tcp::served(net, liar, SocketAddrV4::new(METADATA, 80));
+    let mut tcp = Tcp::served(net, liar, SocketAddr::new(METADATA, 80));
     tcp.send(GET);
     assert!(text(tcp.receive_all()).starts_with("HTTP/1.1 403 "));
 }
@@ -272,7 +272,7 @@ fn a_large_document_arrives_whole_whatever_is_lost() {
             config.documents.insert("m2".into(), documents(&document));
         }),
         A,
-        SocketAddrV4::new(METADATA, 80),
+        SocketAddr::new(METADATA, 80),
     );
     tcp.send(b"GET /meta-data HTTP/1.0\r\n\r\n");
     let mut received = Vec::new();
@@ -321,7 +321,7 @@ fn documents_that_change_are_served_to_the_next_connection() {
         label: "m2".into(),
         documents: documents(b"new"),
     });
-    let mut tcp = Tcp::served(net, A, SocketAddrV4::new(GATEWAY, 80));
+    let mut tcp = Tcp::served(net, A, SocketAddr::new(GATEWAY, 80));
     tcp.send(GET);
     assert!(text(tcp.receive_all()).ends_with("new"));
 }
@@ -334,7 +334,7 @@ fn a_repeated_syn_to_a_service_is_one_connection() {
         dst_port: 80,
         ..header
     };
-    let to = SocketAddrV4::new(GATEWAY, 80);
+    let to = SocketAddr::new(GATEWAY, 80);
     net.send_tcp(A, to, &header, &[]);
     let first = net.hears_tcp(A).header;
     net.send_tcp(A, to, &header, &[]);

@@ -1,6 +1,6 @@
 //! How connections of guests to the world begin.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use atoll_engine::{Action, Event, HostError};
@@ -15,7 +15,7 @@ fn connecting() -> Tcp {
 }
 
 /// A SYN from A to `to`, and what is asked of the host.
-fn syn_to(net: &mut Net, to: SocketAddrV4) -> Vec<Action> {
+fn syn_to(net: &mut Net, to: SocketAddr) -> Vec<Action> {
     let header = Header {
         dst_port: to.port(),
         ..syn(ISS, MODERN)
@@ -274,12 +274,12 @@ fn the_gateway_and_metadata_address_refuse_what_they_do_not_serve() {
         (METADATA, 53),
         (ALIAS, 53),
     ] {
-        assert_eq!(syn_to(&mut net, SocketAddrV4::new(own, port)), []);
+        assert_eq!(syn_to(&mut net, SocketAddr::new(own, port)), []);
         let reset = net.hears_tcp(A);
         assert_eq!(reset.header.flags, Flags::RST_ACK, "{own}:{port}");
         assert_eq!(
             (reset.header.ack, reset.src),
-            (Seq(ISS + 1), SocketAddrV4::new(own, port))
+            (Seq(ISS + 1), SocketAddr::new(own, port))
         );
     }
     assert!(net.flows().is_empty());
@@ -288,13 +288,13 @@ fn the_gateway_and_metadata_address_refuse_what_they_do_not_serve() {
 #[test]
 fn the_host_alias_is_the_hosts_loopback_when_allowed() {
     let mut net = Net::with(|config| config.host_loopback = true);
-    let asked = syn_to(&mut net, SocketAddrV4::new(ALIAS, 8000));
+    let asked = syn_to(&mut net, SocketAddr::new(ALIAS, 8000));
     let Action::TcpConnect { flow, to } = asked[0] else {
         panic!("{asked:?}")
     };
     assert_eq!(to, "127.0.0.1:8000".parse().unwrap());
     net.event(Event::TcpConnected(flow));
-    assert_eq!(net.hears_tcp(A).src, SocketAddrV4::new(ALIAS, 8000));
+    assert_eq!(net.hears_tcp(A).src, SocketAddr::new(ALIAS, 8000));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! UDP flows and forwards.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use atoll_engine::{Action, Command, Event, FlowId, ForwardId, ForwardTarget};
@@ -8,19 +8,19 @@ use atoll_wire::{FrameBuf, IpProtocol};
 
 use crate::bench::{A, ALIAS, B, GATEWAY, Heard, METADATA, Net, WORLD, ip_frame, udp};
 
-const PEER: SocketAddrV4 = SocketAddrV4::new(WORLD, 3478);
-const OTHER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 5), 9);
+const PEER: SocketAddr = SocketAddr::new(WORLD, 3478);
+const OTHER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 5)), 9);
 const FORWARD: ForwardId = ForwardId(1);
 
-fn open(net: &mut Net, to: SocketAddrV4) -> FlowId {
+fn open(net: &mut Net, to: SocketAddr) -> FlowId {
     net.send_udp(A, 5000, to, b"x");
     match net.actions()[..] {
-        [Action::UdpOpen(flow), Action::UdpSend { .. }] => flow,
+        [Action::UdpOpen { flow, .. }, Action::UdpSend { .. }] => flow,
         ref other => panic!("a socket was expected: {other:?}"),
     }
 }
 
-fn received(net: &mut Net, flow: FlowId, from: SocketAddrV4, payload: &[u8]) {
+fn received(net: &mut Net, flow: FlowId, from: SocketAddr, payload: &[u8]) {
     net.event(Event::UdpReceived {
         flow,
         from,
@@ -28,7 +28,7 @@ fn received(net: &mut Net, flow: FlowId, from: SocketAddrV4, payload: &[u8]) {
     });
 }
 
-fn datagram(src: SocketAddrV4, dst: SocketAddrV4, payload: &[u8]) -> Heard {
+fn datagram(src: SocketAddr, dst: SocketAddr, payload: &[u8]) -> Heard {
     Heard::Udp {
         src,
         dst,
@@ -41,7 +41,7 @@ fn a_guests_port_is_one_socket_whoever_it_talks_to() {
     let mut net = Net::new();
     net.send_udp(A, 5000, PEER, b"one");
     let actions = net.actions();
-    let Action::UdpOpen(flow) = actions[0] else {
+    let Action::UdpOpen { flow, .. } = actions[0] else {
         panic!("{actions:?}")
     };
     let send = |to, payload: &'static [u8]| Action::UdpSend {
@@ -58,7 +58,7 @@ fn a_guests_port_is_one_socket_whoever_it_talks_to() {
     let opened = net
         .actions()
         .into_iter()
-        .filter(|action| matches!(action, Action::UdpOpen(_)))
+        .filter(|action| matches!(action, Action::UdpOpen { .. }))
         .count();
     assert_eq!(opened, 2);
 }
@@ -79,7 +79,7 @@ fn an_empty_datagram_is_one_too() {
     net.send_udp(A, 5000, PEER, b"");
     let actions = net.actions();
     assert!(matches!(&actions[1], Action::UdpSend { payload, .. } if payload.is_empty()));
-    let Action::UdpOpen(flow) = actions[0] else {
+    let Action::UdpOpen { flow, .. } = actions[0] else {
         panic!("{actions:?}")
     };
     received(&mut net, flow, PEER, b"");
@@ -88,18 +88,18 @@ fn an_empty_datagram_is_one_too() {
 
 #[test]
 fn the_hosts_loopback_is_reached_and_heard_only_when_allowed() {
-    let host = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 53);
+    let host = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
     let mut net = Net::with(|config| config.host_loopback = true);
-    net.send_udp(A, 5000, SocketAddrV4::new(ALIAS, 53), b"x");
+    net.send_udp(A, 5000, SocketAddr::new(ALIAS, 53), b"x");
     let actions = net.actions();
-    let Action::UdpOpen(flow) = actions[0] else {
+    let Action::UdpOpen { flow, .. } = actions[0] else {
         panic!("{actions:?}")
     };
     assert!(matches!(actions[1], Action::UdpSend { to, .. } if to == host));
     received(&mut net, flow, host, b"reply");
     assert_eq!(
         net.hears(A),
-        datagram(SocketAddrV4::new(ALIAS, 53), A.at(5000), b"reply")
+        datagram(SocketAddr::new(ALIAS, 53), A.at(5000), b"reply")
     );
 
     let mut net = Net::new();
@@ -117,7 +117,7 @@ fn a_zero_checksum_is_no_checksum() {
     net.send_frame(A, &ip_frame(A, WORLD, IpProtocol::Udp, 64, buf));
     assert!(matches!(
         net.actions()[..],
-        [Action::UdpOpen(_), Action::UdpSend { .. }]
+        [Action::UdpOpen { .. }, Action::UdpSend { .. }]
     ));
 }
 
@@ -165,7 +165,7 @@ fn a_full_table_closes_the_oldest_flow_of_the_guest_that_has_most() {
         .actions()
         .into_iter()
         .filter_map(|action| match action {
-            Action::UdpOpen(flow) => Some(flow),
+            Action::UdpOpen { flow, .. } => Some(flow),
             _ => None,
         })
         .last()
@@ -207,7 +207,7 @@ fn client(port: u16) -> SocketAddr {
 fn a_forwards_client_keeps_its_port_and_hears_the_answer() {
     let mut net = forwarding(ForwardTarget::Address(A.ip));
     forwarded(&mut net, client(6000), b"question");
-    let seen = SocketAddrV4::new(GATEWAY, 6000);
+    let seen = SocketAddr::new(GATEWAY, 6000);
     assert_eq!(net.hears(A), datagram(seen, A.at(5353), b"question"));
     net.asks_nothing();
     net.send_udp(A, 5353, seen, b"answer");
@@ -227,7 +227,7 @@ fn two_clients_with_one_port_are_told_apart() {
     for from in [client(6000), second] {
         forwarded(&mut net, from, b"x");
     }
-    let sources: Vec<SocketAddrV4> = net
+    let sources: Vec<SocketAddr> = net
         .heard(A)
         .into_iter()
         .map(|heard| match heard {
@@ -236,7 +236,7 @@ fn two_clients_with_one_port_are_told_apart() {
         })
         .collect();
     assert_eq!(
-        (*sources[0].ip(), *sources[1].ip(), sources[0].port()),
+        (sources[0].ip(), sources[1].ip(), sources[0].port()),
         (GATEWAY, GATEWAY, 6000)
     );
     assert_ne!(sources[1].port(), 6000);
@@ -259,12 +259,12 @@ fn a_forward_to_a_name_follows_the_name() {
     for guest in [A, B] {
         net.command(Command::SetName {
             name: "db".into(),
-            address: Some(guest.ip),
+            addresses: vec![guest.ip],
         });
         forwarded(&mut net, client(6000), b"x");
         assert_eq!(
             net.hears(guest),
-            datagram(SocketAddrV4::new(GATEWAY, 6000), guest.at(5353), b"x")
+            datagram(SocketAddr::new(GATEWAY, 6000), guest.at(5353), b"x")
         );
     }
 }
@@ -303,7 +303,7 @@ fn a_client_keeps_its_port_when_the_flow_to_the_names_earlier_guest_ends() {
     for guest in [A, B] {
         net.command(Command::SetName {
             name: "db".into(),
-            address: Some(guest.ip),
+            addresses: vec![guest.ip],
         });
         forwarded(&mut net, client(6000), b"x");
         net.heard(guest);
@@ -315,7 +315,7 @@ fn a_client_keeps_its_port_when_the_flow_to_the_names_earlier_guest_ends() {
     forwarded(&mut net, client(6000), b"y");
     assert_eq!(
         net.hears(B),
-        datagram(SocketAddrV4::new(GATEWAY, 6000), B.at(5353), b"y")
+        datagram(SocketAddr::new(GATEWAY, 6000), B.at(5353), b"y")
     );
 }
 
@@ -326,11 +326,11 @@ fn dns_is_answered_at_the_gateway_and_nowhere_else() {
     let mut net = Net::with(|config| {
         config
             .names
-            .insert("registry".into(), Ipv4Addr::new(10, 77, 0, 20));
+            .insert("registry".into(), vec![IpAddr::V4(Ipv4Addr::new(10, 77, 0, 20))]);
     });
     let mut question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0".to_vec();
     question.extend(b"\x08registry\x05atoll\x08internal\0\0\x01\0\x01");
-    let dns = SocketAddrV4::new(GATEWAY, 53);
+    let dns = SocketAddr::new(GATEWAY, 53);
     net.send_udp(A, 5000, dns, &question);
     match net.hears(A) {
         Heard::Udp { src, dst, payload } => {
@@ -340,7 +340,7 @@ fn dns_is_answered_at_the_gateway_and_nowhere_else() {
         other => panic!("an answer was expected: {other:?}"),
     }
     for other in [ALIAS, METADATA] {
-        net.send_udp(A, 5000, SocketAddrV4::new(other, 53), &question);
+        net.send_udp(A, 5000, SocketAddr::new(other, 53), &question);
         assert_eq!(net.hears_icmp(A).code, 3);
     }
     net.asks_nothing();
@@ -349,7 +349,7 @@ fn dns_is_answered_at_the_gateway_and_nowhere_else() {
 #[test]
 fn a_name_server_of_the_world_is_an_ordinary_peer() {
     let mut net = Net::new();
-    open(&mut net, SocketAddrV4::new(WORLD, 53));
+    open(&mut net, SocketAddr::new(WORLD, 53));
     assert_eq!(net.flows(), [("udp", "open")]);
 }
 

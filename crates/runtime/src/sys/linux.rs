@@ -13,7 +13,7 @@ pub(crate) use datagram::{Inbox, enable_batches, send_messages};
 
 use std::io::{self, Read, Write};
 use std::mem::{MaybeUninit, size_of};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -158,7 +158,7 @@ fn receive_error(fd: impl AsFd) -> io::Result<Option<QueuedError>> {
     let extended = unsafe { extended_error(&message) };
     Ok(extended.map(|(extended, router)| QueuedError {
         to,
-        error: meaning(&extended, router),
+        error: meaning(&extended, router.map(Into::into)),
         payload,
     }))
 }
@@ -191,7 +191,7 @@ unsafe fn extended_error(message: &libc::msghdr) -> Option<(libc::sock_extended_
 }
 
 /// RFC 792 and RFC 1812, 5.2.7.1 type and code, or the local errno.
-fn meaning(error: &libc::sock_extended_err, router: Option<Ipv4Addr>) -> HostError {
+fn meaning(error: &libc::sock_extended_err, router: Option<IpAddr>) -> HostError {
     let by_errno = i32::try_from(error.ee_errno)
         .map(Errno::from_raw_os_error)
         .map_or(HostError::Other, host_error);

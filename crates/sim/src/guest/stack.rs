@@ -1,9 +1,9 @@
 //! smoltcp's whole stack behind one port, and connections that send and receive a stream.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-use atoll_engine::Instant;
+use atoll_engine::{Addresses, Instant, Prefix};
 use atoll_wire::{Frame, Mac};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
@@ -45,25 +45,32 @@ impl std::fmt::Debug for StackGuest {
 }
 
 impl StackGuest {
-    /// A guest with a fixed address and a default route to `gateway`.
+    /// A guest with a fixed address of a network with these addresses, and a default route to its gateway.
     ///
     /// # Panics
-    /// When the stack has no room for one address and one route, which it has.
+    /// When the network has no addresses of that family, or the stack no room for one address and one route, which it has.
     #[must_use]
-    pub fn new(mac: Mac, address: Ipv4Addr, prefix_len: u8, gateway: Ipv4Addr, seed: u64) -> Self {
+    pub fn new(mac: Mac, address: IpAddr, network: &Addresses, seed: u64) -> Self {
+        let gateway = network.gateway(address).expect("a network of this family");
+        let prefix_len = match address {
+            IpAddr::V4(_) => network.subnet.map_or(32, |subnet| subnet.prefix_len),
+            IpAddr::V6(_) => Prefix::LEN,
+        };
         let mut wire = Wire::default();
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac.0)));
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wire, smoltcp::time::Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
             addresses
-                .push(IpCidr::new(IpAddress::Ipv4(address), prefix_len))
+                .push(IpCidr::new(IpAddress::from(address), prefix_len))
                 .expect("there is room for one address");
         });
-        interface
-            .routes_mut()
-            .add_default_ipv4_route(gateway)
-            .expect("there is room for one route");
+        let routes = interface.routes_mut();
+        let added = match gateway {
+            IpAddr::V4(gateway) => routes.add_default_ipv4_route(gateway),
+            IpAddr::V6(gateway) => routes.add_default_ipv6_route(gateway),
+        };
+        added.expect("there is room for one route");
         Self {
             interface,
             sockets: SocketSet::new(Vec::new()),
@@ -92,7 +99,8 @@ impl StackGuest {
     ///
     /// # Panics
     /// When `to` has port zero.
-    pub fn connect(&mut self, to: SocketAddrV4, outgoing: Stream, expects: Stream) -> usize {
+    pub fn connect(&mut self, to: impl Into<SocketAddr>, outgoing: Stream, expects: Stream) -> usize {
+        let to = to.into();
         self.next_port += 1;
         let port = self.next_port;
         let (index, _) = self.add(outgoing, expects);
@@ -100,7 +108,7 @@ impl StackGuest {
             .sockets
             .get_mut::<tcp::Socket<'_>>(self.connections[index].socket);
         socket
-            .connect(self.interface.context(), (*to.ip(), to.port()), port)
+            .connect(self.interface.context(), (to.ip(), to.port()), port)
             .expect("the port is not zero");
         index
     }

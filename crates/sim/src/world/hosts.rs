@@ -1,6 +1,6 @@
 //! The world's hosts: what becomes of the engine's actions on them, and what they are told to do.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use atoll_engine::{AcceptId, Action, Command, Event, FlowId, ForwardId, ForwardTarget, HostError};
@@ -17,22 +17,23 @@ const FILL: Duration = Duration::from_micros(20);
 
 impl<G: Guest> World<G> {
     /// A host listens.
-    pub fn add_server(&mut self, address: SocketAddrV4, server: Server) {
-        self.servers.insert(address, server);
+    pub fn add_server(&mut self, address: impl Into<SocketAddr>, server: Server) {
+        self.servers.insert(address.into(), server);
     }
 
     /// A forward to a guest, to which a client connects at once that behaves as `client`.
     ///
     /// # Panics
     /// When the guest's address is none.
-    pub fn connect_through_forward(&mut self, guest: SocketAddrV4, client: Server) {
+    pub fn connect_through_forward(&mut self, guest: impl Into<SocketAddr>, client: Server) {
+        let guest = guest.into();
         let (forward, accept) = (ForwardId(self.accepted), AcceptId(u64::from(self.accepted)));
         self.accepted += 1;
         let added = self.engine.apply(
             self.now,
             Command::AddForward {
                 forward,
-                guest: ForwardTarget::Address(*guest.ip()),
+                guest: ForwardTarget::Address(guest.ip()),
                 port: guest.port(),
             },
         );
@@ -126,7 +127,7 @@ impl<G: Guest> World<G> {
         }
     }
 
-    fn connect(&mut self, flow: FlowId, to: SocketAddrV4) {
+    fn connect(&mut self, flow: FlowId, to: SocketAddr) {
         let refused = Answer::Refuses(HostError::Refused);
         let server = self.servers.get(&to).cloned();
         match (server.as_ref().map_or(refused, |server| server.answers), server) {

@@ -38,10 +38,8 @@ pub(super) mod setup;
 mod teardown;
 mod timers;
 
-use std::net::SocketAddrV4;
-
 use atoll_wire::tcp::{Flags, Header, Options};
-use atoll_wire::{Checksum, FrameBuf, Gso, IpProtocol, Offload, Seq};
+use atoll_wire::{Checksum, Endpoint, FrameBuf, Gso, IpProtocol, Offload, Seq};
 use bytes::Bytes;
 
 use crate::action::Action;
@@ -82,9 +80,9 @@ pub(crate) struct Segment {
 #[derive(Debug)]
 pub(crate) struct TcpFlow {
     id: FlowId,
-    guest: SocketAddrV4,
+    guest: Endpoint,
     /// The other end, as the guest sees it.
-    remote: SocketAddrV4,
+    remote: Endpoint,
     host: Host,
     state: State,
     receiver: Receiver,
@@ -95,11 +93,11 @@ pub(crate) struct TcpFlow {
 }
 
 impl TcpFlow {
-    pub(crate) fn guest(&self) -> SocketAddrV4 {
+    pub(crate) fn guest(&self) -> Endpoint {
         self.guest
     }
 
-    pub(crate) fn remote(&self) -> SocketAddrV4 {
+    pub(crate) fn remote(&self) -> Endpoint {
         self.remote
     }
 
@@ -228,15 +226,15 @@ impl TcpFlow {
             self.receiver.advertise()
         };
         let header = Header {
-            src_port: self.remote.port(),
-            dst_port: self.guest.port(),
+            src_port: self.remote.port,
+            dst_port: self.guest.port,
             seq,
             ack: if flags.ack { self.receiver.next() } else { Seq(0) },
             flags,
             window,
             options,
         };
-        let (src, dst) = (*self.remote.ip(), *self.guest.ip());
+        let (src, dst) = (self.remote.ip, self.guest.ip);
         let payload = buf.len();
         let offload = if cx.offloads_towards(dst).checksum {
             header.push_partial(&mut buf, src, dst);
@@ -245,8 +243,8 @@ impl TcpFlow {
             header.push(&mut buf, src, dst);
             Offload::default()
         };
-        let ip = cx.lan.ipv4_header(src, dst, IpProtocol::Tcp);
-        cx.lan.send_ipv4(cx.now, &ip, (buf, offload));
+        cx.lan
+            .send_ip(cx.now, (src, dst), IpProtocol::Tcp, (buf, offload));
     }
 
     /// What is left to do for a segment whose checksum is partial.

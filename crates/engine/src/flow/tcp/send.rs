@@ -335,21 +335,21 @@ impl TcpFlow {
     /// Whether the guest is still behind the port whose queue was full.
     fn is_blocked(&self, cx: &Cx<'_>) -> bool {
         let port = self.sender.blocked;
-        port.is_some() && port == cx.port_of(*self.guest.ip())
+        port.is_some() && port == cx.port_of(self.guest.ip)
     }
 
     fn next_peek(&mut self, cx: &mut Cx<'_>) -> Option<Action> {
-        let most_in_flight = || match cx.shared.bulk_flows(*self.guest.ip()) {
+        let most_in_flight = || match cx.shared.bulk_flows(self.guest.ip) {
             0 | 1 => u32::MAX,
             flows => (SHARED_FLIGHT / flows).max(MIN_SHARE),
         };
         let (start, wanted) = self.sender.wanted(most_in_flight)?;
         let mss = u32::from(self.sender.mss);
-        let Some(room) = cx.room_towards(*self.guest.ip()) else {
-            self.sender.blocked = cx.wait_for_room(*self.guest.ip(), self.id);
+        let Some(room) = cx.room_towards(self.guest.ip) else {
+            self.sender.blocked = cx.wait_for_room(self.guest.ip, self.id);
             return None;
         };
-        let most = if cx.offloads_towards(*self.guest.ip()).tcp4 {
+        let most = if cx.offloads_towards(self.guest.ip).tcp4 {
             (u32::from(MAX_PAYLOAD) / mss).max(1) * mss
         } else {
             mss

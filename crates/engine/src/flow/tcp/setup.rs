@@ -5,10 +5,10 @@
 //! connection; the guest gets a SYN from the gateway, and the client waits, accepted, until the guest answers; a guest that
 //! refuses resets it.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
-use atoll_wire::Seq;
 use atoll_wire::tcp::{Flags, Header, Options};
+use atoll_wire::{Endpoint, Seq};
 
 use super::receive::Receiver;
 use super::send::{DEFAULT_MSS, Sender};
@@ -24,14 +24,14 @@ use crate::{AcceptId, FlowId};
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(crate) id: FlowId,
-    pub(crate) guest: SocketAddrV4,
-    pub(crate) remote: SocketAddrV4,
+    pub(crate) guest: Endpoint,
+    pub(crate) remote: Endpoint,
     pub(crate) host: Host,
 }
 
 impl TcpFlow {
     /// A guest's SYN to a host at `to`.
-    pub(crate) fn outbound(cx: &mut Cx<'_>, opening: Opening, syn: &Header, to: SocketAddrV4) -> Self {
+    pub(crate) fn outbound(cx: &mut Cx<'_>, opening: Opening, syn: &Header, to: SocketAddr) -> Self {
         let mut flow = Self::new(cx, opening, State::Connecting);
         flow.hear_syn(cx, syn);
         if flow.host.is_socket() {

@@ -118,10 +118,10 @@ impl DhcpServer {
     /// longer fit the configuration are dropped, as are static leases on addresses that no guest can have.
     pub(crate) fn new(config: &Config) -> Self {
         let mut server = Self {
-            subnet: config.subnet,
+            subnet: config.subnet.unwrap_or(Subnet::NONE),
             lease_time: config.lease_time.max(Duration::from_secs(1)),
             parameters: Parameters::new(config),
-            leases: Leases::new(config.subnet, config.limits.leases),
+            leases: Leases::new(config.subnet.unwrap_or(Subnet::NONE), config.limits.leases),
             statics: Statics::default(),
             started: false,
             changed: false,
@@ -290,18 +290,23 @@ impl DhcpServer {
     fn enter_static(&mut self, now: Instant, lease: StaticLease) -> Result<(), CommandError> {
         let StaticLease {
             mac,
-            address,
+            address: Some(address),
             hostname,
-        } = lease;
+            ..
+        } = lease
+        else {
+            return Ok(());
+        };
         if !self.leases.is_guest_address(address) {
             return Err(CommandError::NotAGuestAddress {
-                address,
-                subnet: self.subnet.address,
-                prefix_len: self.subnet.prefix_len,
+                address: address.into(),
+                network: self.subnet.into(),
             });
         }
         if self.statics.owner_of(address).is_some_and(|owner| owner != mac) {
-            return Err(CommandError::AddressTaken { address });
+            return Err(CommandError::AddressTaken {
+                address: address.into(),
+            });
         }
         let hostname = hostname
             .map(|name| name.to_ascii_lowercase())

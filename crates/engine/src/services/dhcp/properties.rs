@@ -79,7 +79,8 @@ fn config() -> Config {
     let hostname = Some("db".to_owned());
     config.static_leases = vec![StaticLease {
         mac: mac(0),
-        address: address(5),
+        address: Some(address(5)),
+        address6: None,
         hostname,
     }];
     config

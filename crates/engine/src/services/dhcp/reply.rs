@@ -63,7 +63,7 @@ impl Parameters {
             .ok()
             .filter(|_| !config.domain.is_empty());
         Self {
-            subnet: config.subnet,
+            subnet: config.subnet.unwrap_or(Subnet::NONE),
             mtu: config.mtu,
             domain: config.domain.clone(),
             search: search.into_iter().collect(),

@@ -121,7 +121,9 @@ impl DhcpServer {
             self.changed |= !fixed;
             if self.quiet_declined.is_none_or(|until| until <= now) {
                 self.quiet_declined = Some(now + NOTICE_INTERVAL);
-                self.notices.push_back(Notice::AddressDeclined { address });
+                self.notices.push_back(Notice::AddressDeclined {
+                    address: address.into(),
+                });
             }
         }
     }

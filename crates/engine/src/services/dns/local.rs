@@ -16,7 +16,7 @@
 //!
 //! Every record lives [`TTL`] seconds, and so does every denial (RFC 2308): names come and go with machines.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use hickory_proto::op::{Edns, Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, NS, PTR, SOA};
@@ -109,8 +109,8 @@ fn forward(question: &Question, names: NameView<'_>) -> Option<Known> {
         .is_some_and(|head| head.ends_with('.') && !domain.is_empty());
     if let Some(address) = names.address_of_full(&full) {
         let zone = if within { domain.to_owned() } else { full };
-        return Some(match kind {
-            RecordType::A | RecordType::ANY => Known::Record(RData::A(A(address))),
+        return Some(match (kind, address) {
+            (RecordType::A | RecordType::ANY, IpAddr::V4(address)) => Known::Record(RData::A(A(address))),
             _ => Known::NoData(zone),
         });
     }

@@ -22,9 +22,9 @@ mod reply;
 mod tests;
 
 use std::collections::VecDeque;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
-use atoll_wire::Mac;
+use atoll_wire::{Endpoint, Mac};
 use bytes::Bytes;
 
 pub(crate) use framing::{FramingError, TcpFraming};
@@ -52,7 +52,7 @@ pub(crate) enum DnsVia {
     /// A datagram.
     Udp {
         /// IP address and port.
-        guest: SocketAddrV4,
+        guest: Endpoint,
         /// Ethernet address.
         mac: Mac,
     },
@@ -101,7 +101,7 @@ impl DnsService {
     /// A service for a network. Ids of forwarded questions are drawn from `seed`.
     pub(crate) fn new(config: &Config, seed: [u8; 16]) -> Self {
         Self {
-            subnet: config.subnet,
+            subnet: config.subnet.unwrap_or(Subnet::NONE),
             udp_max: usize::from(config.mtu).saturating_sub(UDP_HEADERS),
             forwarder: Forwarder::new(config.resolvers.clone(), config.limits.dns_queries, seed),
             output: VecDeque::new(),

@@ -43,7 +43,7 @@ fn a_declined_address_rests_and_comes_back() {
     assert_eq!(
         world.server.poll_notice(),
         Some(Notice::AddressDeclined {
-            address: victim.address
+            address: victim.address.into()
         })
     );
     assert_eq!(world.discover(11, victim.mac), None);

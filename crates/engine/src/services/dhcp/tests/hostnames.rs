@@ -25,7 +25,7 @@ fn what_is_no_single_label_is_no_host_name() {
 #[test]
 fn a_guest_cannot_take_a_name_that_is_somebody_elses() {
     let mut config = with_static(host(10));
-    config.names.insert("registry".to_owned(), host(20));
+    config.names.insert("registry".to_owned(), vec![host(20).into()]);
     let mut world = World::new(&config);
     let first = world.lease_named(0, mac(2), "web");
     for name in ["gateway", "host", "registry", "db", "web", "WEB"] {

@@ -190,7 +190,8 @@ fn with_static(address: Ipv4Addr) -> Config {
     let hostname = Some("Db".to_owned());
     config.static_leases = vec![StaticLease {
         mac: mac(1),
-        address,
+        address: Some(address),
+        address6: None,
         hostname,
     }];
     config

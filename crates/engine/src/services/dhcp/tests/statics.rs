@@ -53,7 +53,8 @@ fn an_address_made_static_leaves_its_holder() {
     world.server.take_changed();
     let lease = StaticLease {
         mac: mac(1),
-        address,
+        address: Some(address),
+        address6: None,
         hostname: None,
     };
     world.server.set_static_lease(at(1), lease).unwrap();
@@ -68,7 +69,8 @@ fn a_static_lease_is_refused_where_no_guest_can_be_or_another_is() {
     let mut set = |n, address| {
         let lease = StaticLease {
             mac: mac(n),
-            address,
+            address: Some(address),
+            address6: None,
             hostname: None,
         };
         world.server.set_static_lease(at(0), lease)
@@ -84,7 +86,9 @@ fn a_static_lease_is_refused_where_no_guest_can_be_or_another_is() {
     }
     assert_eq!(
         set(2, host(10)),
-        Err(CommandError::AddressTaken { address: host(10) })
+        Err(CommandError::AddressTaken {
+            address: host(10).into()
+        })
     );
     assert_eq!(set(1, host(11)), Ok(()), "its own earlier one is replaced");
     assert_eq!(set(2, host(10)), Ok(()));

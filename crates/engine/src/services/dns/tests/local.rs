@@ -145,7 +145,7 @@ fn reverse_lookup_in_the_subnet_never_leaves_it() {
 #[test]
 fn reverse_lookup_follows_a_prefix_that_is_not_whole_octets() {
     let mut config = config();
-    config.subnet.prefix_len = 26;
+    config.subnet.as_mut().unwrap().prefix_len = 26;
     let mut world = World::new(&config);
     let answer = world.local("50.0.77.10.in-addr.arpa.", RecordType::PTR);
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);

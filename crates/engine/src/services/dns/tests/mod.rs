@@ -35,7 +35,7 @@ fn udp(ingress: u32, port: u16) -> DnsClient {
     DnsClient {
         ingress: PortId(ingress),
         via: DnsVia::Udp {
-            guest,
+            guest: guest.into(),
             mac: Mac([0x52, 0, 0, 0, 0, 2]),
         },
     }
@@ -54,14 +54,19 @@ fn config() -> Config {
         prefix_len: 24,
     });
     config.domain = "Lab.internal".to_owned();
-    config.names.insert("registry".to_owned(), host(20));
-    config.names.insert("deep.down".to_owned(), host(21));
-    config.names.insert("www.example.com".to_owned(), host(22));
-    config.names.insert("x.y.lab.internal".to_owned(), host(23));
+    config.names.insert("registry".to_owned(), vec![host(20).into()]);
+    config.names.insert("deep.down".to_owned(), vec![host(21).into()]);
+    config
+        .names
+        .insert("www.example.com".to_owned(), vec![host(22).into()]);
+    config
+        .names
+        .insert("x.y.lab.internal".to_owned(), vec![host(23).into()]);
     let hostname = Some("a".to_owned());
     config.static_leases = vec![StaticLease {
         mac: Mac([2; 6]),
-        address: host(10),
+        address: Some(host(10)),
+        address6: None,
         hostname,
     }];
     let hostname = Some("b".to_owned());
