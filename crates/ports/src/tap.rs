@@ -137,12 +137,12 @@ impl TapPort {
         }
         rustix::io::ioctl_fionbio(&fd, true).map_err(|error| TapError::Unusable(error.into()))?;
         tun::set_header(&fd, vnet::LEN).map_err(TapError::Unusable)?;
+        let has_udp = tun::set_offloads(&fd).map_err(TapError::Unusable)?;
         let offloads = Offloads {
-            checksum: true,
-            tcp4: true,
-            udp4: tun::knows_udp_segments(&fd),
+            udp4: has_udp,
+            udp6: has_udp,
+            ..Offloads::ALL
         };
-        tun::set_offloads(&fd).map_err(TapError::Unusable)?;
         let mac = tun::mac(&fd).map_err(TapError::Unusable)?;
         Ok(Self {
             fd,

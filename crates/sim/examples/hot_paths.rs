@@ -54,12 +54,7 @@ impl Bench {
             queue: 0,
         };
         bench.attach(PLAIN, Offloads::default());
-        let offloads = Offloads {
-            checksum: true,
-            tcp4: true,
-            udp4: true,
-        };
-        bench.attach(LARGE, offloads);
+        bench.attach(LARGE, Offloads::ALL);
         for (mac, port) in [(MAC, port), (OTHER, PLAIN)] {
             let target = (Mac::default(), *GUEST.ip());
             let mut arp = packet::arp(ArpOperation::Request, (mac, *GUEST.ip()), target);

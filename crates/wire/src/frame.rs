@@ -10,6 +10,8 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::Family;
+
 /// Bytes kept free before the payload of a [`FrameBuf`]: Ethernet (14), IPv6 (40) and the longest TCP header (60).
 pub const HEADROOM: usize = 114;
 
@@ -42,11 +44,41 @@ pub enum Gso {
         /// Payload bytes in each segment (`gso_size`).
         size: u16,
     },
+    /// TCP over IPv6, likewise.
+    Tcp6 {
+        /// Payload bytes in each segment (`gso_size`).
+        size: u16,
+    },
     /// UDP over IPv4, to be cut into datagrams of at most `size` payload bytes.
     Udp4 {
         /// Payload bytes in each datagram (`gso_size`).
         size: u16,
     },
+    /// UDP over IPv6, likewise.
+    Udp6 {
+        /// Payload bytes in each datagram (`gso_size`).
+        size: u16,
+    },
+}
+
+impl Gso {
+    /// TCP of this family, in segments of `size` payload bytes.
+    #[must_use]
+    pub fn tcp(family: Family, size: u16) -> Self {
+        match family {
+            Family::V4 => Self::Tcp4 { size },
+            Family::V6 => Self::Tcp6 { size },
+        }
+    }
+
+    /// UDP of this family, in datagrams of `size` payload bytes.
+    #[must_use]
+    pub fn udp(family: Family, size: u16) -> Self {
+        match family {
+            Family::V4 => Self::Udp4 { size },
+            Family::V6 => Self::Udp6 { size },
+        }
+    }
 }
 
 /// All that travels beside a frame's bytes.

@@ -2,13 +2,14 @@
 //!
 //! This crate knows no clock, no socket and no configuration. It holds the [`Frame`], the currency of the whole
 //! datapath, the checksum and offload vocabulary that travels with it, and builders for the packets that the
-//! gateway itself sends. Views of Ethernet, ARP, IPv4, TCP, UDP and ICMP are smoltcp's, re-exported by their names.
+//! gateway itself sends. Views of Ethernet, ARP, IPv4, IPv6, TCP, UDP and ICMP are smoltcp's, re-exported by their names.
 
 #![forbid(unsafe_code)]
 
 pub mod checksum;
 mod endpoint;
 mod frame;
+pub mod ipv6;
 mod mac;
 pub mod packet;
 pub mod pcapng;
@@ -24,5 +25,6 @@ pub use segment::{BadOffload, Offloads};
 pub use seq::Seq;
 pub use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4DstUnreachable,
-    Icmpv4Message, Icmpv4Packet, Icmpv4TimeExceeded, IpProtocol, Ipv4Packet, TcpOption, TcpPacket, UdpPacket,
+    Icmpv4Message, Icmpv4Packet, Icmpv4TimeExceeded, Icmpv6Message, IpProtocol, Ipv4Packet, Ipv6Packet,
+    TcpOption, TcpPacket, UdpPacket,
 };

@@ -1,12 +1,13 @@
 //! Builders for the packets that the gateway sends: headers pushed in front of a payload, innermost first.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv4Packet, IpProtocol, Ipv4Packet, UdpPacket,
 };
 
-use crate::{ArpOperation, ArpPacket, ArpRepr, Endpoint, FrameBuf, Icmpv4Message, Mac, checksum};
+use crate::ipv6::IPV6_LEN;
+use crate::{ArpOperation, ArpPacket, ArpRepr, Endpoint, Family, FrameBuf, Icmpv4Message, Mac, checksum};
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_LEN: usize = 14;
@@ -20,11 +21,25 @@ pub const ICMP_LEN: usize = 8;
 /// Bytes of an 802.1Q tag.
 pub(crate) const VLAN_LEN: usize = 4;
 
-/// Where the IPv4 header of a frame begins, behind one 802.1Q tag at most; `None` for another protocol.
-pub(crate) fn ipv4_start(frame: &[u8]) -> Option<usize> {
-    match frame.get(12..14)? {
-        [0x08, 0x00] => Some(ETHERNET_LEN),
-        [0x81, 0x00] if frame.get(16..18)? == [0x08, 0x00] => Some(ETHERNET_LEN + VLAN_LEN),
+/// Bytes of the IP header that the gateway sends between addresses of this family: without options or extension headers.
+#[must_use]
+pub fn ip_len(family: Family) -> usize {
+    match family {
+        Family::V4 => IPV4_LEN,
+        Family::V6 => IPV6_LEN,
+    }
+}
+
+/// Where the IP header of a frame begins, behind one 802.1Q tag at most, and which it is; `None` for another protocol.
+pub(crate) fn ip_start(frame: &[u8]) -> Option<(usize, Family)> {
+    match *frame.get(12..14)? {
+        [0x08, 0x00] => Some((ETHERNET_LEN, Family::V4)),
+        [0x86, 0xdd] => Some((ETHERNET_LEN, Family::V6)),
+        [0x81, 0x00] => match *frame.get(16..18)? {
+            [0x08, 0x00] => Some((ETHERNET_LEN + VLAN_LEN, Family::V4)),
+            [0x86, 0xdd] => Some((ETHERNET_LEN + VLAN_LEN, Family::V6)),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -82,7 +97,7 @@ pub fn push_udp(frame: &mut FrameBuf, src: impl Into<Endpoint>, dst: impl Into<E
 }
 
 /// Push a UDP header whose checksum covers the pseudo-header only, for a port that takes
-/// [`Checksum::Partial`](crate::Checksum::Partial): it starts at byte 34 of the frame, and stands 6 bytes behind that.
+/// [`Checksum::Partial`](crate::Checksum::Partial): it starts behind the [IP header](ip_len), and stands 6 bytes behind that.
 pub fn push_udp_partial(frame: &mut FrameBuf, src: impl Into<Endpoint>, dst: impl Into<Endpoint>) {
     let (src, dst) = (src.into(), dst.into());
     push_udp_unsummed(frame, src, dst);
@@ -109,6 +124,22 @@ pub fn push_icmpv4(frame: &mut FrameBuf, message: Icmpv4Message, code: u8, rest:
     Icmpv4Packet::new_unchecked(frame.payload_mut()).fill_checksum();
 }
 
+/// Push an ICMPv6 header, checksum included (RFC 4443, 2.3). `rest` is the second word: identifier and sequence number of an
+/// echo, MTU of "packet too big", pointer of "parameter problem", flags and lifetimes of neighbor discovery.
+pub fn push_icmpv6(
+    frame: &mut FrameBuf,
+    (src, dst): (Ipv6Addr, Ipv6Addr),
+    (message, code): (u8, u8),
+    rest: [u8; 4],
+) {
+    let header = frame.push_header(ICMP_LEN);
+    header[0] = message;
+    header[1] = code;
+    header[4..8].copy_from_slice(&rest);
+    let sum = transport_sum(src.into(), dst.into(), IpProtocol::Icmpv6, frame.payload());
+    frame.payload_mut()[2..4].copy_from_slice(&(!sum).to_be_bytes());
+}
+
 /// An ARP packet for IPv4 over Ethernet, without its Ethernet header.
 #[must_use]
 pub fn arp(operation: ArpOperation, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4Addr)) -> FrameBuf {
@@ -124,7 +155,7 @@ pub fn arp(operation: ArpOperation, sender: (Mac, Ipv4Addr), target: (Mac, Ipv4A
     frame
 }
 
-/// Whether the TCP or UDP `segment`, header included, has a right checksum between these addresses of one family.
+/// Whether the TCP, UDP or ICMPv6 `segment`, header included, has a right checksum between these addresses of one family.
 #[must_use]
 pub fn transport_checksum_is_right(
     src: impl Into<IpAddr>,
@@ -203,13 +234,51 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_is_a_wrong_checksum() {
-        let mut frame = FrameBuf::copy_from(b"hello");
-        push_udp(&mut frame, GATEWAY, GUEST);
-        let check = |segment: &[u8]| {
-            transport_checksum_is_right(*GATEWAY.ip(), *GUEST.ip(), IpProtocol::Udp, segment)
+        let pairs: [(Endpoint, Endpoint); 2] = [(GATEWAY.into(), GUEST.into()), (GATEWAY6, GUEST6)];
+        for (src, dst) in pairs {
+            let mut frame = FrameBuf::copy_from(b"hello");
+            push_udp(&mut frame, src, dst);
+            let check =
+                |segment: &[u8]| transport_checksum_is_right(src.ip, dst.ip, IpProtocol::Udp, segment);
+            assert!(check(frame.payload()));
+            frame.payload_mut()[9] ^= 4;
+            assert!(!check(frame.payload()));
+        }
+    }
+
+    const GUEST6: Endpoint = Endpoint {
+        ip: IpAddr::V6(Ipv6Addr::new(0xfd77, 0x77, 0, 0, 0, 0, 0, 2)),
+        port: 4000,
+    };
+    const GATEWAY6: Endpoint = Endpoint {
+        ip: IpAddr::V6(Ipv6Addr::new(0xfd77, 0x77, 0, 0, 0, 0, 0, 1)),
+        port: 53,
+    };
+
+    #[test]
+    fn checksums_over_ipv6_are_those_of_an_independent_implementation() {
+        let (IpAddr::V6(src), IpAddr::V6(dst)) = (GATEWAY6.ip, GUEST6.ip) else {
+            panic!("IPv6 addresses")
         };
-        assert!(check(frame.payload()));
-        frame.payload_mut()[9] ^= 4;
-        assert!(!check(frame.payload()));
+        let mut frame = FrameBuf::copy_from(b"hello");
+        push_udp(&mut frame, GATEWAY6, GUEST6);
+        let udp = etherparse::UdpHeader::with_ipv6_checksum(
+            53,
+            4000,
+            &etherparse::Ipv6Header {
+                source: src.octets(),
+                destination: dst.octets(),
+                ..etherparse::Ipv6Header::default()
+            },
+            b"hello",
+        );
+        assert_eq!(frame.payload()[6..8], udp.unwrap().checksum.to_be_bytes());
+        let mut frame = FrameBuf::copy_from(b"hello");
+        push_icmpv6(&mut frame, (src, dst), (128, 0), [0, 7, 0, 9]);
+        let echo = etherparse::IcmpEchoHeader { id: 7, seq: 9 };
+        let echo = etherparse::Icmpv6Type::EchoRequest(echo)
+            .to_header(src.octets(), dst.octets(), b"hello")
+            .unwrap();
+        assert_eq!(frame.payload()[2..4], echo.checksum.to_be_bytes());
     }
 }

@@ -9,11 +9,12 @@
 //! frame that lies is dropped by who reads it. `hdr_len` is a hint which the device must not rely on (5.1.6.2.2) and is not
 //! read; neither is `DATA_VALID`, which a driver must not set: a checksum that is said to be right is verified all the same.
 //!
-//! Taken from guests: finished and partial checksums, and TCP and UDP over IPv4, VLAN-tagged or not, in large segments. Segments with
-//! the ECN bit and of IPv6 are for devices that offered them; we do not.
+//! Taken from guests: finished and partial checksums, and TCP and UDP over IPv4 and IPv6, VLAN-tagged or not, in large segments. Segments
+//! with the ECN bit are for devices that offered them; we do not. Extension headers before the transport's are not looked for.
 
-use crate::packet::{ETHERNET_LEN, IPV4_LEN, UDP_LEN, ipv4_start};
-use crate::{Checksum, Frame, Gso, Offload};
+use crate::ipv6::IPV6_LEN;
+use crate::packet::{ETHERNET_LEN, IPV4_LEN, UDP_LEN, ip_start};
+use crate::{Checksum, Family, Frame, Gso, Offload};
 
 /// Bytes of the header with `num_buffers`: virtio 1.0 and later.
 pub const LEN: usize = 12;
@@ -26,6 +27,7 @@ const DATA_VALID: u8 = 2;
 
 const GSO_NONE: u8 = 0;
 const GSO_TCPV4: u8 = 1;
+const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
 
 const TCP_LEN: usize = 20;
@@ -88,7 +90,11 @@ pub fn parse(header: &[u8], frame: &[u8]) -> Result<Offload, VnetError> {
     let gso = match gso_type {
         GSO_NONE => Gso::None,
         GSO_TCPV4 => Gso::Tcp4 { size },
-        GSO_UDP_L4 => Gso::Udp4 { size },
+        GSO_TCPV6 => Gso::Tcp6 { size },
+        GSO_UDP_L4 => match ip_start(frame) {
+            Some((_, family)) => Gso::udp(family, size),
+            None => return Err(VnetError::Mismatch),
+        },
         gso_type => return Err(VnetError::NotOffered { gso_type }),
     };
     check_segments(gso, checksum, frame)?;
@@ -106,31 +112,48 @@ fn partial(start: u16, offset: u16, frame: &[u8]) -> Result<Checksum, VnetError>
 
 /// The checksum must be that of the announced kind of segment, and stand where the headers say.
 fn check_segments(gso: Gso, checksum: Checksum, frame: &[u8]) -> Result<(), VnetError> {
-    let (protocol, place, size) = match gso {
+    let (family, protocol, size) = match gso {
         Gso::None => return Ok(()),
-        Gso::Tcp4 { size } => (PROTOCOL_TCP, TCP_CHECKSUM, size),
-        Gso::Udp4 { size } => (PROTOCOL_UDP, UDP_CHECKSUM, size),
+        Gso::Tcp4 { size } => (Family::V4, PROTOCOL_TCP, size),
+        Gso::Tcp6 { size } => (Family::V6, PROTOCOL_TCP, size),
+        Gso::Udp4 { size } => (Family::V4, PROTOCOL_UDP, size),
+        Gso::Udp6 { size } => (Family::V6, PROTOCOL_UDP, size),
+    };
+    let place = if protocol == PROTOCOL_TCP {
+        TCP_CHECKSUM
+    } else {
+        UDP_CHECKSUM
     };
     match checksum {
         Checksum::Partial { start, offset } if size > 0 => {
-            let is_so = offset == place && is_ipv4(frame, protocol, usize::from(start));
+            let layout = transport(frame).filter(|layout| (layout.0, layout.1) == (family, protocol));
+            let is_so = offset == place && layout.is_some_and(|(.., begin, _)| begin == usize::from(start));
             if is_so { Ok(()) } else { Err(VnetError::Mismatch) }
         }
         _ => Err(VnetError::NoSegments),
     }
 }
 
-/// Whether an IPv4 header of this protocol ends and a whole transport header begins at `start`.
-fn is_ipv4(frame: &[u8], protocol: u8, start: usize) -> bool {
-    let Some(ip) = ipv4_start(frame) else {
-        return false;
+/// Family and protocol of a frame, where its transport header begins, and how long it is, if it is TCP's or UDP's and whole.
+fn transport(frame: &[u8]) -> Option<(Family, u8, usize, usize)> {
+    let (ip, family) = ip_start(frame)?;
+    let (version, header_len, protocol) = match family {
+        Family::V4 => {
+            let header = frame.get(ip..ip + IPV4_LEN)?;
+            (header[0] >> 4, usize::from(header[0] & 0x0f) * 4, header[9])
+        }
+        Family::V6 => {
+            let header = frame.get(ip..ip + IPV6_LEN)?;
+            (header[0] >> 4, IPV6_LEN, header[6])
+        }
     };
-    let Some(header) = frame.get(ip..ip + IPV4_LEN) else {
-        return false;
-    };
-    let header_len = usize::from(header[0] & 0x0f) * 4;
-    let is_ip = header[0] >> 4 == 4 && header_len >= IPV4_LEN && header[9] == protocol;
-    is_ip && ip + header_len == start && transport_len(frame, protocol, start).is_some()
+    let is_version = version == if family == Family::V4 { 4 } else { 6 };
+    let is_known = matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP);
+    if !is_version || header_len < IPV4_LEN || !is_known {
+        return None;
+    }
+    let start = ip + header_len;
+    Some((family, protocol, start, transport_len(frame, protocol, start)?))
 }
 
 /// Length of the transport header at `start`, if it is whole.
@@ -154,7 +177,8 @@ pub fn emit(frame: &Frame) -> [u8; LEN] {
     let (gso_type, size) = match frame.offload.gso {
         Gso::None => (GSO_NONE, 0),
         Gso::Tcp4 { size } => (GSO_TCPV4, size),
-        Gso::Udp4 { size } => (GSO_UDP_L4, size),
+        Gso::Tcp6 { size } => (GSO_TCPV6, size),
+        Gso::Udp4 { size } | Gso::Udp6 { size } => (GSO_UDP_L4, size),
     };
     let mut header = [0; LEN];
     header[0] = flags;
@@ -168,31 +192,25 @@ pub fn emit(frame: &Frame) -> [u8; LEN] {
     header
 }
 
-/// Bytes of the headers up to the payload of TCP or UDP over IPv4; zero for all else, "not known".
+/// Bytes of the headers up to the payload of TCP or UDP; zero for all else, "not known".
 ///
 /// Linux puts as many bytes of a frame that is larger than a page in one piece and the rest in pages (`tun_get_user`). With
 /// nothing but payload in the pages it can join segments in a socket's queue; with zero it wants the whole in one piece.
 fn headers_len(frame: &[u8]) -> u16 {
-    let len = || {
-        let ip = ipv4_start(frame)?;
-        let header_len = usize::from(frame.get(ip)? & 0x0f) * 4;
-        let start = ip + header_len.max(IPV4_LEN);
-        let len = transport_len(frame, *frame.get(ip + 9)?, start)?;
-        u16::try_from(start + len).ok()
-    };
-    len().unwrap_or(0)
+    let len = transport(frame).and_then(|(_, _, start, len)| u16::try_from(start + len).ok());
+    len.unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use bytes::Bytes;
     use proptest::prelude::*;
     use smoltcp::wire::EthernetProtocol;
 
     use super::*;
-    use crate::{FrameBuf, IpProtocol, Mac, packet, tcp};
+    use crate::{FrameBuf, IpProtocol, Mac, ipv6, packet, tcp};
 
     const START: u16 = 34;
 
@@ -235,6 +253,53 @@ mod tests {
         );
         assert_eq!(parse(&header, &frame.bytes), Ok(frame.offload));
         assert_eq!(parse(&header[..LEGACY_LEN], &frame.bytes), Ok(frame.offload));
+    }
+
+    /// The same with IPv6.
+    fn large6(gso: Gso) -> Frame {
+        let mut buf = FrameBuf::zeroed(4000);
+        let (src, dst) = (Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED);
+        let (protocol, offset) = match gso {
+            Gso::Tcp6 { .. } => {
+                tcp::Header::default().push(&mut buf, src, dst);
+                (IpProtocol::Tcp, TCP_CHECKSUM)
+            }
+            _ => {
+                packet::push_udp(&mut buf, (src, 1), (dst, 2));
+                (IpProtocol::Udp, UDP_CHECKSUM)
+            }
+        };
+        let hop_limit = 64;
+        let header = ipv6::Ipv6Header {
+            src,
+            dst,
+            protocol,
+            hop_limit,
+        };
+        ipv6::push_ipv6(&mut buf, &header);
+        packet::push_ethernet(&mut buf, Mac([2; 6]), Mac([4; 6]), EthernetProtocol::Ipv6);
+        let checksum = Checksum::Partial { start: 54, offset };
+        buf.freeze(Offload { checksum, gso })
+    }
+
+    #[test]
+    fn large_segments_of_ipv6_have_their_own_kind_and_large_datagrams_that_of_both_families() {
+        let tcp = large6(Gso::Tcp6 { size: 1428 });
+        assert_eq!(emit(&tcp), [1, 4, 74, 0, 0x94, 0x05, 54, 0, 16, 0, 1, 0]);
+        let udp = large6(Gso::Udp6 { size: 1000 });
+        assert_eq!(emit(&udp), [1, 5, 62, 0, 0xe8, 0x03, 54, 0, 6, 0, 1, 0]);
+        for frame in [tcp, udp] {
+            assert_eq!(parse(&emit(&frame), &frame.bytes), Ok(frame.offload));
+        }
+    }
+
+    #[test]
+    fn a_kind_that_is_not_of_the_frames_family_is_refused() {
+        let kinds = [(large(), GSO_TCPV6), (large6(Gso::Tcp6 { size: 9 }), GSO_TCPV4)];
+        for (frame, gso_type) in kinds {
+            let outcome = header(&frame, |header| header[1] = gso_type);
+            assert_eq!(outcome, Err(VnetError::Mismatch));
+        }
     }
 
     #[test]
@@ -283,7 +348,7 @@ mod tests {
     #[test]
     fn segmentation_that_was_not_offered_is_refused() {
         let frame = large();
-        for gso_type in [2, 3, 4, 6, 0x81, 0xff] {
+        for gso_type in [2, 3, 6, 0x81, 0x84, 0xff] {
             let outcome = header(&frame, |header| header[1] = gso_type);
             assert_eq!(outcome, Err(VnetError::NotOffered { gso_type }));
         }

@@ -385,8 +385,10 @@ fn handle_udp(
 fn udp_segment(gso: Gso, payload: usize) -> Result<Option<u16>, BadOffload> {
     match gso {
         Gso::None => Ok(None),
-        Gso::Udp4 { size } => Ok((segment::datagrams(payload, size)? > 1).then_some(size)),
-        Gso::Tcp4 { .. } => Err(BadOffload),
+        Gso::Udp4 { size } | Gso::Udp6 { size } => {
+            Ok((segment::datagrams(payload, size)? > 1).then_some(size))
+        }
+        Gso::Tcp4 { .. } | Gso::Tcp6 { .. } => Err(BadOffload),
     }
 }
 

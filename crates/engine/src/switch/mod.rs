@@ -301,7 +301,7 @@ mod tests {
         let offloads = Offloads {
             checksum: true,
             tcp4: true,
-            udp4: false,
+            ..Offloads::default()
         };
         let config = PortConfig {
             offloads,

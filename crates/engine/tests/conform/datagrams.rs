@@ -165,14 +165,7 @@ fn coalesced_datagrams_larger_than_the_link_are_counted_one_by_one() {
 #[test]
 fn a_port_that_takes_large_frames_gets_a_run_as_one() {
     let mut net = Net::new();
-    offer(
-        &mut net,
-        Offloads {
-            checksum: true,
-            tcp4: true,
-            udp4: true,
-        },
-    );
+    offer(&mut net, Offloads::ALL);
     let flow = open(&mut net);
     net.stop(A);
     received(&mut net, flow, of_sizes(&[1000, 1000, 500]));

@@ -34,11 +34,7 @@ pub(crate) mod tun {
         unsupported()
     }
 
-    pub(crate) fn knows_udp_segments(_fd: impl AsFd) -> bool {
-        false
-    }
-
-    pub(crate) fn set_offloads(_fd: impl AsFd) -> io::Result<()> {
+    pub(crate) fn set_offloads(_fd: impl AsFd) -> io::Result<bool> {
         unsupported()
     }
 }

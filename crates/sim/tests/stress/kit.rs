@@ -32,7 +32,9 @@ pub(crate) const GIGABIT: Option<u64> = Some(125_000_000);
 pub(crate) const LARGE: Offloads = Offloads {
     checksum: true,
     tcp4: true,
+    tcp6: true,
     udp4: false,
+    udp6: false,
 };
 
 /// All that a run depends on.

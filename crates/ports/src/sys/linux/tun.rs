@@ -50,14 +50,13 @@ pub(crate) fn set_header(fd: impl AsFd, len: usize) -> io::Result<()> {
     with_int(fd, libc::TUNSETVNETLE, 1)
 }
 
-/// Whether the kernel takes large frames of UDP: since Linux 6.2, which is the first to know these offloads. It wants both or
-/// neither. Only asked: to be handed such frames would mean to take those of IPv6, too.
-pub(crate) fn knows_udp_segments(fd: impl AsFd) -> bool {
-    let offloads = libc::TUN_F_CSUM | libc::TUN_F_USO4 | libc::TUN_F_USO6;
-    with_number(fd, libc::TUNSETOFFLOAD, offloads).is_ok()
-}
-
-/// Let the kernel hand over frames with unfinished checksums and large segments of TCP over IPv4.
-pub(crate) fn set_offloads(fd: impl AsFd) -> io::Result<()> {
-    with_number(fd, libc::TUNSETOFFLOAD, libc::TUN_F_CSUM | libc::TUN_F_TSO4)
+/// Let the kernel hand over frames with unfinished checksums and large segments of TCP, and of UDP where it knows these: since Linux
+/// 6.2, for both families or for none. Whether it does; a kernel that hands them over takes them, too.
+pub(crate) fn set_offloads(fd: impl AsFd) -> io::Result<bool> {
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
+    let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    if with_number(&fd, libc::TUNSETOFFLOAD, tcp | udp).is_ok() {
+        return Ok(true);
+    }
+    with_number(fd, libc::TUNSETOFFLOAD, tcp).map(|()| false)
 }

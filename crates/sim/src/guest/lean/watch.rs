@@ -93,8 +93,8 @@ impl Watch {
         let mss = self.profile.mss.unwrap_or(536).clamp(MIN_MSS, self.link_mss);
         let segment = match gso {
             Gso::None => payload,
-            Gso::Tcp4 { size } => payload.min(usize::from(size)),
-            Gso::Udp4 { .. } => panic!("a TCP segment is to be cut as UDP"),
+            Gso::Tcp4 { size } | Gso::Tcp6 { size } => payload.min(usize::from(size)),
+            Gso::Udp4 { .. } | Gso::Udp6 { .. } => panic!("a TCP segment is to be cut as UDP"),
         };
         assert_eq!(
             header.options.mss.or(header.options.window_scale.map(u16::from)),
