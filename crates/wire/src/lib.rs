@@ -11,6 +11,7 @@ mod endpoint;
 mod frame;
 pub mod ipv6;
 mod mac;
+pub mod ndp;
 pub mod packet;
 pub mod pcapng;
 pub mod segment;
