@@ -42,6 +42,8 @@ pub enum Command {
     },
     /// Whether every frame that passes the switch is reported.
     SetCapture(bool),
+    /// The network is about to end: guests are told that it has no router any more. Frames are to be written out after this.
+    Shutdown,
 }
 
 /// Where a forward leads.

@@ -14,15 +14,21 @@ macro_rules! counters {
 counters! {
     /// Frame shorter than its headers say, or with impossible fields.
     Malformed = "malformed",
-    /// IPv4, TCP, UDP or ICMP checksum is wrong.
+    /// IPv4, TCP, UDP or ICMP checksum is wrong, or missing over IPv6.
     BadChecksum = "bad_checksum",
     /// Source MAC address is a group, zero, or the gateway's own.
     BadSourceMac = "bad_source_mac",
-    /// IPv4 source is not an address for a guest of the subnet.
+    /// IP source is not an address for a guest of the network.
     BadSourceAddress = "bad_source_address",
     /// IPv4 fragment; these are not reassembled.
     Fragment = "ipv4_fragment",
-    /// Neither ARP nor IPv4, for the gateway.
+    /// IPv6 fragment; these are not reassembled.
+    Fragment6 = "ipv6_fragment",
+    /// IPv6 extension header or option that cannot be taken; its sender is told where that is due.
+    HeaderProblem = "ipv6_header_problem",
+    /// Router advertisements sent.
+    RouterAdvertisement = "router_advertisement",
+    /// Neither ARP nor IP of a family that the network has, for the gateway; or a transport that it does not speak.
     UnknownProtocol = "unknown_protocol",
     /// Destination that never becomes a host socket.
     Forbidden = "destination_forbidden",
@@ -32,7 +38,7 @@ counters! {
     EgressDropped = "egress_dropped",
     /// MAC address forgotten because its port brought too many.
     MacEvicted = "mac_evicted",
-    /// Packet lost because its receiver did not answer ARP.
+    /// Packet lost because its receiver did not answer ARP or neighbor discovery.
     Unresolved = "neighbor_unresolved",
     /// TCP flows opened.
     TcpOpened = "tcp_opened",
@@ -64,7 +70,7 @@ counters! {
     HostSendDropped = "host_send_dropped",
     /// Datagram for a guest that the host's kernel had no room for.
     HostReceiveDropped = "host_receive_dropped",
-    /// Time to live ran out at the gateway.
+    /// Time to live or hop limit ran out at the gateway.
     TtlExceeded = "ttl_exceeded",
 }
 

@@ -6,9 +6,12 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use atoll_wire::packet::{self, Ipv4Header};
+use atoll_wire::ipv6::{self, Ipv6Header};
+use atoll_wire::ndp;
+use atoll_wire::packet::{self, ETHERNET_LEN, Ipv4Header};
 use atoll_wire::{
-    ArpOperation, Checksum, Endpoint, EthernetProtocol, Frame, FrameBuf, Gso, IpProtocol, Mac, Offload,
+    ArpOperation, Checksum, Endpoint, EthernetProtocol, Family, Frame, FrameBuf, Gso, IpProtocol, Mac,
+    Offload,
 };
 
 use crate::action::{Action, Notice};
@@ -73,10 +76,36 @@ impl Lan {
                 address == subnet.gateway() || address == subnet.host_alias() || address == METADATA
             }
             (IpAddr::V6(address), _, Some(prefix)) => {
-                address == prefix.gateway() || address == prefix.host_alias()
+                address == prefix.gateway() || address == prefix.host_alias() || address == LINK_LOCAL
             }
             _ => false,
         }
+    }
+
+    /// Whether `address` is one of the gateway's: where its services are.
+    pub(crate) fn is_gateway(&self, address: IpAddr) -> bool {
+        let own = self.addresses;
+        Some(address) == own.gateway(address) || address == LINK_LOCAL && own.prefix.is_some()
+    }
+
+    /// The gateway's address that is in the same scope as a guest's.
+    pub(crate) fn gateway_towards(&self, guest: IpAddr) -> Option<IpAddr> {
+        if self.is_link_local_guest(guest) {
+            return Some(LINK_LOCAL.into());
+        }
+        self.addresses.gateway(guest)
+    }
+
+    /// Whether a guest may have `address` on the link (RFC 4291, 2.5.6).
+    pub(crate) fn is_link_local_guest(&self, address: IpAddr) -> bool {
+        let IpAddr::V6(address) = address else {
+            return false;
+        };
+        let is_on_link = address.segments()[..4] == LINK_LOCAL.segments()[..4];
+        is_on_link
+            && address != LINK_LOCAL
+            && self.addresses.prefix.is_some()
+            && address.segments()[4..] != [0; 4]
     }
 
     /// Whether a guest may have `address`.
@@ -129,14 +158,26 @@ impl Lan {
         protocol: IpProtocol,
         (mut buf, offload): (FrameBuf, Offload),
     ) {
-        let (IpAddr::V4(from), IpAddr::V4(to)) = (src, dst) else {
-            return;
-        };
-        let header = self.ipv4_header(from, to, protocol);
-        packet::push_ipv4(&mut buf, &header);
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                packet::push_ipv4(&mut buf, &self.ipv4_header(src, dst, protocol));
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let hop_limit = DEFAULT_TTL;
+                let header = Ipv6Header {
+                    src,
+                    dst,
+                    protocol,
+                    hop_limit,
+                };
+                ipv6::push_ipv6(&mut buf, &header);
+            }
+            // A flow's two ends are of one family, and so are a packet and what answers it.
+            _ => return,
+        }
         let packet = (buf, offload);
         if let Some(mac) = self.reachable(now, dst) {
-            self.send_ethernet(now, mac, EthernetProtocol::Ipv4, packet);
+            self.send_ethernet(now, mac, ethertype(dst), packet);
         } else {
             match self.neighbors.try_wait(now, dst, packet) {
                 Ok(true) => self.ask_for(now, dst),
@@ -167,7 +208,8 @@ impl Lan {
         datagrams: Datagrams,
         partial_is_enough: bool,
     ) {
-        if datagrams.largest() + packet::UDP_LEN + packet::IPV4_LEN > usize::from(self.mtu) {
+        let ip_len = packet::ip_len(dst.family());
+        if datagrams.largest() + packet::UDP_LEN + ip_len > usize::from(self.mtu) {
             let lost = datagrams.count();
             return self.counters.add(Counter::HostDatagramDropped, lost);
         }
@@ -178,10 +220,9 @@ impl Lan {
         let size = segment.filter(|segment| usize::from(*segment) < buf.len());
         let offload = if partial_is_enough || size.is_some() {
             packet::push_udp_partial(&mut buf, src, dst);
-            let (start, offset) = (34, 6);
             Offload {
-                checksum: Checksum::Partial { start, offset },
-                gso: size.map_or(Gso::None, |size| Gso::Udp4 { size }),
+                checksum: partial_checksum(dst.ip, 6),
+                gso: size.map_or(Gso::None, |size| Gso::udp(dst.family(), size)),
             }
         } else {
             packet::push_udp(&mut buf, src, dst);
@@ -206,13 +247,50 @@ impl Lan {
     /// A guest says which address it has: packets that waited for it go out.
     pub(crate) fn learn_neighbor(&mut self, now: Instant, address: IpAddr, mac: Mac) {
         for packet in self.neighbors.learn(address, mac) {
-            self.send_ethernet(now, mac, EthernetProtocol::Ipv4, packet);
+            self.send_ethernet(now, mac, ethertype(address), packet);
         }
     }
 
-    /// Broadcast an ARP request.
+    /// Ask all who has an address, by an ARP request or a neighbor solicitation.
     pub(crate) fn ask_for(&mut self, now: Instant, address: IpAddr) {
-        let (IpAddr::V4(address), Some(subnet)) = (address, self.addresses.subnet) else {
+        match (address, self.gateway_towards(address)) {
+            (IpAddr::V4(address), _) => self.ask_by_arp(now, address),
+            (IpAddr::V6(address), Some(IpAddr::V6(src))) => {
+                let question = ndp::neighbor_solicitation((src, self.mac), address);
+                let group = ndp::solicited_node(address);
+                let packet = (question, Offload::default());
+                self.send_discovery(now, (src, group), ndp::group_mac(group), packet);
+            }
+            _ => {}
+        }
+    }
+
+    /// Say that one of our own addresses is here: to a guest, or to all.
+    pub(crate) fn advertise(&mut self, now: Instant, own: Ipv6Addr, (dst, mac): (Ipv6Addr, Mac)) {
+        let answer = ndp::neighbor_advertisement((own, self.mac), dst);
+        self.send_discovery(now, (own, dst), mac, (answer, Offload::default()));
+    }
+
+    /// Send a message of neighbor discovery to a station or a group.
+    pub(crate) fn send_discovery(
+        &mut self,
+        now: Instant,
+        (src, dst): (Ipv6Addr, Ipv6Addr),
+        mac: Mac,
+        (mut buf, offload): (FrameBuf, Offload),
+    ) {
+        let header = Ipv6Header {
+            src,
+            dst,
+            protocol: IpProtocol::Icmpv6,
+            hop_limit: ndp::HOP_LIMIT,
+        };
+        ipv6::push_ipv6(&mut buf, &header);
+        self.send_ethernet(now, mac, EthernetProtocol::Ipv6, (buf, offload));
+    }
+
+    fn ask_by_arp(&mut self, now: Instant, address: Ipv4Addr) {
+        let Some(subnet) = self.addresses.subnet else {
             return;
         };
         let sender = (self.mac, subnet.gateway());
@@ -243,4 +321,22 @@ impl Lan {
             self.actions.push_back(Action::Notice(notice));
         }
     }
+}
+
+/// The EtherType of packets to `address`.
+fn ethertype(address: IpAddr) -> EthernetProtocol {
+    match address {
+        IpAddr::V4(_) => EthernetProtocol::Ipv4,
+        IpAddr::V6(_) => EthernetProtocol::Ipv6,
+    }
+}
+
+/// A checksum that is to be finished, `offset` bytes into the transport's header, in a packet of ours to `address`.
+pub(crate) fn partial_checksum(address: IpAddr, offset: u16) -> Checksum {
+    let start = match Family::of(address) {
+        Family::V4 => ETHERNET_LEN + packet::IPV4_LEN,
+        Family::V6 => ETHERNET_LEN + ipv6::IPV6_LEN,
+    };
+    let start = u16::try_from(start).unwrap_or(u16::MAX);
+    Checksum::Partial { start, offset }
 }

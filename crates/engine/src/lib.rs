@@ -51,6 +51,7 @@ use atoll_wire::{Endpoint, Frame, Mac};
 
 use counters::Counter;
 use flow::Flows;
+use gateway::router::Router;
 use gateway::train::{self, Train};
 use lan::Lan;
 use rng::Rng;
@@ -66,6 +67,7 @@ pub struct Engine {
     names: Names,
     dhcp: DhcpServer,
     dns: DnsService,
+    router: Router,
     /// What the latest frame established for the next.
     train: Option<Train>,
 }
@@ -82,6 +84,7 @@ impl Engine {
             names: Names::new(config),
             dhcp: DhcpServer::new(config),
             dns: DnsService::new(config, dns_seed),
+            router: Router::new(config),
             lan: Lan::new(config, rng),
             train: None,
         }
@@ -157,7 +160,10 @@ impl Engine {
         };
         let resolve = |name: &str| names.address_of(name);
         match event {
-            Event::PortAttached { port, port_config } => lan.switch.attach(port, port_config),
+            Event::PortAttached { port, port_config } => {
+                lan.switch.attach(port, port_config);
+                self.router.handle_attached(now, lan);
+            }
             Event::PortDetached(port) => {
                 lan.switch.detach(port);
                 self.flows.handle_room(now, lan, port);
@@ -198,6 +204,7 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.train = None;
         self.lan.handle_timeout(now);
+        self.router.handle_timeout(now, &mut self.lan);
         self.dhcp.handle_timeout(now);
         self.dns.handle_timeout(now);
         self.flows.handle_timeout(now, &mut self.lan);
@@ -226,6 +233,7 @@ impl Engine {
             Command::SetName { name, addresses } => self.names.set(&name, &addresses),
             Command::SetDocuments { label, documents } => self.flows.set_documents(label, documents),
             Command::SetCapture(capture) => self.lan.capture = capture,
+            Command::Shutdown => self.router.handle_shutdown(now, &mut self.lan),
         }
         self.collect(now);
         Ok(())
@@ -241,6 +249,7 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timeouts = [
             self.lan.neighbors.poll_timeout(),
+            self.router.poll_timeout(),
             self.dhcp.poll_timeout(),
             self.dns.poll_timeout(),
             self.flows.poll_timeout(),
@@ -302,16 +311,13 @@ impl Engine {
             DnsOutput::Answer {
                 client:
                     DnsClient {
-                        via: DnsVia::Udp { guest, .. },
+                        via: DnsVia::Udp { guest, asked, .. },
                         ..
                     },
                 message,
             } => {
-                let Some(gateway) = self.lan.addresses.gateway(guest.ip) else {
-                    return;
-                };
                 let answer = atoll_wire::FrameBuf::copy_from(&message).into();
-                let pair = (Endpoint::new(gateway, 53), guest);
+                let pair = (Endpoint::new(asked, 53), guest);
                 self.lan.send_udp(now, pair, answer, false);
             }
             DnsOutput::Answer {

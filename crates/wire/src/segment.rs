@@ -48,6 +48,15 @@ impl Offloads {
         udp6: true,
     };
 
+    /// Whether large TCP frames of this family go as they are.
+    #[must_use]
+    pub fn tcp(self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.tcp4,
+            Family::V6 => self.tcp6,
+        }
+    }
+
     /// Whether large UDP frames of this family go as they are.
     #[must_use]
     pub fn udp(self, family: Family) -> bool {

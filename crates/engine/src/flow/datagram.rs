@@ -192,18 +192,18 @@ impl Flows {
             Err(refusal) => refusal,
         };
         lan.counters.count(Counter::Forbidden);
-        if let Some(code) = refusal {
-            icmp::send_unreachable(lan, now, &packet.quote(), code);
+        if let Some(why) = refusal {
+            icmp::send_unreachable(lan, now, &packet.quote(), why);
         }
         None
     }
 
-    /// The host's address of a destination, or the ICMP code with which it is refused; none for groups.
-    fn refusal(&self, dst: IpAddr) -> Result<IpAddr, Option<u8>> {
+    /// The host's address of a destination, or the ICMP error with which it is refused; none for groups.
+    fn refusal(&self, dst: IpAddr) -> Result<IpAddr, Option<Unreachable>> {
         self.policy.host_address(dst).ok_or(match self.policy.route(dst) {
-            Route::Gateway | Route::HostAlias | Route::Metadata => Some(unreachable::PORT),
-            Route::Neighbor => Some(unreachable::HOST),
-            Route::Forbidden => Some(unreachable::PROHIBITED),
+            Route::Gateway | Route::HostAlias | Route::Metadata => Some(Unreachable::Port),
+            Route::Neighbor => Some(Unreachable::Host),
+            Route::Forbidden => Some(Unreachable::Prohibited),
             Route::Group | Route::Outside => None,
         })
     }

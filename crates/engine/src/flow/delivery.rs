@@ -1,11 +1,12 @@
 //! Datagrams of the host on their way to a guest.
 //!
-//! What one read of a socket brought comes as one batch. A port that takes [`Gso::Udp4`](atoll_wire::Gso) gets a run of datagrams of
+//! What one read of a socket brought comes as one batch. A port that takes [large UDP frames](atoll_wire::Gso) of the family gets a run of datagrams of
 //! one size as one frame: one write for us, one packet for the guest's kernel to route. The payloads are copied for that, which costs
 //! far less than a write each. Every other port gets them as they are: one by one, or, where the host's kernel coalesced
 //! them, as a large frame that the switch cuts.
 
-use atoll_wire::packet::{IPV4_LEN, UDP_LEN};
+use atoll_wire::ipv6::IPV6_LEN;
+use atoll_wire::packet::UDP_LEN;
 use atoll_wire::{Endpoint, FrameBuf};
 
 use super::Cx;
@@ -14,8 +15,8 @@ use crate::counters::Counter;
 
 /// Datagrams in one frame (Linux: `UDP_MAX_SEGMENTS`, 64 before 6.9).
 const MOST: usize = 64;
-/// Payload of one frame: what the length of an IPv4 packet can tell.
-const MOST_BYTES: usize = u16::MAX as usize - IPV4_LEN - UDP_LEN;
+/// Payload of one frame: what the length of an IP packet of either family can tell, its header included.
+const MOST_BYTES: usize = u16::MAX as usize - IPV6_LEN - UDP_LEN;
 
 impl Cx<'_> {
     /// Send datagrams of one peer to a guest, or drop them where its port is far behind, so that they take no room from others.
@@ -25,7 +26,7 @@ impl Cx<'_> {
             return self.lan.counters.add(Counter::EgressDropped, lost);
         }
         let offloads = self.offloads_towards(guest.ip);
-        let datagrams = if offloads.udp4 {
+        let datagrams = if offloads.udp(guest.family()) {
             merged(datagrams)
         } else {
             datagrams

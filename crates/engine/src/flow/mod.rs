@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 
-use atoll_wire::packet::IPV4_LEN;
+use atoll_wire::packet::ip_len;
 use atoll_wire::tcp::{Flags, Header, Options, TCP_LEN};
 use atoll_wire::{Endpoint, Family, FrameBuf, IpProtocol, Offload, Offloads, Seq};
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use crate::config::{Config, Documents};
 use crate::counters::Counter;
 use crate::event::Event;
 use crate::gateway::Packet;
-use crate::gateway::icmp::{self, Quote, unreachable};
+use crate::gateway::icmp::{self, Quote, Unreachable};
 use crate::lan::Lan;
 use crate::rng::KeyedHash;
 use crate::{Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, PortId};
@@ -91,8 +91,8 @@ impl Shared {
 
 impl Cx<'_> {
     /// Payload of a full segment on the LAN.
-    pub(crate) fn link_mss(&self) -> u16 {
-        let headers = u16::try_from(IPV4_LEN + TCP_LEN).unwrap_or(40);
+    pub(crate) fn link_mss(&self, family: Family) -> u16 {
+        let headers = u16::try_from(ip_len(family) + TCP_LEN).unwrap_or(60);
         self.lan.mtu.saturating_sub(headers)
     }
 
@@ -397,9 +397,9 @@ impl Flows {
                 });
             }
             Err(Refusal::Reset) => refuse_tcp(lan, now, guest, remote, &segment),
-            Err(Refusal::Unreachable(code)) => {
+            Err(Refusal::Unreachable(why)) => {
                 lan.counters.count(Counter::Forbidden);
-                icmp::send_unreachable(lan, now, &packet.quote(), code);
+                icmp::send_unreachable(lan, now, &packet.quote(), why);
             }
             Err(Refusal::Silence) => lan.counters.count(Counter::Forbidden),
         }
@@ -420,8 +420,8 @@ impl Flows {
             (Route::Gateway, 53) => Ok((Host::Service(Service::dns()), remote.into())),
             (Route::Gateway | Route::Metadata, 80) if !self.documents.is_empty() => Ok(metadata()),
             (Route::Gateway | Route::Metadata, _) => Err(Refusal::Reset),
-            (Route::Neighbor, _) => Err(Refusal::Unreachable(unreachable::HOST)),
-            (Route::Forbidden, _) => Err(Refusal::Unreachable(unreachable::PROHIBITED)),
+            (Route::Neighbor, _) => Err(Refusal::Unreachable(Unreachable::Host)),
+            (Route::Forbidden, _) => Err(Refusal::Unreachable(Unreachable::Prohibited)),
             (Route::Group, _) => Err(Refusal::Silence),
             (Route::HostAlias | Route::Outside, port) => {
                 let address = self.policy.host_address(remote.ip).ok_or(Refusal::Reset)?;
@@ -509,7 +509,7 @@ impl Flows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     Reset,
-    Unreachable(u8),
+    Unreachable(Unreachable),
     Silence,
 }
 

@@ -1,10 +1,12 @@
-//! Which MAC address has which IPv4 address of the subnet (RFC 826), as the gateway learns it.
+//! Which MAC address has which address of the network (RFC 826, RFC 4861), as the gateway learns it.
 //!
-//! A binding comes from the ARP packets a guest sends and, when there is none, from its IPv4 packets to us. It has no age:
-//! what a guest says last holds. A packet for an address without a binding waits while ARP asks three times, one
-//! second apart; then it is lost. Both tables are bounded; the oldest goes first.
+//! A binding comes from the ARP packets and neighbor discovery of a guest and, when there is none, from its packets to us. It has no age:
+//! what a guest says last holds. A packet for an address without a binding waits while ARP or neighbor discovery asks three times, one
+//! second apart; then it is lost. All tables are bounded; the oldest goes first. A station makes itself as many addresses
+//! of IPv6 as it likes, so [`MAX_OF_ONE`] of them are remembered, the latest: it displaces its own and nobody else's. What is
+//! forgotten is asked for again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -20,8 +22,10 @@ const ASK_TIMES: u8 = 3;
 const MAX_WAITING: usize = 4;
 /// Addresses that are asked for at a time.
 const MAX_ASKED: usize = 256;
+/// Addresses of one MAC address.
+const MAX_OF_ONE: usize = 64;
 
-/// An IPv4 packet without Ethernet header.
+/// A packet without Ethernet header.
 pub(crate) type Packet = (FrameBuf, Offload);
 
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct Neighbors {
     /// The binding that a packet used last, which packets of a large read share, and those that answer them.
     latest: Option<(IpAddr, Mac)>,
     known: LruCache<IpAddr, Mac, KeyedHash>,
+    /// The other way round, in the order in which they were learnt.
+    by_mac: HashMap<Mac, VecDeque<IpAddr>, KeyedHash>,
     asked: BTreeMap<IpAddr, Asked>,
     bound: usize,
 }
@@ -45,6 +51,7 @@ impl Neighbors {
         Self {
             latest: None,
             known: LruCache::unbounded_with_hasher(hash),
+            by_mac: HashMap::with_hasher(hash),
             asked: BTreeMap::new(),
             bound,
         }
@@ -64,13 +71,10 @@ impl Neighbors {
         mac.is_some()
     }
 
+    /// The addresses of a station, of both families.
     pub(crate) fn addresses_of(&self, mac: Mac) -> Vec<IpAddr> {
-        let mut addresses: Vec<IpAddr> = self
-            .known
-            .iter()
-            .filter(|(_, known)| **known == mac)
-            .map(|(&address, _)| address)
-            .collect();
+        let addresses = self.by_mac.get(&mac).into_iter().flatten();
+        let mut addresses: Vec<IpAddr> = addresses.copied().collect();
         addresses.sort_unstable();
         addresses
     }
@@ -78,16 +82,43 @@ impl Neighbors {
     /// The guest says so. Returns the packets that waited for it.
     pub(crate) fn learn(&mut self, address: IpAddr, mac: Mac) -> Vec<Packet> {
         self.latest = None;
-        self.known.put(address, mac);
-        if self.known.len() > self.bound {
-            self.known.pop_lru();
+        let earlier = self.known.put(address, mac);
+        if earlier != Some(mac) {
+            if let Some(earlier) = earlier {
+                self.forget_pair(earlier, address);
+            }
+            self.note_pair(mac, address);
+        }
+        if self.known.len() > self.bound
+            && let Some((address, mac)) = self.known.pop_lru()
+        {
+            self.forget_pair(mac, address);
         }
         self.asked
             .remove(&address)
             .map_or_else(Vec::new, |asked| asked.waiting)
     }
 
-    /// Let a packet wait for `address`. Returns whether ARP is to ask now; `Err` when there is no room to wait.
+    fn note_pair(&mut self, mac: Mac, address: IpAddr) {
+        let addresses = self.by_mac.entry(mac).or_default();
+        addresses.push_back(address);
+        if addresses.len() > MAX_OF_ONE
+            && let Some(oldest) = addresses.pop_front()
+        {
+            self.known.pop(&oldest);
+        }
+    }
+
+    fn forget_pair(&mut self, mac: Mac, address: IpAddr) {
+        if let Some(addresses) = self.by_mac.get_mut(&mac) {
+            addresses.retain(|known| *known != address);
+            if addresses.is_empty() {
+                self.by_mac.remove(&mac);
+            }
+        }
+    }
+
+    /// Let a packet wait for `address`. Returns whether it is to be asked for now; `Err` when there is no room to wait.
     pub(crate) fn try_wait(&mut self, now: Instant, address: IpAddr, packet: Packet) -> Result<bool, ()> {
         if let Some(asked) = self.asked.get_mut(&address) {
             if asked.waiting.len() >= MAX_WAITING {
@@ -132,5 +163,45 @@ impl Neighbors {
             true
         });
         (again, lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    fn ip(last: u16) -> IpAddr {
+        IpAddr::from([0xfd77, 0x77, 0, 0, 0, 0, 0, last])
+    }
+
+    #[test]
+    fn a_station_with_many_addresses_displaces_its_own() {
+        let mut neighbors = Neighbors::new(1000, Rng::new([1; 32]).keyed_hash());
+        let (modest, greedy) = (Mac([2; 6]), Mac([4; 6]));
+        neighbors.learn(ip(0), modest);
+        for last in 1..=200 {
+            neighbors.learn(ip(last), greedy);
+        }
+        assert_eq!(neighbors.addresses_of(modest), [ip(0)]);
+        let kept: Vec<IpAddr> = (137..=200).map(ip).collect();
+        assert_eq!(neighbors.addresses_of(greedy), kept);
+        assert_eq!(
+            (neighbors.mac_of(ip(136)), neighbors.mac_of(ip(137))),
+            (None, Some(greedy))
+        );
+        neighbors.learn(ip(200), modest);
+        assert_eq!(neighbors.addresses_of(modest), [ip(0), ip(200)]);
+        assert_eq!(neighbors.addresses_of(greedy), kept[..63]);
+    }
+
+    #[test]
+    fn at_the_bound_the_oldest_binding_goes_from_both_sides() {
+        let mut neighbors = Neighbors::new(2, Rng::new([1; 32]).keyed_hash());
+        for last in 0..3 {
+            neighbors.learn(ip(last), Mac([2 + 2 * u8::try_from(last).unwrap(); 6]));
+        }
+        assert_eq!(neighbors.mac_of(ip(0)), None);
+        assert_eq!(neighbors.addresses_of(Mac([2; 6])), [] as [IpAddr; 0]);
     }
 }

@@ -2,32 +2,58 @@
 //!
 //! One read of a port brings many segments of one connection. What the way through MAC table, address checks, policy, neighbours and flow
 //! table found for the first of them holds for the next as long as nothing else happened in between: it comes at the same instant
-//! from the same port, and its Ethernet header, addresses, ports, TTL and fragment bits are the same, byte for byte. What differs from
-//! segment to segment (lengths, numbers, flags, both checksums) is looked at in each. (Van Jacobson's header prediction, one
+//! from the same port, and its Ethernet header, addresses, ports, TTL or hop limit, fragment bits and flow label are the same, byte for byte.
+//! What differs from segment to segment (lengths, numbers, flags, checksums) is looked at in each. (Van Jacobson's header prediction, one
 //! layer below.)
 //!
 //! A segment that differs in any way, or that is not plain data or an acknowledgement, takes the ordinary way, which judges and counts it;
 //! so does everything after it. The train also ends with every other input of the engine's.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use atoll_wire::ipv6::IPV6_LEN;
 use atoll_wire::packet::{self, ETHERNET_LEN, IPV4_LEN};
 use atoll_wire::tcp::{self, TCP_LEN};
-use atoll_wire::{Checksum, Frame, IpProtocol, checksum};
+use atoll_wire::{Checksum, EthernetProtocol, Frame, IpProtocol, checksum};
 use bytes::Buf;
 
 use crate::flow::tcp::Segment;
 use crate::{Engine, FlowId, Instant, PortId};
 
-/// Ethernet and IPv4 headers and the ports.
-const HEAD: usize = ETHERNET_LEN + IPV4_LEN + 4;
-const IPV4: usize = ETHERNET_LEN;
-const TCP: usize = ETHERNET_LEN + IPV4_LEN;
+/// Where the IP header begins.
+const IP: usize = ETHERNET_LEN;
+/// Where TCP's header begins, and how long the head is: Ethernet and IP headers and the ports.
+const TCP4: usize = ETHERNET_LEN + IPV4_LEN;
+const TCP6: usize = ETHERNET_LEN + IPV6_LEN;
+const HEAD4: usize = TCP4 + 4;
+const HEAD6: usize = TCP6 + 4;
 /// Version 4, and a header without options.
 const PLAIN_HEADER: u8 = 0x45;
 
-/// Bytes of the start of a frame.
-pub(super) type Head = [u8; HEAD];
+/// The start of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Head {
+    V4([u8; HEAD4]),
+    V6([u8; HEAD6]),
+}
+
+impl Head {
+    /// That of a frame of which this is the EtherType, if TCP's header follows the IP header directly.
+    pub(super) fn of(ethertype: EthernetProtocol, frame: &[u8]) -> Option<Self> {
+        const TCP: u8 = 6;
+        match ethertype {
+            EthernetProtocol::Ipv4 => frame
+                .first_chunk()
+                .filter(|head| head[IP] == PLAIN_HEADER)
+                .map(|head| Self::V4(*head)),
+            EthernetProtocol::Ipv6 => frame
+                .first_chunk()
+                .filter(|head| head[IP + 6] == TCP)
+                .map(|head| Self::V6(*head)),
+            _ => None,
+        }
+    }
+}
 
 /// What the segment before established.
 #[derive(Clone, Copy, Debug)]
@@ -38,22 +64,65 @@ pub(crate) struct Train {
     head: Head,
 }
 
+/// A segment of a train: where its TCP header begins and where it ends.
+struct Place {
+    tcp: usize,
+    end: usize,
+    src: IpAddr,
+    dst: IpAddr,
+}
+
 impl Train {
     /// A segment with this head reached `flow`, a connection of the guest's with a host socket.
-    pub(super) fn of(now: Instant, ingress: PortId, head: Head, flow: FlowId) -> Option<Self> {
-        (head[IPV4] == PLAIN_HEADER).then_some(Self {
+    pub(super) fn of(now: Instant, ingress: PortId, head: Head, flow: FlowId) -> Self {
+        Self {
             now,
             ingress,
             flow,
             head,
-        })
+        }
     }
 
-    fn has(&self, head: &Head) -> bool {
-        // All but the length, the identification and the header's checksum.
-        let same = |from: usize, to: usize| self.head[from..to] == head[from..to];
-        same(0, IPV4 + 2) && same(IPV4 + 6, IPV4 + 10) && same(IPV4 + 12, HEAD)
+    /// Where things are in a frame, if it is of the train and its IP header is sound.
+    fn place(&self, bytes: &[u8]) -> Option<Place> {
+        match &self.head {
+            Head::V4(head) => place4(head, bytes.first_chunk()?),
+            Head::V6(head) => place6(head, bytes.first_chunk()?),
+        }
     }
+}
+
+/// All but the length, the identification and the header's checksum is the same.
+fn place4(train: &[u8; HEAD4], head: &[u8; HEAD4]) -> Option<Place> {
+    let same = |from: usize, to: usize| train[from..to] == head[from..to];
+    let len = usize::from(u16::from_be_bytes([head[IP + 2], head[IP + 3]]));
+    let is_sound = same(0, IP + 2)
+        && same(IP + 6, IP + 10)
+        && same(IP + 12, HEAD4)
+        && len >= IPV4_LEN + TCP_LEN
+        && checksum::sum(&head[IP..TCP4]) == u16::MAX;
+    let address = |at: usize| Ipv4Addr::new(head[at], head[at + 1], head[at + 2], head[at + 3]);
+    is_sound.then(|| Place {
+        tcp: TCP4,
+        end: IP + len,
+        src: address(IP + 12).into(),
+        dst: address(IP + 16).into(),
+    })
+}
+
+/// All but the length is the same.
+fn place6(train: &[u8; HEAD6], head: &[u8; HEAD6]) -> Option<Place> {
+    let same = |from: usize, to: usize| train[from..to] == head[from..to];
+    let len = usize::from(u16::from_be_bytes([head[IP + 4], head[IP + 5]]));
+    let is_sound = same(0, IP + 4) && same(IP + 6, HEAD6) && len >= TCP_LEN;
+    let address = |at: usize| -> Option<Ipv6Addr> { Some((*head.get(at..)?.first_chunk::<16>()?).into()) };
+    let (src, dst) = (address(IP + 8)?, address(IP + 24)?);
+    is_sound.then(|| Place {
+        tcp: TCP6,
+        end: TCP6 + len,
+        src: src.into(),
+        dst: dst.into(),
+    })
 }
 
 /// Take a frame that follows. The frame comes back when it is to take the ordinary way.
@@ -61,7 +130,7 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, ingress: PortId, frame: 
     let train = engine
         .train
         .filter(|train| train.now == now && train.ingress == ingress);
-    let Some((flow, end, header, header_len)) = train.and_then(|train| judge(&train, &frame)) else {
+    let Some((flow, place, header, header_len)) = train.and_then(|train| judge(&train, &frame)) else {
         return Err(frame);
     };
     if !engine.flows.has(flow) {
@@ -69,51 +138,56 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, ingress: PortId, frame: 
     }
     engine.lan.switch.received(ingress, frame.len());
     let mut payload = frame.bytes;
-    payload.truncate(end);
-    payload.advance(TCP + header_len);
+    payload.truncate(place.end);
+    payload.advance(place.tcp + header_len);
     let segment = Segment { header, payload };
     engine.flows.handle_next(now, &mut engine.lan, flow, segment);
     Ok(())
 }
 
-/// The flow, where the packet ends, its TCP header and the length of that, if the frame is of the train and sound.
-fn judge(train: &Train, frame: &Frame) -> Option<(FlowId, usize, tcp::Header, usize)> {
+/// The flow, where the segment lies, its TCP header and the length of that, if the frame is of the train and sound.
+fn judge(train: &Train, frame: &Frame) -> Option<(FlowId, Place, tcp::Header, usize)> {
     let bytes = &frame.bytes[..];
-    let head = bytes.first_chunk::<HEAD>()?;
-    let len = usize::from(u16::from_be_bytes([head[IPV4 + 2], head[IPV4 + 3]]));
-    let is_sound =
-        train.has(head) && len >= IPV4_LEN + TCP_LEN && checksum::sum(&bytes[IPV4..TCP]) == u16::MAX;
-    if !is_sound {
-        return None;
-    }
-    let transport = bytes.get(TCP..IPV4 + len)?;
+    let place = train.place(bytes)?;
+    let transport = bytes.get(place.tcp..place.end)?;
     let (header, header_len) = tcp::Header::parse(transport)?;
     let flags = header.flags;
     let is_plain = flags.ack && !flags.syn && !flags.fin && !flags.rst;
-    let address = |at: usize| Ipv4Addr::new(head[at], head[at + 1], head[at + 2], head[at + 3]);
-    let is_right = || {
-        let (src, dst) = (address(IPV4 + 12), address(IPV4 + 16));
-        packet::transport_checksum_is_right(src, dst, IpProtocol::Tcp, transport)
-    };
+    let is_right = || packet::transport_checksum_is_right(place.src, place.dst, IpProtocol::Tcp, transport);
     let is_intact = is_plain && (frame.offload.checksum != Checksum::Unverified || is_right());
-    is_intact.then_some((train.flow, IPV4 + len, header, header_len))
+    is_intact.then_some((train.flow, place, header, header_len))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddrV4;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-    use atoll_wire::packet::Ipv4Header;
+    use atoll_wire::ipv6::{Ipv6Header, push_ipv6};
+    use atoll_wire::packet::{ETHERNET_LEN, Ipv4Header, ip_len};
     use atoll_wire::tcp::{Flags, Header, Options};
-    use atoll_wire::{EthernetProtocol, FrameBuf, Mac, Offload, Seq};
+    use atoll_wire::{Endpoint, EthernetProtocol, Family, FrameBuf, Mac, Offload, Seq};
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    use crate::{Action, Command, Config, Engine, Event, Instant, PortConfig, PortId, Subnet};
+    use crate::{Action, Command, Config, Engine, Event, Instant, PortConfig, PortId, Prefix, Subnet};
 
     const PORT: PortId = PortId(1);
-    const GUEST: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(10, 77, 0, 9), 40_000);
-    const REMOTE: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(198, 51, 100, 1), 80);
+    const PREFIX: Ipv6Addr = Ipv6Addr::new(0xfd77, 0x77, 0, 0, 0, 0, 0, 0);
+    const REMOTE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
+    fn guest(family: Family) -> Endpoint {
+        match family {
+            Family::V4 => (Ipv4Addr::new(10, 77, 0, 9), 40_000).into(),
+            Family::V6 => (Prefix { address: PREFIX }.with(9), 40_000).into(),
+        }
+    }
+
+    fn remote(family: Family) -> Endpoint {
+        match family {
+            Family::V4 => (Ipv4Addr::new(198, 51, 100, 1), 80).into(),
+            Family::V6 => (REMOTE6, 80).into(),
+        }
+    }
     const ISS: u32 = 1000;
 
     /// A segment, and what is wrong with it.
@@ -143,10 +217,11 @@ mod tests {
         add: 0,
     };
 
-    fn frame(gateway: Mac, sent: &Sent, ack: Seq) -> Bytes {
+    fn frame(family: Family, gateway: Mac, sent: &Sent, ack: Seq) -> Bytes {
+        let (guest, remote) = (guest(family), remote(family));
         let header = Header {
-            src_port: GUEST.port() + u16::from(sent.other_port),
-            dst_port: REMOTE.port(),
+            src_port: guest.port + u16::from(sent.other_port),
+            dst_port: remote.port,
             seq: Seq(ISS + sent.seq),
             ack: if sent.flags.ack { ack } else { Seq(0) },
             flags: sent.flags,
@@ -154,18 +229,35 @@ mod tests {
             options: Options::default(),
         };
         let mut buf = FrameBuf::zeroed(sent.payload);
-        header.push(&mut buf, *GUEST.ip(), *REMOTE.ip());
-        let ip = Ipv4Header {
-            src: *GUEST.ip(),
-            dst: *REMOTE.ip(),
-            protocol: atoll_wire::IpProtocol::Tcp,
-            ttl: sent.ttl,
-            ident: 0,
-            dont_fragment: true,
+        header.push(&mut buf, guest.ip, remote.ip);
+        let protocol = atoll_wire::IpProtocol::Tcp;
+        let ethertype = match (guest.ip, remote.ip) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let ip = Ipv4Header {
+                    src,
+                    dst,
+                    protocol,
+                    ttl: sent.ttl,
+                    ident: 0,
+                    dont_fragment: true,
+                };
+                atoll_wire::packet::push_ipv4(&mut buf, &ip);
+                EthernetProtocol::Ipv4
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let ip = Ipv6Header {
+                    src,
+                    dst,
+                    protocol,
+                    hop_limit: sent.ttl,
+                };
+                push_ipv6(&mut buf, &ip);
+                EthernetProtocol::Ipv6
+            }
+            _ => panic!("two families"),
         };
-        atoll_wire::packet::push_ipv4(&mut buf, &ip);
         let mac = Mac([2, 0, 0, 0, 0, 9]);
-        atoll_wire::packet::push_ethernet(&mut buf, mac, gateway, EthernetProtocol::Ipv4);
+        atoll_wire::packet::push_ethernet(&mut buf, mac, gateway, ethertype);
         let mut bytes = buf.freeze(Offload::default()).bytes.to_vec();
         if let Some((at, how)) = sent.flip {
             let at = at % bytes.len();
@@ -185,7 +277,7 @@ mod tests {
         ];
         let flip = prop_oneof![
             8 => Just(None),
-            1 => (0_usize..60, 1_u8..).prop_map(Some),
+            1 => (0_usize..80, 1_u8..).prop_map(Some),
             1 => (any::<usize>(), 1_u8..).prop_map(Some),
         ];
         let shape = (0_u32..8, 0_usize..3, prop_oneof![9 => Just(64_u8), 1 => 0_u8..3]);
@@ -208,11 +300,12 @@ mod tests {
     }
 
     /// A guest with an open connection, and the acknowledgement it owes.
-    fn open() -> (Engine, Mac, Seq) {
-        let config = Config::new(Subnet {
+    fn open(family: Family) -> (Engine, Mac, Seq) {
+        let subnet = Subnet {
             address: [10, 77, 0, 0].into(),
             prefix_len: 24,
-        });
+        };
+        let config = Config::new((subnet, Prefix { address: PREFIX }));
         let mut engine = Engine::new(&config, [7; 32]);
         let now = Instant::ZERO;
         let port_config = PortConfig::default();
@@ -228,16 +321,21 @@ mod tests {
             ..PLAIN
         };
         let plain = |bytes| atoll_wire::Frame::plain(bytes);
-        engine.handle_frame(now, PORT, plain(frame(config.gateway_mac, &syn, Seq(0))));
+        engine.handle_frame(now, PORT, plain(frame(family, config.gateway_mac, &syn, Seq(0))));
         while let Some(action) = engine.poll_action() {
             if let Action::TcpConnect { flow, .. } = action {
                 engine.handle_event(now, Event::TcpConnected(flow));
             }
         }
         let answer = engine.egress(PORT).back().expect("SYN|ACK").clone();
-        let (header, _) = Header::parse(&answer.bytes[super::TCP..]).expect("a segment");
+        let tcp = ETHERNET_LEN + ip_len(family);
+        let (header, _) = Header::parse(&answer.bytes[tcp..]).expect("a segment");
         let ack = Sent { seq: 1, ..PLAIN };
-        engine.handle_frame(now, PORT, plain(frame(config.gateway_mac, &ack, header.seq + 1)));
+        engine.handle_frame(
+            now,
+            PORT,
+            plain(frame(family, config.gateway_mac, &ack, header.seq + 1)),
+        );
         (engine, config.gateway_mac, header.seq + 1)
     }
 
@@ -260,14 +358,15 @@ mod tests {
         fn a_train_does_what_the_ordinary_way_does(
             sent in proptest::collection::vec(sent(), 1..30),
             capture in prop::bool::weighted(0.1),
+            family in prop::sample::select(&[Family::V4, Family::V6][..]),
         ) {
-            let ((mut with, gateway, ack), (mut without, ..)) = (open(), open());
+            let ((mut with, gateway, ack), (mut without, ..)) = (open(family), open(family));
             let now = Instant::ZERO + std::time::Duration::from_micros(5);
             for engine in [&mut with, &mut without] {
                 engine.apply(now, Command::SetCapture(capture)).unwrap();
             }
             for sent in &sent {
-                let bytes = frame(gateway, sent, ack);
+                let bytes = frame(family, gateway, sent, ack);
                 with.handle_frame(now, PORT, atoll_wire::Frame::plain(bytes.clone()));
                 without.train = None;
                 without.handle_frame(now, PORT, atoll_wire::Frame::plain(bytes));
@@ -278,14 +377,20 @@ mod tests {
 
     #[test]
     fn segments_of_one_instant_make_a_train_and_other_inputs_end_it() {
-        let (mut engine, gateway, ack) = open();
+        for family in [Family::V4, Family::V6] {
+            makes_a_train(family);
+        }
+    }
+
+    fn makes_a_train(family: Family) {
+        let (mut engine, gateway, ack) = open(family);
         let data = |seq| {
             let sent = Sent {
                 seq,
                 payload: 100,
                 ..PLAIN
             };
-            atoll_wire::Frame::plain(frame(gateway, &sent, ack))
+            atoll_wire::Frame::plain(frame(family, gateway, &sent, ack))
         };
         let now = Instant::ZERO + std::time::Duration::from_micros(5);
         assert_eq!(

@@ -127,6 +127,11 @@ impl Switch {
         self.table.forget_port(port);
     }
 
+    /// Whether no port is attached.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.ports.is_empty()
+    }
+
     /// Note where a frame came from. `false` when there is no such port.
     pub(crate) fn learn(
         &mut self,

@@ -39,12 +39,13 @@ mod teardown;
 mod timers;
 
 use atoll_wire::tcp::{Flags, Header, Options};
-use atoll_wire::{Checksum, Endpoint, FrameBuf, Gso, IpProtocol, Offload, Seq};
+use atoll_wire::{Endpoint, FrameBuf, Gso, IpProtocol, Offload, Seq};
 use bytes::Bytes;
 
 use crate::action::Action;
 use crate::counters::Counter;
 use crate::flow::Cx;
+use crate::lan::partial_checksum;
 use crate::{FlowId, Instant};
 
 pub(crate) use host::{Host, Service};
@@ -251,12 +252,9 @@ impl TcpFlow {
     fn offload(&self, payload: usize) -> Offload {
         let size = self.sender.mss();
         Offload {
-            checksum: Checksum::Partial {
-                start: 34,
-                offset: 16,
-            },
+            checksum: partial_checksum(self.guest.ip, 16),
             gso: if payload > usize::from(size) {
-                Gso::Tcp4 { size }
+                Gso::tcp(self.guest.family(), size)
             } else {
                 Gso::None
             },

@@ -36,8 +36,8 @@ const BULK: u32 = 64 * 1024;
 /// grew first keep most of the link.
 const SHARED_FLIGHT: u32 = 4 << 20;
 const MIN_SHARE: u32 = 256 * 1024;
-/// Bytes of TCP payload that an IPv4 packet without options can carry.
-const MAX_PAYLOAD: u16 = 65_535 - 40;
+/// Bytes of TCP payload that an IP packet of either family without options can carry: kernels count IPv6's header, too.
+const MAX_PAYLOAD: u16 = 65_535 - 60;
 /// A message shorter than this that was acknowledged whole may wait to be dropped from the host's queue with so many others. All
 /// else is dropped at once: the kernel counts a buffer as full until its last byte is read, and the peer's window begins with 64 KiB.
 const SMALL_MESSAGE: u32 = 512;
@@ -349,7 +349,7 @@ impl TcpFlow {
             self.sender.blocked = cx.wait_for_room(self.guest.ip, self.id);
             return None;
         };
-        let most = if cx.offloads_towards(self.guest.ip).tcp4 {
+        let most = if cx.offloads_towards(self.guest.ip).tcp(self.guest.family()) {
             (u32::from(MAX_PAYLOAD) / mss).max(1) * mss
         } else {
             mss

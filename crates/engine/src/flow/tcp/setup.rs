@@ -77,7 +77,8 @@ impl TcpFlow {
     }
 
     fn hear_syn(&mut self, cx: &Cx<'_>, syn: &Header) {
-        self.sender.set_options(&syn.options, cx.link_mss());
+        self.sender
+            .set_options(&syn.options, cx.link_mss(self.guest.family()));
         let scaled = syn.options.window_scale.is_some();
         let limit = if scaled { u32::MAX } else { u32::from(u16::MAX) };
         self.receiver = Receiver::new(syn.seq, cx.shared.tcp_window.min(limit), self.sender.mss());
@@ -89,7 +90,7 @@ impl TcpFlow {
 
     fn our_options(&self, cx: &Cx<'_>, scaled: bool, sack: bool) -> Options {
         Options {
-            mss: Some(cx.link_mss()),
+            mss: Some(cx.link_mss(self.guest.family())),
             window_scale: scaled.then(|| Self::our_scale(cx.shared.tcp_window)),
             sack_permitted: sack,
             ..Options::default()

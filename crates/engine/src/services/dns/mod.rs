@@ -22,7 +22,7 @@ mod reply;
 mod tests;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use atoll_wire::{Endpoint, Mac};
 use bytes::Bytes;
@@ -53,6 +53,8 @@ pub(crate) enum DnsVia {
     Udp {
         /// IP address and port.
         guest: Endpoint,
+        /// The address of ours that was asked, from which the answer comes.
+        asked: IpAddr,
         /// Ethernet address.
         mac: Mac,
     },

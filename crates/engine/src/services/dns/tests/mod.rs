@@ -36,6 +36,7 @@ fn udp(ingress: u32, port: u16) -> DnsClient {
         ingress: PortId(ingress),
         via: DnsVia::Udp {
             guest: guest.into(),
+            asked: host(1).into(),
             mac: Mac([0x52, 0, 0, 0, 0, 2]),
         },
     }
