@@ -67,6 +67,16 @@ pub const TARGETS: &[Target] = &[
         run: files::tcp_header,
     },
     Target {
+        name: "ipv6_headers",
+        mutations: 20_000,
+        run: files::ipv6_headers,
+    },
+    Target {
+        name: "ndp",
+        mutations: 20_000,
+        run: files::ndp,
+    },
+    Target {
         name: "vnet_header",
         mutations: 20_000,
         run: streams::vnet_header,

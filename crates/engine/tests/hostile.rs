@@ -1,15 +1,16 @@
 //! A guest that sends anything, and a host that does anything: the engine neither panics nor grows, and stays deterministic.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use atoll_engine::{
     AcceptId, Action, Command, Config, Engine, Event, FlowId, ForwardId, ForwardTarget, HostError, Instant,
-    Limits, PortConfig, PortId, Subnet,
+    Limits, PortConfig, PortId, Prefix, Subnet,
 };
+use atoll_wire::ipv6::{self, Ipv6Header};
 use atoll_wire::packet::{self, Ipv4Header};
 use atoll_wire::tcp::{Flags, Header, Options};
-use atoll_wire::{EthernetProtocol, Frame, FrameBuf, Icmpv4Message, IpProtocol, Mac, Offload, Seq};
+use atoll_wire::{EthernetProtocol, Frame, FrameBuf, Icmpv4Message, IpProtocol, Mac, Offload, Seq, ndp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -47,8 +48,38 @@ fn address() -> BoxedStrategy<Ipv4Addr> {
     prop_oneof![9 => select(all), 1 => any::<u32>().prop_map(Ipv4Addr::from_bits)].boxed()
 }
 
+fn address6() -> BoxedStrategy<Ipv6Addr> {
+    let known = [
+        "fd77:77::1",
+        "fd77:77::fe",
+        "fd77:77::2",
+        "fd77:77::3",
+        "fd77:77::",
+        "fe80::1",
+        "fe80::2",
+        "::",
+        "::1",
+        "::7f00:1",
+        "::ffff:127.0.0.1",
+    ];
+    let others = [
+        "2001:db8::7",
+        "ff02::1",
+        "ff02::2",
+        "ff02::1:2",
+        "ff02::1:ff00:1",
+        "ff02::1:ff00:2",
+    ];
+    let all: Vec<Ipv6Addr> = known
+        .into_iter()
+        .chain(others)
+        .map(|text| text.parse().expect("it is one"))
+        .collect();
+    prop_oneof![9 => select(all), 1 => any::<u128>().prop_map(Ipv6Addr::from_bits)].boxed()
+}
+
 fn port() -> BoxedStrategy<u16> {
-    prop_oneof![select(vec![22u16, 53, 67, 68, 80, 4000, 4001]), any::<u16>()].boxed()
+    prop_oneof![select(vec![22u16, 53, 67, 68, 80, 547, 4000, 4001]), any::<u16>()].boxed()
 }
 
 fn mac() -> BoxedStrategy<Mac> {
@@ -62,7 +93,7 @@ fn mac() -> BoxedStrategy<Mac> {
 }
 
 /// A transport segment and its protocol number.
-fn transport(src: Ipv4Addr, dst: Ipv4Addr) -> BoxedStrategy<(IpProtocol, FrameBuf)> {
+fn transport(src: IpAddr, dst: IpAddr) -> BoxedStrategy<(IpProtocol, FrameBuf)> {
     let payload = vec(any::<u8>(), 0..200);
     let tcp = (
         port(),
@@ -106,13 +137,18 @@ fn transport(src: Ipv4Addr, dst: Ipv4Addr) -> BoxedStrategy<(IpProtocol, FrameBu
         let mut buf = FrameBuf::copy_from(&payload);
         packet::push_udp(
             &mut buf,
-            SocketAddrV4::new(src, src_port),
-            SocketAddrV4::new(dst, dst_port),
+            SocketAddr::new(src, src_port),
+            SocketAddr::new(dst, dst_port),
         );
         (IpProtocol::Udp, buf)
     });
-    let icmp = (any::<[u8; 4]>(), payload.clone()).prop_map(|(rest, payload)| {
+    let kind = prop_oneof![3 => Just(128_u8), 4 => 133_u8..138, 1 => any::<u8>()];
+    let icmp = (kind, any::<[u8; 4]>(), payload.clone()).prop_map(move |(kind, rest, payload)| {
         let mut buf = FrameBuf::copy_from(&payload);
+        if let (IpAddr::V6(src), IpAddr::V6(dst)) = (src, dst) {
+            packet::push_icmpv6(&mut buf, (src, dst), (kind, 0), rest);
+            return (IpProtocol::Icmpv6, buf);
+        }
         packet::push_icmpv4(&mut buf, Icmpv4Message::EchoRequest, 0, rest);
         (IpProtocol::Icmp, buf)
     });
@@ -122,8 +158,8 @@ fn transport(src: Ipv4Addr, dst: Ipv4Addr) -> BoxedStrategy<(IpProtocol, FrameBu
 }
 
 fn ipv4_frame() -> BoxedStrategy<Vec<u8>> {
-    let packet =
-        (address(), address()).prop_flat_map(|(src, dst)| (Just(src), Just(dst), transport(src, dst)));
+    let packet = (address(), address())
+        .prop_flat_map(|(src, dst)| (Just(src), Just(dst), transport(src.into(), dst.into())));
     (packet, mac(), mac(), 0u8..4)
         .prop_map(|((src, dst, (protocol, mut buf)), from, to, ttl)| {
             let header = Ipv4Header {
@@ -141,13 +177,73 @@ fn ipv4_frame() -> BoxedStrategy<Vec<u8>> {
         .boxed()
 }
 
+/// A well-formed message of neighbor discovery, and from where to where.
+fn discovery() -> BoxedStrategy<(Ipv6Addr, Ipv6Addr, (IpProtocol, FrameBuf))> {
+    (address6(), address6(), address6(), mac(), any::<bool>())
+        .prop_map(|(src, dst, target, mac, asks)| {
+            let buf = if asks {
+                ndp::neighbor_solicitation((src, mac), target)
+            } else {
+                ndp::neighbor_advertisement((target, mac), dst)
+            };
+            let (src, dst) = if asks {
+                (src, ndp::solicited_node(target))
+            } else {
+                (target, dst)
+            };
+            (src, dst, (IpProtocol::Icmpv6, buf))
+        })
+        .boxed()
+}
+
+/// What stands before a transport: extension headers of any kind, well formed or not.
+fn extended((protocol, buf): (IpProtocol, FrameBuf), headers: &[(u8, [u8; 7])]) -> (IpProtocol, FrameBuf) {
+    let mut next = u8::from(protocol);
+    let mut bytes = buf.payload().to_vec();
+    for (kind, rest) in headers {
+        bytes.splice(..0, rest.iter().copied());
+        bytes.insert(0, next);
+        next = *kind;
+    }
+    (next.into(), FrameBuf::copy_from(&bytes))
+}
+
+fn ipv6_frame() -> BoxedStrategy<Vec<u8>> {
+    let ordinary = (address6(), address6())
+        .prop_flat_map(|(src, dst)| (Just(src), Just(dst), transport(src.into(), dst.into())));
+    let packet = prop_oneof![3 => ordinary, 1 => discovery()];
+    let kind = prop_oneof![select(vec![0_u8, 43, 44, 59, 60]), any::<u8>()];
+    let rest = prop_oneof![Just([0, 1, 4, 0, 0, 0, 0]), any::<[u8; 7]>()];
+    let headers = prop_oneof![3 => Just(Vec::new()), 1 => vec((kind, rest), 0..5)];
+    let to = prop_oneof![4 => Just(GATEWAY_MAC), 2 => Just(Mac([0x33, 0x33, 0, 0, 0, 1])), 1 => mac()];
+    let hop_limit = prop_oneof![Just(255_u8), 0_u8..4];
+    (packet, headers, mac(), to, hop_limit)
+        .prop_map(|((src, dst, inner), headers, from, to, hop_limit)| {
+            let (protocol, mut buf) = extended(inner, &headers);
+            let header = Ipv6Header {
+                src,
+                dst,
+                protocol,
+                hop_limit,
+            };
+            ipv6::push_ipv6(&mut buf, &header);
+            packet::push_ethernet(&mut buf, from, to, EthernetProtocol::Ipv6);
+            buf.freeze(Offload::default()).bytes.to_vec()
+        })
+        .boxed()
+}
+
+fn ip_frame() -> BoxedStrategy<Vec<u8>> {
+    prop_oneof![ipv4_frame(), ipv6_frame()].boxed()
+}
+
 fn frame() -> BoxedStrategy<Vec<u8>> {
-    let bent = (ipv4_frame(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut frame, at, byte)| {
+    let bent = (ip_frame(), any::<prop::sample::Index>(), any::<u8>()).prop_map(|(mut frame, at, byte)| {
         let at = at.index(frame.len());
         frame[at] = byte;
         frame
     });
-    let cut = (ipv4_frame(), any::<prop::sample::Index>()).prop_map(|(mut frame, at)| {
+    let cut = (ip_frame(), any::<prop::sample::Index>()).prop_map(|(mut frame, at)| {
         frame.truncate(at.index(frame.len()));
         frame
     });
@@ -160,7 +256,7 @@ fn frame() -> BoxedStrategy<Vec<u8>> {
         packet::push_ethernet(&mut buf, from, Mac::BROADCAST, EthernetProtocol::Arp);
         buf.freeze(Offload::default()).bytes.to_vec()
     });
-    prop_oneof![6 => ipv4_frame(), 2 => bent, 1 => cut, 2 => arp, 1 => vec(any::<u8>(), 0..80)].boxed()
+    prop_oneof![4 => ipv4_frame(), 4 => ipv6_frame(), 2 => bent, 1 => cut, 2 => arp, 1 => vec(any::<u8>(), 0..80)].boxed()
 }
 
 fn step() -> BoxedStrategy<Step> {
@@ -181,14 +277,20 @@ struct Bench {
     flows: Vec<FlowId>,
     accepts: u64,
     log: Vec<String>,
+    /// Where host sockets went. Loopback is where the host alias leads, and this network allows it.
+    reached: Vec<IpAddr>,
 }
 
 impl Bench {
     fn new() -> Self {
-        let mut config = Config::new(Subnet {
+        let subnet = Subnet {
             address: Ipv4Addr::new(10, 77, 0, 0),
             prefix_len: 24,
-        });
+        };
+        let prefix = Prefix {
+            address: Ipv6Addr::new(0xfd77, 0x77, 0, 0, 0, 0, 0, 0),
+        };
+        let mut config = Config::new((subnet, prefix));
         config.host_loopback = true;
         config.limits = Limits {
             flows: 8,
@@ -211,23 +313,25 @@ impl Bench {
                 },
             );
         }
-        let guest = ForwardTarget::Address(Ipv4Addr::new(10, 77, 0, 2).into());
-        engine
-            .apply(
-                Instant::ZERO,
-                Command::AddForward {
-                    forward: ForwardId(0),
-                    guest,
-                    port: 22,
-                },
-            )
-            .expect("the address is a guest's");
+        for (number, guest) in [
+            (0, Ipv4Addr::new(10, 77, 0, 2).into()),
+            (1, prefix.with(2).into()),
+        ] {
+            let added = Command::AddForward {
+                forward: ForwardId(number),
+                guest: ForwardTarget::Address(guest),
+                port: 22,
+            };
+            let added = engine.apply(Instant::ZERO, added);
+            added.expect("the address is a guest's");
+        }
         Self {
             engine,
             now: Instant::ZERO,
             flows: Vec::new(),
             accepts: 0,
             log: Vec::new(),
+            reached: Vec::new(),
         }
     }
 
@@ -249,7 +353,7 @@ impl Bench {
                 self.engine.handle_event(
                     self.now,
                     Event::TcpAccepted {
-                        forward: ForwardId(0),
+                        forward: ForwardId(u32::from(port % 2)),
                         accept,
                         peer,
                     },
@@ -268,6 +372,11 @@ impl Bench {
         }
         while let Some(action) = self.engine.poll_action() {
             self.log.push(format!("{action:?}"));
+            match &action {
+                Action::TcpConnect { to, .. } | Action::UdpSend { to, .. } => self.reached.push(to.ip()),
+                Action::IcmpSend { to, .. } => self.reached.push(*to),
+                _ => {}
+            }
             match action {
                 Action::TcpConnect { flow, .. }
                 | Action::UdpOpen { flow, .. }
@@ -293,7 +402,11 @@ impl Bench {
         let Some(&flow) = self.flows.get(usize::from(flow) % self.flows.len().max(1)) else {
             return;
         };
-        let from = SocketAddr::from((Ipv4Addr::new(198, 51, 100, 7), what));
+        let from = if what % 16 < 8 {
+            SocketAddr::from((Ipv4Addr::new(198, 51, 100, 7), what))
+        } else {
+            SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7), what))
+        };
         let payload = FrameBuf::zeroed(usize::from(what));
         let event = match what % 8 {
             0 | 1 => Event::TcpConnected(flow),
@@ -353,10 +466,24 @@ proptest! {
         for step in &steps {
             bench.run(step);
         }
-        for line in &bench.log {
-            for forbidden in ["to: 169.254", "to: 10.77.0", "to: 0.0", "to: 224.", "to: 255."] {
-                prop_assert!(!line.contains(forbidden) || line.starts_with("UdpForwardSend"), "{}", line);
-            }
+        for to in &bench.reached {
+            let allowed = match to {
+                IpAddr::V4(to) => {
+                    let [first, second, third, _] = to.octets();
+                    *to == Ipv4Addr::LOCALHOST
+                        || first > 0 && first < 224 && first != 127
+                            && (first, second) != (169, 254)
+                            && (first, second, third) != (10, 77, 0)
+                }
+                IpAddr::V6(to) => {
+                    let segments = to.segments();
+                    let is_special = segments[..5] == [0; 5] && matches!(segments[5], 0 | 0xffff);
+                    *to == Ipv6Addr::LOCALHOST
+                        || !is_special && !to.is_multicast() && !to.is_unicast_link_local()
+                            && segments[..4] != [0xfd77, 0x77, 0, 0]
+                }
+            };
+            prop_assert!(allowed, "{}", to);
         }
     }
 }

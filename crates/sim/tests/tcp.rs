@@ -1,9 +1,9 @@
 //! TCP between smoltcp's stack and simulated hosts, over links that lose, repeat and reorder.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use atoll_engine::{Config, HostError, Subnet};
+use atoll_engine::{Config, Family, HostError, Prefix, Subnet};
 use atoll_sim::host::{Answer, Server, Socket};
 use atoll_sim::link::Faults;
 use atoll_sim::stream::Stream;
@@ -11,21 +11,47 @@ use atoll_sim::{Chance, World};
 use proptest::prelude::*;
 use smoltcp::socket::tcp::State;
 
-const GUEST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
-const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), 80);
+const GUEST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 9));
+const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)), 80);
+const GUEST6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0x77, 0, 0, 0, 0, 0, 9));
+const SERVER6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7)), 80);
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn config() -> Config {
-    Config::new(Subnet {
+    let subnet = Subnet {
         address: Ipv4Addr::new(10, 77, 0, 0),
         prefix_len: 24,
-    })
+    };
+    let prefix = Prefix {
+        address: Ipv6Addr::new(0xfd77, 0x77, 0, 0, 0, 0, 0, 0),
+    };
+    Config::new((subnet, prefix))
 }
 
 fn world(faults: Faults, seed: u64) -> World {
+    world_over(Family::V4, faults, seed)
+}
+
+/// A world whose guest speaks this family.
+fn world_over(family: Family, faults: Faults, seed: u64) -> World {
     let mut world = World::new(&config(), faults, seed);
-    world.add_guest(&config(), GUEST);
+    world.add_guest(&config(), guest(family));
     world
+}
+
+fn guest(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => GUEST,
+        Family::V6 => GUEST6,
+    }
+}
+
+fn server(family: Family) -> SocketAddr {
+    match family {
+        Family::V4 => SERVER,
+        Family::V6 => SERVER6,
+    }
 }
 
 /// What goes up and down.
@@ -52,11 +78,20 @@ fn is_closed(world: &mut World) -> bool {
 
 /// A guest sends and receives at once through a link; both ends close in the ordinary way.
 fn exchange(faults: Faults, seed: u64, lengths: (u64, u64), takes: Option<usize>) -> World {
+    exchange_over(Family::V4, faults, seed, (lengths, takes))
+}
+
+fn exchange_over(
+    family: Family,
+    faults: Faults,
+    seed: u64,
+    (lengths, takes): ((u64, u64), Option<usize>),
+) -> World {
     let (up, down) = streams(seed, lengths);
-    let mut world = world(faults, seed);
+    let mut world = world_over(family, faults, seed);
     world.log = Some(Vec::new());
     world.add_server(
-        SERVER,
+        server(family),
         Server {
             sends: down,
             expects: up,
@@ -64,7 +99,7 @@ fn exchange(faults: Faults, seed: u64, lengths: (u64, u64), takes: Option<usize>
             ..Server::default()
         },
     );
-    let connection = world.guest(0).connect(SERVER, up, down);
+    let connection = world.guest(0).connect(server(family), up, down);
     let finished = world.run_until(HOUR, is_closed);
     assert!(
         finished,
@@ -99,25 +134,37 @@ proptest! {
         up in 0u64..150_000,
         down in 0u64..150_000,
         takes in proptest::option::of(1usize..20_000),
+        family in proptest::sample::select(&FAMILIES[..]),
     ) {
-        exchange(Faults { loss, duplicate, reorder }, seed, (up, down), takes);
+        exchange_over(family, Faults { loss, duplicate, reorder }, seed, ((up, down), takes));
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_actions(seed: u64, up in 0u64..20_000, down in 0u64..20_000) {
+    fn the_same_seed_gives_the_same_actions(
+        seed: u64,
+        up in 0u64..20_000,
+        down in 0u64..20_000,
+        family in proptest::sample::select(&FAMILIES[..]),
+    ) {
         let faults = Faults { loss: 200, duplicate: 200, reorder: 1000 };
-        let first = exchange(faults, seed, (up, down), None);
-        let second = exchange(faults, seed, (up, down), None);
+        let first = exchange_over(family, faults, seed, ((up, down), None));
+        let second = exchange_over(family, faults, seed, ((up, down), None));
         prop_assert!(first.log == second.log);
         prop_assert_eq!(first.now(), second.now());
     }
 
     #[test]
-    fn a_forwards_client_and_a_guest_exchange_bytes(seed: u64, loss in 0u16..400, up in 0u64..60_000, down in 0u64..60_000) {
+    fn a_forwards_client_and_a_guest_exchange_bytes(
+        seed: u64,
+        loss in 0u16..400,
+        up in 0u64..60_000,
+        down in 0u64..60_000,
+        family in proptest::sample::select(&FAMILIES[..]),
+    ) {
         let (up, down) = streams(seed, (up, down));
-        let mut world = world(Faults { loss, ..Faults::default() }, seed);
+        let mut world = world_over(family, Faults { loss, ..Faults::default() }, seed);
         let connection = world.guest(0).listen(22, up, down);
-        world.connect_through_forward(SocketAddrV4::new(GUEST, 22), Server { sends: down, expects: up, ..Server::default() });
+        world.connect_through_forward(SocketAddr::new(guest(family), 22), Server { sends: down, expects: up, ..Server::default() });
         prop_assert!(world.run_until(HOUR, is_closed));
         prop_assert_eq!(only_socket(&world).closed, Some(false));
         prop_assert!(only_socket(&world).received.is_whole());
@@ -127,12 +174,14 @@ proptest! {
 
 #[test]
 fn a_clean_link_needs_no_retransmission() {
-    let world = exchange(Faults::default(), 3, (1_000_000, 1_000_000), None);
-    let of = |name| world.counter(name);
-    assert_eq!(
-        (of("tcp_retransmit"), of("tcp_timeout"), of("egress_dropped")),
-        (0, 0, 0)
-    );
+    for family in FAMILIES {
+        let world = exchange_over(family, Faults::default(), 3, ((1_000_000, 1_000_000), None));
+        let of = |name| world.counter(name);
+        assert_eq!(
+            (of("tcp_retransmit"), of("tcp_timeout"), of("egress_dropped")),
+            (0, 0, 0)
+        );
+    }
 }
 
 #[test]
@@ -225,7 +274,7 @@ fn a_reset_of_the_guest_is_a_reset_to_the_host() {
 #[test]
 fn a_guest_that_refuses_a_forward_resets_its_client() {
     let mut world = world(Faults::default(), 1);
-    world.connect_through_forward(SocketAddrV4::new(GUEST, 22), Server::default());
+    world.connect_through_forward(SocketAddr::new(GUEST, 22), Server::default());
     assert!(world.run_until(Duration::from_secs(5), is_closed));
     assert_eq!(only_socket(&world).closed, Some(true));
 }

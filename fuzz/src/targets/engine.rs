@@ -2,12 +2,13 @@
 
 use super::bytes::Choices;
 use super::guest::{
-    self, BROADCAST_MAC, GATEWAY, GATEWAY_MAC, GUEST, HOST_ALIAS, NEIGHBOUR, NEIGHBOUR_MAC, OUTSIDE, Segment,
+    self, ALL_NODES_MAC, BROADCAST_MAC, GATEWAY, GATEWAY_MAC, GATEWAY6, GUEST, GUEST6, HOST_ALIAS,
+    HOST_ALIAS6, LINK_LOCAL, NEIGHBOUR, NEIGHBOUR_MAC, NEIGHBOUR6, OUTSIDE, OUTSIDE6, Segment,
 };
 use super::world::World;
 use atoll_engine::{Command, Event, ForwardId, ForwardTarget, PortConfig, PortId};
 use atoll_wire::Frame;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// The whole input is one frame; afterwards an hour passes.
@@ -35,7 +36,7 @@ fn run(input: &[u8]) -> World {
 }
 
 fn step(world: &mut World, choices: &mut Choices<'_>) {
-    match choices.byte() % 14 {
+    match choices.byte() % 16 {
         0 => world.frame(port(choices), Frame::plain(choices.chunk().to_vec().into())),
         1..=4 => packet(world, choices),
         5 => world.advance(Duration::from_millis(choices.number().into())),
@@ -48,6 +49,8 @@ fn step(world: &mut World, choices: &mut Choices<'_>) {
             world.answer(answered.then_some(message));
         }
         11 => rare(world, choices),
+        14 => packet6(world, choices),
+        15 => discovery(world, choices),
         _ => segment(world, choices),
     }
 }
@@ -70,10 +73,7 @@ fn segment(world: &mut World, choices: &mut Choices<'_>) {
         flags,
     };
     let bytes = segment.bytes(payload);
-    world.frame(
-        PortId(0),
-        guest::ipv4(GATEWAY_MAC, (GUEST, peer.address), guest::TCP, &bytes),
-    );
+    world.frame(PortId(0), guest::to_peer(peer.address, guest::TCP, &bytes));
 }
 
 /// One of the two guests' ports, or one that does not exist.
@@ -104,6 +104,76 @@ fn packet(world: &mut World, choices: &mut Choices<'_>) {
     let protocol = choices.one_of(&[guest::TCP, guest::TCP, guest::UDP, guest::ICMP, 41]);
     let payload = choices.chunk();
     world.frame(port, guest::ipv4(to, (src, dst), protocol, payload));
+}
+
+/// A packet with a right header of IPv6. What stands behind it may be an extension header.
+fn packet6(world: &mut World, choices: &mut Choices<'_>) {
+    let port = port(choices);
+    let to = choices.one_of(&[
+        GATEWAY_MAC,
+        GATEWAY_MAC,
+        GATEWAY_MAC,
+        NEIGHBOUR_MAC,
+        ALL_NODES_MAC,
+    ]);
+    let ends = (source6(choices), destination6(choices));
+    let kinds = [
+        guest::TCP,
+        guest::TCP,
+        guest::UDP,
+        guest::ICMPV6,
+        0,
+        43,
+        44,
+        60,
+        99,
+    ];
+    let protocol = choices.one_of(&kinds);
+    let hop_limit = choices.one_of(&[64, 255, 1]);
+    let payload = choices.chunk();
+    world.frame(port, guest::ipv6(to, ends, (protocol, hop_limit), payload));
+}
+
+fn source6(choices: &mut Choices<'_>) -> Ipv6Addr {
+    let guest = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+    choices.one_of(&[
+        GUEST6,
+        GUEST6,
+        GUEST6,
+        guest,
+        Ipv6Addr::UNSPECIFIED,
+        OUTSIDE6,
+        GATEWAY6,
+    ])
+}
+
+fn destination6(choices: &mut Choices<'_>) -> Ipv6Addr {
+    let group = |low| Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, low, 2);
+    choices.one_of(&[
+        OUTSIDE6,
+        GATEWAY6,
+        HOST_ALIAS6,
+        NEIGHBOUR6,
+        LINK_LOCAL,
+        group(0),
+        group(1),
+        Ipv6Addr::LOCALHOST,
+    ])
+}
+
+/// A message of ICMPv6 with a right checksum.
+fn discovery(world: &mut World, choices: &mut Choices<'_>) {
+    let port = port(choices);
+    let ends = (source6(choices), destination6(choices));
+    let kind = choices.one_of(&[135, 136, 133, 128, 134, 1]);
+    let target = choices.one_of(&[GATEWAY6, HOST_ALIAS6, LINK_LOCAL, GUEST6, NEIGHBOUR6]);
+    let body = match kind {
+        135 | 136 => [&[0; 4][..], &target.octets(), choices.chunk()].concat(),
+        _ => choices.chunk().to_vec(),
+    };
+    let message = guest::icmpv6(ends, kind, &body);
+    let to = choices.one_of(&[GATEWAY_MAC, ALL_NODES_MAC]);
+    world.frame(port, guest::ipv6(to, ends, (guest::ICMPV6, 255), &message));
 }
 
 fn rare(world: &mut World, choices: &mut Choices<'_>) {
@@ -149,16 +219,13 @@ fn reply(world: &mut World, choices: &mut Choices<'_>) {
         return;
     };
     let datagram = guest::udp(guest_port, peer.port, payload);
-    world.frame(
-        PortId(0),
-        guest::ipv4(GATEWAY_MAC, (GUEST, peer.address), guest::UDP, &datagram),
-    );
+    world.frame(PortId(0), guest::to_peer(peer.address, guest::UDP, &datagram));
 }
 
 /// A command may be refused; what it must not do is panic.
 fn command(world: &mut World, choices: &mut Choices<'_>) {
     let forward = ForwardId(u32::from(choices.byte() % 4));
-    let command = match choices.byte() % 5 {
+    let command = match choices.byte() % 7 {
         0 => Command::AddForward {
             forward,
             guest: ForwardTarget::Address(GUEST.into()),
@@ -171,6 +238,12 @@ fn command(world: &mut World, choices: &mut Choices<'_>) {
         },
         2 => Command::RemoveForward(forward),
         3 => Command::SetCapture(choices.byte().is_multiple_of(2)),
+        5 => Command::Shutdown,
+        6 => Command::AddForward {
+            forward,
+            guest: ForwardTarget::Address(GUEST6.into()),
+            port: choices.number(),
+        },
         _ => Command::SetResolvers(Vec::new()),
     };
     let (engine, now) = world.engine();

@@ -3,6 +3,8 @@
 use atoll_images::checksum::{self, Digest};
 use atoll_images::unpack;
 use atoll_spec::{Source, parse};
+use atoll_wire::ipv6;
+use atoll_wire::ndp::Message;
 use atoll_wire::tcp::Header;
 use atoll_wire::{FrameBuf, Offload};
 use std::io::Read;
@@ -40,6 +42,29 @@ pub(super) fn unpack(input: &[u8]) {
     if let Ok(decoder) = unpack::decoder(input) {
         // A broken archive is an error, which is right; a panic is not.
         let _ = std::io::copy(&mut decoder.take(MOST), &mut std::io::sink());
+    }
+}
+
+/// An IPv6 packet: what was walked lies inside it, and begins with the header that says so.
+pub(super) fn ipv6_headers(input: &[u8]) {
+    let Ok(walked) = ipv6::walk(input) else {
+        return;
+    };
+    assert!((ipv6::IPV6_LEN..=walked.end).contains(&walked.transport));
+    assert!(walked.end <= input.len());
+    assert_eq!(input[walked.next_header_at], u8::from(walked.header.protocol));
+}
+
+/// A message of neighbor discovery: one that is understood is no shorter than its fields.
+pub(super) fn ndp(input: &[u8]) {
+    match Message::parse(input) {
+        None => {}
+        Some(Message::RouterSolicitation { .. }) => assert!(input.len() >= 8),
+        Some(
+            Message::NeighborSolicitation { target, .. } | Message::NeighborAdvertisement { target, .. },
+        ) => {
+            assert!(input.len() >= 24 && !target.is_multicast());
+        }
     }
 }
 

@@ -5,10 +5,10 @@
 //! has. In return it asserts the engine's side of the contract: actions come to an end, name flows
 //! that live, discard no more than was peeked, and queues keep their bounds.
 
-use super::guest::{GATEWAY_MAC, Peer};
+use super::guest::{GATEWAY_MAC, OUTSIDE6, PREFIX, Peer};
 use atoll_engine::{
     AcceptId, Action, Config, Datagrams, Engine, Event, FlowId, HostError, Instant, Limits, PortConfig,
-    PortId, QueryId, Subnet,
+    PortId, Prefix, QueryId, Subnet,
 };
 use atoll_wire::{Frame, FrameBuf};
 use std::collections::BTreeMap;
@@ -62,10 +62,11 @@ pub(super) struct World {
 impl World {
     /// A network with two guests attached, on ports 0 and 1.
     pub(super) fn new() -> Self {
-        let mut config = Config::new(Subnet {
+        let subnet = Subnet {
             address: Ipv4Addr::new(10, 77, 0, 0),
             prefix_len: 24,
-        });
+        };
+        let mut config = Config::new((subnet, Prefix { address: PREFIX }));
         config.gateway_mac = GATEWAY_MAC;
         config.host_loopback = true;
         config.resolvers = vec![([192, 0, 2, 53], 53).into()];
@@ -185,7 +186,12 @@ impl World {
         let Some(flow) = nth(self.datagrams.iter().copied(), which) else {
             return;
         };
-        let (from, payload) = (IpAddr::from([192, 0, 2, how]), FrameBuf::copy_from(payload));
+        let from = if how & 0x40 == 0 {
+            IpAddr::from([192, 0, 2, how])
+        } else {
+            OUTSIDE6.into()
+        };
+        let payload = FrameBuf::copy_from(payload);
         let seq = u16::from(how);
         self.event(match how % 5 {
             0 => Event::FlowFailed {

@@ -15,6 +15,8 @@ use atoll_wire::{
     IpProtocol, Ipv4Packet, Mac, Offload, UdpPacket,
 };
 
+use crate::bench6::{self, Icmp6};
+
 pub(crate) const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
 pub(crate) const ALIAS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 254));
 pub(crate) const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
@@ -62,6 +64,7 @@ pub(crate) enum Heard {
         payload: Vec<u8>,
     },
     Icmp(Icmp),
+    Icmp6(Icmp6),
     Other(Vec<u8>),
 }
 
@@ -283,6 +286,10 @@ impl Net {
     }
 
     pub(crate) fn send_echo(&mut self, guest: Guest, to: IpAddr, (ident, seq): (u16, u16), data: &[u8]) {
+        if to.is_ipv6() {
+            let buf = bench6::echo((guest.ip, to), (ident, seq), data);
+            return self.send_ip(guest, to, IpProtocol::Icmpv6, buf);
+        }
         self.send_ip(guest, to, IpProtocol::Icmp, echo(ident, seq, data));
     }
 
@@ -407,6 +414,9 @@ pub(crate) fn ip_frame(
     ttl: u8,
     mut buf: FrameBuf,
 ) -> Vec<u8> {
+    if dst.is_ipv6() {
+        return bench6::frame(guest, (guest.ip, dst), (protocol, ttl), buf);
+    }
     let header = Ipv4Header {
         src: v4(guest.ip),
         dst: v4(dst),
@@ -433,6 +443,7 @@ fn parse(frame: &[u8], mtu: usize) -> Heard {
     match ethernet.ethertype() {
         EthernetProtocol::Arp => parse_arp(body),
         EthernetProtocol::Ipv4 => parse_ipv4(body),
+        EthernetProtocol::Ipv6 => bench6::parse(body),
         _ => Heard::Other(frame.to_vec()),
     }
 }
@@ -451,7 +462,7 @@ fn parse_arp(body: &[u8]) -> Heard {
 }
 
 /// RFC 1071.
-fn sum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn sum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u32;
     for part in parts {
         for pair in part.chunks(2) {

@@ -8,6 +8,7 @@ use atoll_wire::tcp::{Flags, Header, Options};
 use atoll_wire::{FrameBuf, Seq};
 
 use crate::bench::{A, Guest, Net, Segment, WORLD};
+use crate::bench6::WORLD6;
 
 pub(crate) const SERVER: SocketAddr = SocketAddr::new(WORLD, 8000);
 pub(crate) const PORT: u16 = 40_000;
@@ -103,7 +104,8 @@ impl Tcp {
 
     /// SYN was sent; the host connects.
     pub(crate) fn connecting(mut net: Net, guest: Guest, syn: Header) -> Self {
-        let remote = SocketAddr::new(WORLD, syn.dst_port);
+        let world = if guest.ip.is_ipv6() { WORLD6 } else { WORLD };
+        let remote = SocketAddr::new(world, syn.dst_port);
         net.send_tcp(guest, remote, &syn, &[]);
         let flow = match net.action() {
             Action::TcpConnect { flow, to } if to == remote => flow,

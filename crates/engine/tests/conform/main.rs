@@ -3,12 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing fails")]
 
 mod bench;
+mod bench6;
 mod connection;
 
 mod arp;
 mod datagrams;
 mod dropped;
 mod icmp;
+mod ipv6;
+mod ipv6_errors;
+mod ndp;
+mod router;
 mod switching;
 mod tcp_inbound;
 mod tcp_loss;
