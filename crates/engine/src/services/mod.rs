@@ -7,4 +7,5 @@
 pub(crate) mod dhcp;
 pub(crate) mod dns;
 pub(crate) mod http;
+mod leases;
 pub(crate) mod names;

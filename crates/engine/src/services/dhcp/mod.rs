@@ -19,16 +19,15 @@
 //! One port gets at most half of the pool, though never less than eight addresses: a guest that takes up leases with
 //! invented MAC addresses starves no other port. A client whose port has its share hears nothing (`dhcp_over_share`).
 //!
-//! States and bounds of addresses are in [`leases`]. A static lease is never in that table: its address goes to its
+//! States and bounds of addresses are in [`leases`](super::leases). A static lease is never in that table: its address goes to its
 //! owner and nobody else, whatever is asked for.
 //!
 //! Left out: relay agents (`giaddr` is dropped: there is one segment), BOOTP without option 53, RFC 4039 rapid commit,
 //! and the probe before an offer (RFC 2131 section 2.2); a client that finds its address in use declines it.
 
-mod leases;
+mod pool;
 mod reply;
 mod request;
-mod shares;
 mod states;
 mod statics;
 
@@ -44,10 +43,11 @@ use std::time::Duration;
 use atoll_wire::Mac;
 use dhcproto::v4::MessageType;
 
-use self::leases::{Binding, Leases};
+use self::pool::Addresses;
 use self::reply::Parameters;
 use self::request::{Dropped, Request};
 use self::statics::{Static, Statics};
+use super::leases::{self, Binding, Leases, Pool as _};
 use super::names::{Names, is_label};
 use crate::{CommandError, Config, Instant, Lease, Notice, PortId, StaticLease, Subnet};
 
@@ -102,7 +102,7 @@ pub(crate) struct DhcpServer {
     subnet: Subnet,
     lease_time: Duration,
     parameters: Parameters,
-    leases: Leases,
+    leases: Leases<Addresses>,
     statics: Statics,
     /// False until the first input: leases of an earlier run count from then.
     started: bool,
@@ -121,7 +121,10 @@ impl DhcpServer {
             subnet: config.subnet.unwrap_or(Subnet::NONE),
             lease_time: config.lease_time.max(Duration::from_secs(1)),
             parameters: Parameters::new(config),
-            leases: Leases::new(config.subnet.unwrap_or(Subnet::NONE), config.limits.leases),
+            leases: Leases::new(
+                Addresses::new(config.subnet.unwrap_or(Subnet::NONE)),
+                config.limits.leases,
+            ),
             statics: Statics::default(),
             started: false,
             changed: false,
@@ -143,7 +146,7 @@ impl DhcpServer {
     /// Dynamic leases that have not expired, by address.
     pub(crate) fn leases(&self, now: Instant) -> Vec<Lease> {
         let now = if self.started { now } else { Instant::ZERO };
-        let lease = |(address, entry): (Ipv4Addr, &leases::Entry)| {
+        let lease = |(address, entry): (Ipv4Addr, &leases::Entry<Mac>)| {
             let remaining = entry.at.since(now);
             Some(Lease {
                 mac: entry.owner?,
@@ -180,10 +183,10 @@ impl DhcpServer {
 
     /// Host names with their addresses; where one stands twice, the later is right.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
-        let learnt = self.leases.bound();
-        let learnt = learnt.filter_map(|(address, entry)| Some((entry.hostname.as_deref()?, address)));
         let fixed = self.statics.iter();
-        learnt.chain(fixed.filter_map(|entry| Some((entry.name()?, entry.address))))
+        self.leases
+            .named()
+            .chain(fixed.filter_map(|entry| Some((entry.name()?, entry.address))))
     }
 
     /// What was counted, by name.
@@ -257,14 +260,14 @@ impl DhcpServer {
     /// What a MAC address had for good is an address like any other.
     pub(crate) fn remove_static_lease(&mut self, mac: Mac) {
         if let Some(entry) = self.statics.remove(mac) {
-            self.leases.unreserve(entry.address);
+            let _ = self.leases.unreserve(entry.address);
         }
     }
 
     /// The address that a client would be offered that asks for none.
     pub(crate) fn address_for(&self, now: Instant, mac: Mac) -> Option<Ipv4Addr> {
         let fixed = self.statics.get(mac).map(|entry| entry.address);
-        fixed.or_else(|| self.leases.choose(now, mac, None))
+        fixed.or_else(|| self.leases.choose(now, &pool::wish(mac, PortId(0), None)))
     }
 
     /// Whether leases changed since this was last asked.
@@ -297,7 +300,7 @@ impl DhcpServer {
         else {
             return Ok(());
         };
-        if !self.leases.is_guest_address(address) {
+        if !self.leases.pool().contains(address) {
             return Err(CommandError::NotAGuestAddress {
                 address: address.into(),
                 network: self.subnet.into(),
@@ -317,9 +320,10 @@ impl DhcpServer {
             learnt: None,
         };
         if let Some(earlier) = self.statics.insert(mac, entry) {
-            self.leases.unreserve(earlier.address);
+            let _ = self.leases.unreserve(earlier.address);
         }
-        self.changed |= self.leases.reserve(now, mac, address);
+        self.changed |= self.leases.forget(now, mac);
+        self.changed |= self.leases.reserve(mac, address);
         Ok(())
     }
 
@@ -328,7 +332,7 @@ impl DhcpServer {
             return;
         }
         let binding = Binding {
-            mac: lease.mac,
+            owner: lease.mac,
             address: lease.address,
             until: Instant::ZERO + lease.remaining,
             hostname: lease.hostname.clone().filter(|name| is_label(name)),

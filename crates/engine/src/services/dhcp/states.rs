@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use dhcproto::v4::MessageType;
 
-use super::leases::{Binding, Refused, Wish};
+use super::pool;
 use super::reply::Answer;
 use super::request::Request;
 use super::statics::Static;
 use super::{Client, DhcpServer, Reply, ReplyTo};
+use crate::services::leases::{Binding, Pool as _, Refused};
 use crate::services::names::{Names, is_label};
 use crate::{Instant, Notice};
 
@@ -28,11 +29,7 @@ impl DhcpServer {
         names: &Names,
     ) -> Option<Reply> {
         let fixed = self.statics.get(request.chaddr).map(|entry| entry.address);
-        let wish = Wish {
-            mac: request.chaddr,
-            via: request.ingress,
-            requested: request.requested,
-        };
+        let wish = pool::wish(request.chaddr, request.ingress, request.requested);
         match fixed.map_or_else(|| self.leases.offer(now, wish), Ok) {
             Ok(address) => Some(self.grant(request, MessageType::Offer, address, names)),
             Err(Refused::OverShare) => {
@@ -87,7 +84,7 @@ impl DhcpServer {
         let address = [request.ciaddr, client.src]
             .into_iter()
             .find(|address| !address.is_unspecified())?;
-        if !self.leases.is_guest_address(address) {
+        if !self.leases.pool().contains(address) {
             self.counters.malformed += 1;
             return None;
         }
@@ -172,7 +169,7 @@ impl DhcpServer {
                 self.leases.try_bind(
                     now,
                     Binding {
-                        mac,
+                        owner: mac,
                         address,
                         until,
                         hostname,
@@ -255,11 +252,7 @@ impl DhcpServer {
             .statics
             .owner_of_name(label)
             .is_some_and(|owner| owner != mac);
-        let holder = self
-            .leases
-            .address_of_name(label)
-            .and_then(|address| self.leases.entry(address));
-        let leased = holder.is_some_and(|entry| entry.owner != Some(mac));
+        let leased = self.leases.owner_of_name(label).is_some_and(|owner| owner != mac);
         (!fixed && !leased).then(|| label.to_owned())
     }
 

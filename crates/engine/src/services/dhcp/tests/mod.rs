@@ -15,8 +15,8 @@ use dhcproto::decoder::{Decodable, Decoder};
 use dhcproto::encoder::{Encodable, Encoder};
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 
-use super::leases::{OFFER_HELD, OFFER_HELD_AT_LEAST, QUARANTINE};
 use super::*;
+use crate::services::leases::{OFFER_HELD, OFFER_HELD_AT_LEAST, QUARANTINE};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const ZERO: Ipv4Addr = Ipv4Addr::UNSPECIFIED;

@@ -1,38 +1,54 @@
 //! What of the table came by which port.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
-use super::leases::{Entry, State};
+use super::{Entry, State};
 use crate::{Instant, PortId};
 
 /// Offers and leases by port. A port without any has no entry, so there are no more entries than addresses.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Shares {
-    by_port: BTreeMap<PortId, Share>,
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shares<A> {
+    by_port: BTreeMap<PortId, Share<A>>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Share {
+#[derive(Debug, PartialEq, Eq)]
+struct Share<A> {
     /// Offers and leases.
     count: usize,
     /// Offers by their end.
-    offers: BTreeSet<(Instant, Ipv4Addr)>,
+    offers: BTreeSet<(Instant, A)>,
 }
 
-impl Shares {
+impl<A> Default for Shares<A> {
+    fn default() -> Self {
+        Self {
+            by_port: BTreeMap::new(),
+        }
+    }
+}
+
+impl<A> Default for Share<A> {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            offers: BTreeSet::new(),
+        }
+    }
+}
+
+impl<A: Copy + Ord> Shares<A> {
     /// Offers and leases that came by a port.
     pub(super) fn count(&self, port: PortId) -> usize {
         self.by_port.get(&port).map_or(0, |share| share.count)
     }
 
     /// The offer that a port has had longest, and its end.
-    pub(super) fn oldest_offer(&self, port: PortId) -> Option<(Instant, Ipv4Addr)> {
+    pub(super) fn oldest_offer(&self, port: PortId) -> Option<(Instant, A)> {
         self.by_port.get(&port)?.offers.first().copied()
     }
 
     /// An entry came into the table.
-    pub(super) fn add(&mut self, address: Ipv4Addr, entry: &Entry) {
+    pub(super) fn add<O>(&mut self, address: A, entry: &Entry<O>) {
         let Some(port) = entry.via else { return };
         let share = self.by_port.entry(port).or_default();
         share.count += 1;
@@ -42,7 +58,7 @@ impl Shares {
     }
 
     /// An entry left the table.
-    pub(super) fn remove(&mut self, address: Ipv4Addr, entry: &Entry) {
+    pub(super) fn remove<O>(&mut self, address: A, entry: &Entry<O>) {
         let Some(port) = entry.via else { return };
         let Some(share) = self.by_port.get_mut(&port) else {
             return;

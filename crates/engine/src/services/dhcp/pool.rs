@@ -1,0 +1,65 @@
+//! The addresses of a subnet that guests can have.
+
+use std::hash::Hasher;
+use std::net::Ipv4Addr;
+
+use atoll_wire::Mac;
+use siphasher::sip::SipHasher13;
+
+use crate::services::leases::{Pool, Wish};
+use crate::{PortId, Subnet};
+
+/// Addresses to look at for one that was never used. Enough for all of a /22.
+const PROBES: u32 = 1024;
+
+/// All between gateway and host alias.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    first: u32,
+    size: u32,
+}
+
+impl Addresses {
+    pub(super) fn new(subnet: Subnet) -> Self {
+        let first = subnet.gateway().to_bits().saturating_add(1);
+        let size = subnet.host_alias().to_bits().saturating_sub(first);
+        Self { first, size }
+    }
+}
+
+impl Pool for Addresses {
+    type Address = Ipv4Addr;
+    type Owner = Mac;
+
+    fn size(&self) -> usize {
+        usize::try_from(self.size).unwrap_or(usize::MAX)
+    }
+
+    fn contains(&self, address: Ipv4Addr) -> bool {
+        address
+            .to_bits()
+            .checked_sub(self.first)
+            .is_some_and(|index| index < self.size)
+    }
+
+    /// From a place that the MAC address says, one after the other.
+    fn candidates(&self, mac: Mac) -> impl Iterator<Item = Ipv4Addr> {
+        let Self { first, size } = *self;
+        // Keys of no secrecy: the place must be the same in every run.
+        let mut hasher = SipHasher13::new();
+        hasher.write(&mac.0);
+        let start = hasher.finish().checked_rem(u64::from(size)).unwrap_or(0);
+        let start = u32::try_from(start).unwrap_or(0);
+        (0..size.min(PROBES)).map(move |step| Ipv4Addr::from_bits(first + (start + step) % size))
+    }
+}
+
+/// What a client asks for.
+pub(super) fn wish(owner: Mac, via: PortId, requested: Option<Ipv4Addr>) -> Wish<Addresses> {
+    Wish {
+        owner,
+        via,
+        preferred: None,
+        requested,
+    }
+}
