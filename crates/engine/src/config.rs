@@ -190,8 +190,12 @@ pub struct Config {
     pub static_leases: Vec<StaticLease>,
     /// Leases that an earlier run gave, to be kept.
     pub leases: Vec<Lease>,
+    /// Leases of IPv6 that an earlier run gave, to be kept.
+    pub leases6: Vec<Lease6>,
     /// NTP servers named by DHCP option 42; none when empty.
     pub ntp: Vec<Ipv4Addr>,
+    /// NTP servers named by DHCPv6 options 31 and 56; none when empty.
+    pub ntp6: Vec<Ipv6Addr>,
     /// How long a dynamic lease lasts.
     pub lease_time: Duration,
     /// The host's resolvers, in order of preference.
@@ -219,7 +223,9 @@ impl Config {
             names: BTreeMap::new(),
             static_leases: Vec::new(),
             leases: Vec::new(),
+            leases6: Vec::new(),
             ntp: Vec::new(),
+            ntp6: Vec::new(),
             lease_time: Duration::from_secs(3600),
             resolvers: Vec::new(),
             documents: BTreeMap::new(),
@@ -258,6 +264,21 @@ pub struct Lease {
     /// The address.
     pub address: Ipv4Addr,
     /// The name the client gave (DHCP option 12), if it was a valid one.
+    pub hostname: Option<String>,
+    /// Time left when this was written or read.
+    pub remaining: Duration,
+}
+
+/// A dynamic lease of IPv6, as it is kept across restarts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease6 {
+    /// Whose it is.
+    pub mac: Mac,
+    /// For which of its identity associations (RFC 8415 section 12).
+    pub iaid: u32,
+    /// The address.
+    pub address: Ipv6Addr,
+    /// The name the client gave (DHCPv6 option 39), if it was a valid one.
     pub hostname: Option<String>,
     /// Time left when this was written or read.
     pub remaining: Duration,

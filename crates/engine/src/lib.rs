@@ -38,14 +38,14 @@ mod time;
 pub use action::{Action, Notice};
 pub use atoll_wire::Family;
 pub use command::{Command, CommandError, ForwardTarget};
-pub use config::{Addresses, Config, Documents, Lease, Limits, Prefix, StaticLease, Subnet};
+pub use config::{Addresses, Config, Documents, Lease, Lease6, Limits, Prefix, StaticLease, Subnet};
 pub use event::{Datagrams, Event, HostError, PortConfig};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
 pub use time::Instant;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use atoll_wire::{Endpoint, Frame, Mac};
 
@@ -56,6 +56,7 @@ use gateway::train::{self, Train};
 use lan::Lan;
 use rng::Rng;
 use services::dhcp::DhcpServer;
+use services::dhcp6::Dhcp6Server;
 use services::dns::{DnsClient, DnsOutput, DnsService, DnsVia};
 use services::names::{NameView, Names};
 
@@ -66,6 +67,7 @@ pub struct Engine {
     flows: Flows,
     names: Names,
     dhcp: DhcpServer,
+    dhcp6: Dhcp6Server,
     dns: DnsService,
     router: Router,
     /// What the latest frame established for the next.
@@ -83,6 +85,7 @@ impl Engine {
             flows: Flows::new(config, hash),
             names: Names::new(config),
             dhcp: DhcpServer::new(config),
+            dhcp6: Dhcp6Server::new(config),
             dns: DnsService::new(config, dns_seed),
             router: Router::new(config),
             lan: Lan::new(config, rng),
@@ -107,10 +110,23 @@ impl Engine {
         self.dhcp.leases(now)
     }
 
+    /// Leases of IPv6 that have not expired at `now`.
+    #[must_use]
+    pub fn leases6(&self, now: Instant) -> Vec<Lease6> {
+        self.dhcp6.leases(now)
+    }
+
     /// The address that DHCP would offer to this MAC address; `None` when none is left.
     #[must_use]
     pub fn address_for(&self, now: Instant, mac: Mac) -> Option<Ipv4Addr> {
         self.dhcp.address_for(now, mac)
+    }
+
+    /// The address that DHCPv6 would offer to this MAC address; `None` where that follows from what the guest says of
+    /// itself, because somebody else has the address that goes with its IPv4 address.
+    #[must_use]
+    pub fn address6_for(&self, now: Instant, mac: Mac) -> Option<Ipv6Addr> {
+        self.dhcp6.address_for(mac, self.address_for(now, mac))
     }
 
     /// A picture of the network as it stands at `now`.
@@ -126,10 +142,12 @@ impl Engine {
         }
         let mut counters = self.lan.counters.all();
         counters.extend(self.dhcp.counters());
+        counters.extend(self.dhcp6.counters());
         counters.extend(self.dns.counters());
         Snapshot {
             ports,
             leases: self.dhcp.leases(now),
+            leases6: self.dhcp6.leases(now),
             names: NameView {
                 names: &self.names,
                 dhcp: &self.dhcp,
@@ -206,6 +224,7 @@ impl Engine {
         self.lan.handle_timeout(now);
         self.router.handle_timeout(now, &mut self.lan);
         self.dhcp.handle_timeout(now);
+        self.dhcp6.handle_timeout(now);
         self.dns.handle_timeout(now);
         self.flows.handle_timeout(now, &mut self.lan);
         self.collect(now);
@@ -228,8 +247,15 @@ impl Engine {
             }
             Command::RemoveForward(forward) => self.flows.remove_forward(forward),
             Command::SetResolvers(resolvers) => self.dns.set_resolvers(resolvers),
-            Command::SetStaticLease(lease) => self.dhcp.set_static_lease(now, lease)?,
-            Command::RemoveStaticLease(mac) => self.dhcp.remove_static_lease(mac),
+            Command::SetStaticLease(lease) => {
+                self.dhcp6.check_static_lease(&lease)?;
+                self.dhcp.set_static_lease(now, lease.clone())?;
+                self.dhcp6.set_static_lease(now, &lease)?;
+            }
+            Command::RemoveStaticLease(mac) => {
+                self.dhcp.remove_static_lease(mac);
+                self.dhcp6.remove_static_lease(mac);
+            }
             Command::SetName { name, addresses } => self.names.set(&name, &addresses),
             Command::SetDocuments { label, documents } => self.flows.set_documents(label, documents),
             Command::SetCapture(capture) => self.lan.capture = capture,
@@ -251,6 +277,7 @@ impl Engine {
             self.lan.neighbors.poll_timeout(),
             self.router.poll_timeout(),
             self.dhcp.poll_timeout(),
+            self.dhcp6.poll_timeout(),
             self.dns.poll_timeout(),
             self.flows.poll_timeout(),
         ];
@@ -284,10 +311,10 @@ impl Engine {
         while let Some(output) = self.dns.poll_output() {
             self.handle_dns_output(now, output);
         }
-        if self.dhcp.take_changed() {
+        if self.dhcp.take_changed() | self.dhcp6.take_changed() {
             self.lan.actions.push_back(Action::LeasesChanged);
         }
-        while let Some(notice) = self.dhcp.poll_notice() {
+        while let Some(notice) = self.dhcp.poll_notice().or_else(|| self.dhcp6.poll_notice()) {
             self.lan.notice(now, notice);
         }
     }

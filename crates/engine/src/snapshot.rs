@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use atoll_wire::Mac;
 
-use crate::{FlowId, Lease, PortId};
+use crate::{FlowId, Lease, Lease6, PortId};
 
 /// The whole picture.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub ports: Vec<PortSnapshot>,
     /// Dynamic leases that have not expired.
     pub leases: Vec<Lease>,
+    /// Leases of IPv6 that have not expired.
+    pub leases6: Vec<Lease6>,
     /// Names and addresses that DNS answers, without the domain.
     pub names: Vec<(String, IpAddr)>,
     /// Open flows.

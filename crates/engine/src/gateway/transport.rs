@@ -13,7 +13,7 @@ use crate::counters::Counter;
 use crate::flow::tcp::Segment;
 use crate::services::dhcp::{Client, ReplyTo};
 use crate::services::dns::{DnsClient, DnsVia};
-use crate::services::names::NameView;
+use crate::services::names::{NameRules, NameView};
 use crate::{Engine, FlowId, Instant, Subnet};
 
 /// All DHCPv6 servers and relays of the link (RFC 8415, 7.1).
@@ -142,7 +142,11 @@ fn handle_dhcp(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &Pac
 }
 
 fn handle_dhcp4(engine: &mut Engine, now: Instant, client: Client, payload: &[u8]) {
-    let Some(reply) = engine.dhcp.handle_message(now, client, payload, &engine.names) else {
+    let rules = NameRules {
+        names: &engine.names,
+        elsewhere: &|name| engine.dhcp6.owner_of_name(name),
+    };
+    let Some(reply) = engine.dhcp.handle_message(now, client, payload, rules) else {
         return;
     };
     let lan = &mut engine.lan;

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use atoll_wire::Mac;
 use hickory_proto::rr::Name;
 
 use super::dhcp::DhcpServer;
@@ -20,6 +21,9 @@ use crate::{Config, Subnet};
 
 /// Labels that are always the network's own.
 const BUILT_IN: [&str; 2] = ["gateway", "host"];
+
+/// Labels that software trusts for what they mean; no guest may have them.
+const TRUSTED: [&str; 3] = ["localhost", "wpad", "isatap"];
 
 /// Names that were configured, and those built in.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,14 +75,36 @@ impl Names {
         }
     }
 
-    /// The full name of a configured one.
-    fn full(&self, name: &str) -> String {
+    /// The full name of a configured one, or of a label of our domain.
+    pub(super) fn full(&self, name: &str) -> String {
         let name = canonical(name);
         if name.contains('.') || self.domain.is_empty() {
             name
         } else {
             format!("{name}.{}", self.domain)
         }
+    }
+}
+
+/// What decides whether a client may have the host name that it gives itself.
+#[derive(Clone, Copy)]
+pub(crate) struct NameRules<'a> {
+    /// Configured and built-in names.
+    pub(crate) names: &'a Names,
+    /// The station that has a name, as the DHCP server of the other family knows it.
+    pub(crate) elsewhere: &'a dyn Fn(&str) -> Option<Mac>,
+}
+
+impl NameRules<'_> {
+    /// The label under which a station is known that calls itself so; `None` when that is no host name of our domain,
+    /// or not for it.
+    pub(super) fn label_for(&self, given: &str, mac: Mac) -> Option<String> {
+        let given = canonical(given);
+        let suffix = format!(".{}", self.names.domain());
+        let label = given.strip_suffix(&suffix).unwrap_or(&given);
+        let is_free = is_label(label) && !TRUSTED.contains(&label) && !self.names.is_reserved(label);
+        let its = || (self.elsewhere)(label).is_none_or(|owner| owner == mac);
+        (is_free && its()).then(|| label.to_owned())
     }
 }
 

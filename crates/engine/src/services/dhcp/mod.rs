@@ -43,12 +43,12 @@ use std::time::Duration;
 use atoll_wire::Mac;
 use dhcproto::v4::MessageType;
 
-use self::pool::Addresses;
+use self::pool::SubnetPool;
 use self::reply::Parameters;
 use self::request::{Dropped, Request};
 use self::statics::{Static, Statics};
 use super::leases::{self, Binding, Leases, Pool as _};
-use super::names::{Names, is_label};
+use super::names::{NameRules, is_label};
 use crate::{CommandError, Config, Instant, Lease, Notice, PortId, StaticLease, Subnet};
 
 /// Where a message came from, as the frame that carried it says.
@@ -102,7 +102,7 @@ pub(crate) struct DhcpServer {
     subnet: Subnet,
     lease_time: Duration,
     parameters: Parameters,
-    leases: Leases<Addresses>,
+    leases: Leases<SubnetPool>,
     statics: Statics,
     /// False until the first input: leases of an earlier run count from then.
     started: bool,
@@ -122,7 +122,7 @@ impl DhcpServer {
             lease_time: config.lease_time.max(Duration::from_secs(1)),
             parameters: Parameters::new(config),
             leases: Leases::new(
-                Addresses::new(config.subnet.unwrap_or(Subnet::NONE)),
+                SubnetPool::new(config.subnet.unwrap_or(Subnet::NONE)),
                 config.limits.leases,
             ),
             statics: Statics::default(),
@@ -169,6 +169,13 @@ impl DhcpServer {
         fixed.or_else(|| self.leases.address_of_name(name))
     }
 
+    /// The station that has a host name (lower case), by static lease or because it gave itself that.
+    pub(crate) fn owner_of_name(&self, name: &str) -> Option<Mac> {
+        self.statics
+            .owner_of_name(name)
+            .or_else(|| self.leases.owner_of_name(name))
+    }
+
     /// The host name of an address.
     pub(crate) fn name_of_address(&self, address: Ipv4Addr) -> Option<&str> {
         match self
@@ -203,13 +210,13 @@ impl DhcpServer {
         .into_iter()
     }
 
-    /// A message came to port 67. `names` are those that no client may take.
+    /// A message came to port 67. `rules` say which host names no client may take.
     pub(crate) fn handle_message(
         &mut self,
         now: Instant,
         client: Client,
         payload: &[u8],
-        names: &Names,
+        rules: NameRules<'_>,
     ) -> Option<Reply> {
         self.handle_timeout(now);
         let request = match Request::parse(payload, client) {
@@ -223,8 +230,8 @@ impl DhcpServer {
             }
         };
         match request.kind {
-            MessageType::Discover => self.handle_discover(now, &request, names),
-            MessageType::Request => self.handle_request(now, &request, names),
+            MessageType::Discover => self.handle_discover(now, &request, rules),
+            MessageType::Request => self.handle_request(now, &request, rules),
             MessageType::Inform => self.handle_inform(client, &request),
             MessageType::Decline => {
                 self.handle_decline(now, &request);

@@ -14,12 +14,12 @@ const PROBES: u32 = 1024;
 
 /// All between gateway and host alias.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Addresses {
+pub(super) struct SubnetPool {
     first: u32,
     size: u32,
 }
 
-impl Addresses {
+impl SubnetPool {
     pub(super) fn new(subnet: Subnet) -> Self {
         let first = subnet.gateway().to_bits().saturating_add(1);
         let size = subnet.host_alias().to_bits().saturating_sub(first);
@@ -27,7 +27,7 @@ impl Addresses {
     }
 }
 
-impl Pool for Addresses {
+impl Pool for SubnetPool {
     type Address = Ipv4Addr;
     type Owner = Mac;
 
@@ -55,7 +55,7 @@ impl Pool for Addresses {
 }
 
 /// What a client asks for.
-pub(super) fn wish(owner: Mac, via: PortId, requested: Option<Ipv4Addr>) -> Wish<Addresses> {
+pub(super) fn wish(owner: Mac, via: PortId, requested: Option<Ipv4Addr>) -> Wish<SubnetPool> {
     Wish {
         owner,
         via,

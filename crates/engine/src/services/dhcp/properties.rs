@@ -7,8 +7,9 @@ use dhcproto::decoder::{Decodable, Decoder};
 use dhcproto::v4::{DhcpOption, Message, MessageType};
 use proptest::prelude::*;
 
-use super::tests::{bytes, mac, message, subnet};
+use super::tests::{bytes, mac, message, rules, subnet};
 use super::*;
+use crate::services::names::Names;
 
 /// One thing that a guest says, or time that passes.
 #[derive(Clone, Debug)]
@@ -97,7 +98,7 @@ proptest! {
         for step in &steps {
             now = now + Duration::from_secs(u64::from(step.wait));
             let client = client(step);
-            let reply = server.handle_message(now, client, &bytes(&said(step)), &names);
+            let reply = server.handle_message(now, client, &bytes(&said(step)), rules(&names));
             if let Some(Reply { to: ReplyTo::Unicast { mac: to, .. }, .. }) = reply {
                 prop_assert_eq!(to, client.mac);
             }
@@ -128,7 +129,7 @@ proptest! {
             let mut now = Instant::ZERO;
             let answer = |step: &Step| {
                 now = now + Duration::from_secs(u64::from(step.wait));
-                server.handle_message(now, client(step), &bytes(&said(step)), &names)
+                server.handle_message(now, client(step), &bytes(&said(step)), rules(&names))
             };
             steps.iter().map(answer).collect::<Vec<_>>()
         };
@@ -178,7 +179,7 @@ fn take(
     let mut say = |kind, ciaddr, options: &[DhcpOption]| {
         let options = [&[DhcpOption::MessageType(kind)], options].concat();
         let said = bytes(&message(mac, ciaddr, &options));
-        let reply = server.handle_message(now, client, &said, names)?;
+        let reply = server.handle_message(now, client, &said, rules(names))?;
         let reply = Message::decode(&mut Decoder::new(&reply.message)).unwrap();
         (reply.opts().msg_type() != Some(MessageType::Nak)).then(|| reply.yiaddr())
     };

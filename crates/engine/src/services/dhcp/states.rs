@@ -11,27 +11,25 @@ use super::request::Request;
 use super::statics::Static;
 use super::{Client, DhcpServer, Reply, ReplyTo};
 use crate::services::leases::{Binding, Pool as _, Refused};
-use crate::services::names::{Names, is_label};
+use crate::services::names::NameRules;
 use crate::{Instant, Notice};
 
 /// Leases that a client wants shorter than ours are not made shorter than this.
 const LEASE_MIN: Duration = Duration::from_secs(60);
 /// Time between two notices of one kind.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(60);
-/// Names that software trusts for what they mean; no guest may have them.
-const TRUSTED_NAMES: [&str; 3] = ["localhost", "wpad", "isatap"];
 
 impl DhcpServer {
     pub(super) fn handle_discover(
         &mut self,
         now: Instant,
         request: &Request,
-        names: &Names,
+        rules: NameRules<'_>,
     ) -> Option<Reply> {
         let fixed = self.statics.get(request.chaddr).map(|entry| entry.address);
         let wish = pool::wish(request.chaddr, request.ingress, request.requested);
-        match fixed.map_or_else(|| self.leases.offer(now, wish), Ok) {
-            Ok(address) => Some(self.grant(request, MessageType::Offer, address, names)),
+        match fixed.map_or_else(|| self.leases.offer(now, &wish), Ok) {
+            Ok(address) => Some(self.grant(request, MessageType::Offer, address, rules)),
             Err(Refused::OverShare) => {
                 self.counters.over_share += 1;
                 None
@@ -43,19 +41,24 @@ impl DhcpServer {
         }
     }
 
-    pub(super) fn handle_request(&mut self, now: Instant, request: &Request, names: &Names) -> Option<Reply> {
+    pub(super) fn handle_request(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        rules: NameRules<'_>,
+    ) -> Option<Reply> {
         let mac = request.chaddr;
         match (request.server, request.requested) {
             (Some(server), _) if server != self.subnet.gateway() => {
                 self.leases.withdraw_offer(now, mac);
                 None
             }
-            (Some(_), Some(address)) => self.bind_or_nak(now, request, address, names),
+            (Some(_), Some(address)) => self.bind_or_nak(now, request, address, rules),
             (None, Some(address)) if request.ciaddr.is_unspecified() => {
-                self.handle_init_reboot(now, request, address, names)
+                self.handle_init_reboot(now, request, address, rules)
             }
             // A server id does not belong into a renewal, but some clients leave it there.
-            _ if !request.ciaddr.is_unspecified() => self.bind_or_nak(now, request, request.ciaddr, names),
+            _ if !request.ciaddr.is_unspecified() => self.bind_or_nak(now, request, request.ciaddr, rules),
             _ => {
                 self.counters.malformed += 1;
                 None
@@ -69,14 +72,14 @@ impl DhcpServer {
         now: Instant,
         request: &Request,
         address: Ipv4Addr,
-        names: &Names,
+        rules: NameRules<'_>,
     ) -> Option<Reply> {
         let fixed = self.statics.get(request.chaddr).map(|entry| entry.address);
         match fixed.or_else(|| self.leases.address_of(request.chaddr)) {
             _ if !self.subnet.contains(address) => Some(self.nak(request, "not on this network")),
             None => None,
             Some(known) if known != address => Some(self.nak(request, "not your address")),
-            Some(_) => self.bind_or_nak(now, request, address, names),
+            Some(_) => self.bind_or_nak(now, request, address, rules),
         }
     }
 
@@ -151,13 +154,13 @@ impl DhcpServer {
         now: Instant,
         request: &Request,
         address: Ipv4Addr,
-        names: &Names,
+        rules: NameRules<'_>,
     ) -> Option<Reply> {
         let mac = request.chaddr;
         if !self.subnet.contains(address) {
             return Some(self.nak(request, "not on this network"));
         }
-        let hostname = self.host_name(request, names);
+        let hostname = self.host_name(request, rules);
         let bound = match self.statics.get_mut(mac) {
             Some(entry) if entry.address == address => {
                 entry.learnt = hostname;
@@ -181,7 +184,7 @@ impl DhcpServer {
         match bound {
             Ok(()) => {
                 self.changed = true;
-                Some(self.grant(request, MessageType::Ack, address, names))
+                Some(self.grant(request, MessageType::Ack, address, rules))
             }
             Err(Refused::OverShare) => {
                 self.counters.over_share += 1;
@@ -192,8 +195,8 @@ impl DhcpServer {
     }
 
     /// OFFER or ACK, to where RFC 2131 section 4.1 says.
-    fn grant(&self, request: &Request, kind: MessageType, address: Ipv4Addr, names: &Names) -> Reply {
-        let accepted = self.host_name(request, names);
+    fn grant(&self, request: &Request, kind: MessageType, address: Ipv4Addr, rules: NameRules<'_>) -> Reply {
+        let accepted = self.host_name(request, rules);
         let fixed = self
             .statics
             .get(request.chaddr)
@@ -239,21 +242,12 @@ impl DhcpServer {
     }
 
     /// The name that a client gives itself, if it is one and nobody else's.
-    fn host_name(&self, request: &Request, names: &Names) -> Option<String> {
-        let given = request.hostname.as_deref()?.to_ascii_lowercase();
-        let given = given.strip_suffix('.').unwrap_or(&given);
-        let suffix = format!(".{}", names.domain());
-        let label = given.strip_suffix(&suffix).unwrap_or(given);
-        if !is_label(label) || TRUSTED_NAMES.contains(&label) || names.is_reserved(label) {
-            return None;
-        }
+    fn host_name(&self, request: &Request, rules: NameRules<'_>) -> Option<String> {
         let mac = request.chaddr;
-        let fixed = self
-            .statics
-            .owner_of_name(label)
-            .is_some_and(|owner| owner != mac);
-        let leased = self.leases.owner_of_name(label).is_some_and(|owner| owner != mac);
-        (!fixed && !leased).then(|| label.to_owned())
+        let label = rules.label_for(request.hostname.as_deref()?, mac)?;
+        self.owner_of_name(&label)
+            .is_none_or(|owner| owner == mac)
+            .then_some(label)
     }
 
     fn note_exhausted(&mut self, now: Instant) {

@@ -11,16 +11,22 @@ use crate::Instant;
 
 impl<P: Pool> Leases<P> {
     /// Finds an address for a client and holds it for a short time. What its station has by lease stays a lease.
-    pub(in crate::services) fn offer(&mut self, now: Instant, wish: Wish<P>) -> Result<P::Address, Refused> {
-        let Wish { owner, via, .. } = wish;
+    pub(in crate::services) fn offer(&mut self, now: Instant, wish: &Wish<P>) -> Result<P::Address, Refused> {
+        let Wish {
+            owner,
+            via,
+            preferred,
+            ..
+        } = *wish;
         let known = self.address_of(owner);
         if let Some(address) = known.filter(|known| self.is_bound(*known)) {
             return Ok(address);
         }
-        if !self.make_share(now, via, known) {
+        let reserved = preferred.is_some_and(|address| self.reserved.get(&address) == Some(&owner.mac()));
+        if !reserved && !self.make_share(now, via, known) {
             return Err(Refused::OverShare);
         }
-        let address = self.choose(now, &wish).ok_or(Refused::Exhausted)?;
+        let address = self.choose(now, wish).ok_or(Refused::Exhausted)?;
         if self.is_bound(address) {
             return Ok(address);
         }
@@ -53,7 +59,8 @@ impl<P: Pool> Leases<P> {
         if !self.is_available_to(owner.mac(), address) {
             return Err(Refused::Unavailable);
         }
-        if via.is_some_and(|via| !self.make_share(now, via, self.address_of(owner))) {
+        let counts = via.filter(|_| !self.reserved.contains_key(&address));
+        if counts.is_some_and(|via| !self.make_share(now, via, self.address_of(owner))) {
             return Err(Refused::OverShare);
         }
         if !self.make_room(now, address) {
@@ -168,6 +175,19 @@ impl<P: Pool> Leases<P> {
         was_bound
     }
 
+    /// A station has this address from now on and no other. Returns whether a lease ended.
+    pub(in crate::services) fn forget_all_but(
+        &mut self,
+        now: Instant,
+        mac: Mac,
+        address: P::Address,
+    ) -> bool {
+        let others = self.addresses_of(mac).filter(|(other, _)| *other != address);
+        let owners: Vec<P::Owner> = others.filter_map(|(_, entry)| entry.owner).collect();
+        let ended = owners.into_iter().filter(|owner| self.forget(now, *owner));
+        ended.count() > 0
+    }
+
     /// Moves every end of state later by `by`.
     pub(in crate::services) fn shift(&mut self, by: Duration) {
         let addresses: Vec<_> = self.entries.keys().copied().collect();
@@ -192,9 +212,7 @@ impl<P: Pool> Leases<P> {
     }
 
     fn is_bound(&self, address: P::Address) -> bool {
-        self.entries
-            .get(&address)
-            .is_some_and(|entry| entry.state == State::Bound)
+        self.entries.get(&address).is_some_and(Entry::is_bound)
     }
 
     /// Takes out what a client was given, offered or bound.
@@ -228,7 +246,7 @@ impl<P: Pool> Leases<P> {
         } else {
             entry.hostname = None;
         }
-        if !entry.is_live() {
+        if !entry.is_live() || self.reserved.contains_key(&address) {
             entry.via = None;
         }
         self.shares.add(address, &entry);

@@ -56,7 +56,8 @@ impl<P: Pool> Leases<P> {
 
     /// Sees to it that an entry for `address` fits the table.
     pub(super) fn make_room(&mut self, now: Instant, address: P::Address) -> bool {
-        if self.entries.contains_key(&address) || self.entries.len() < self.limit {
+        let has_room = self.entries.contains_key(&address) || self.reserved.contains_key(&address);
+        if has_room || self.entries.len() < self.limit {
             return true;
         }
         let Some(victim) = self.expendable(now) else {

@@ -16,7 +16,8 @@
 //! An owner is a station's MAC address, for DHCPv6 with the number of one of its identity associations. An address
 //! may be reserved for a station; nobody else gets it.
 //!
-//! Bounds: one entry an address, one address an owner, `limit` entries in all. Offers are short, and when nothing else is
+//! Bounds: one entry an address, one address an owner, `limit` entries in all, and whatever addresses are reserved,
+//! which count for nobody. Offers are short, and when nothing else is
 //! left the oldest offer that was not taken up at once goes to the next client: somebody who invents MAC addresses
 //! delays others by no more than [`OFFER_HELD_AT_LEAST`]. Declined addresses are bounded too, the oldest comes back.
 //! What came by one port is bounded by [`Leases::share`], so that somebody who takes leases up with invented addresses
@@ -98,6 +99,9 @@ pub(super) enum State {
     Bound,
 }
 
+/// Entries that one question may make us look at.
+const LOOKS_MAX: usize = 256;
+
 /// How many states there are.
 const STATES: usize = 4;
 
@@ -118,6 +122,11 @@ pub(super) struct Entry<O> {
 }
 
 impl<O> Entry<O> {
+    /// Whether it is leased.
+    pub(super) fn is_bound(&self) -> bool {
+        self.state == State::Bound
+    }
+
     /// Whether it is offered or leased.
     pub(super) fn is_live(&self) -> bool {
         matches!(self.state, State::Offered | State::Bound)
@@ -242,11 +251,18 @@ impl<P: Pool> Leases<P> {
 
     /// Bound addresses.
     pub(super) fn bound(&self) -> impl Iterator<Item = (P::Address, &Entry<P::Owner>)> {
-        let bound = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.state == State::Bound);
+        let bound = self.entries.iter().filter(|(_, entry)| entry.is_bound());
         bound.map(|(address, entry)| (*address, entry))
+    }
+
+    /// Whether an address from `first` to `last` is bound. Says yes when there are more than [`LOOKS_MAX`] to look at.
+    pub(super) fn has_bound_between(&self, first: P::Address, last: P::Address) -> bool {
+        let mut between = self.entries.range(first..=last);
+        between
+            .by_ref()
+            .take(LOOKS_MAX)
+            .any(|(_, entry)| entry.is_bound())
+            || between.next().is_some()
     }
 
     /// Host names with their addresses.

@@ -120,7 +120,7 @@ fn a_hardware_address_that_is_not_the_senders_is_dropped_and_counted() {
     assert_eq!(
         world
             .server
-            .handle_message(at(0), client, &bytes(&discover), &world.names),
+            .handle_message(at(0), client, &bytes(&discover), rules(&world.names)),
         None
     );
     assert!(

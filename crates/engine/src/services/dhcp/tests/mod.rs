@@ -17,6 +17,7 @@ use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode};
 
 use super::*;
 use crate::services::leases::{OFFER_HELD, OFFER_HELD_AT_LEAST, QUARANTINE};
+use crate::services::names::Names;
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const ZERO: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
@@ -54,6 +55,14 @@ pub(super) fn bytes(message: &Message) -> Vec<u8> {
     bytes
 }
 
+/// The host names that no client may take.
+pub(super) fn rules(names: &Names) -> NameRules<'_> {
+    NameRules {
+        names,
+        elsewhere: &|_| None,
+    }
+}
+
 /// A server, its names, and what a client says to it.
 struct World {
     server: DhcpServer,
@@ -84,7 +93,7 @@ impl World {
         };
         let reply = self
             .server
-            .handle_message(now, client, &bytes(message), &self.names)?;
+            .handle_message(now, client, &bytes(message), rules(&self.names))?;
         let decoded = Message::decode(&mut Decoder::new(&reply.message)).unwrap();
         Some((decoded, reply.to))
     }

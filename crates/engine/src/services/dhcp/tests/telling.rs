@@ -114,7 +114,7 @@ fn options_come_in_the_order_that_the_client_lists() {
     };
     let discover = bytes(&message(mac(1), ZERO, &options));
     let reply = server
-        .handle_message(at(0), client, &discover, &Names::new(&config))
+        .handle_message(at(0), client, &discover, rules(&Names::new(&config)))
         .unwrap();
     let view = dhcproto::v4::borrowed::Message::new(&reply.message).unwrap();
     let codes: Vec<u8> = view.opts().map(|option| u8::from(option.code())).collect();
@@ -139,7 +139,7 @@ fn a_reply_fits_what_a_client_must_take() {
     ];
     let discover = bytes(&message(mac(1), ZERO, &options));
     let reply = server
-        .handle_message(at(0), client, &discover, &Names::new(&config))
+        .handle_message(at(0), client, &discover, rules(&Names::new(&config)))
         .unwrap();
     assert!(reply.message.len() <= 548, "{}", reply.message.len());
     let decoded = Message::decode(&mut Decoder::new(&reply.message)).unwrap();
