@@ -148,11 +148,7 @@ impl Engine {
             ports,
             leases: self.dhcp.leases(now),
             leases6: self.dhcp6.leases(now),
-            names: NameView {
-                names: &self.names,
-                dhcp: &self.dhcp,
-            }
-            .all(),
+            names: self.name_view().all(),
             flows: self.flows.snapshot(),
             counters,
         }
@@ -172,11 +168,16 @@ impl Engine {
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         self.train = None;
         let lan = &mut self.lan;
-        let names = NameView {
-            names: &self.names,
-            dhcp: &self.dhcp,
+        let (names, dhcp, dhcp6) = (&self.names, &self.dhcp, &self.dhcp6);
+        let resolve = |lan: &Lan, name: &str| {
+            let view = NameView {
+                names,
+                dhcp,
+                dhcp6,
+                heard: &lan.neighbors,
+            };
+            view.address_of(name)
         };
-        let resolve = |name: &str| names.address_of(name);
         match event {
             Event::PortAttached { port, port_config } => {
                 lan.switch.attach(port, port_config);
@@ -302,6 +303,8 @@ impl Engine {
             let names = NameView {
                 names: &self.names,
                 dhcp: &self.dhcp,
+                dhcp6: &self.dhcp6,
+                heard: &self.lan.neighbors,
             };
             self.dns.handle_query(now, client, &message, names);
         }
@@ -357,6 +360,15 @@ impl Engine {
             } => {
                 self.flows.handle_dns_answer(now, &mut self.lan, flow, &message);
             }
+        }
+    }
+
+    fn name_view(&self) -> NameView<'_> {
+        NameView {
+            names: &self.names,
+            dhcp: &self.dhcp,
+            dhcp6: &self.dhcp6,
+            heard: &self.lan.neighbors,
         }
     }
 

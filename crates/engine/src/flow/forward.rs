@@ -33,11 +33,16 @@ impl Flows {
     }
 
     /// Where a forward leads now. `resolve` finds the address of a name.
-    fn target(&self, id: ForwardId, resolve: impl FnOnce(&str) -> Option<IpAddr>) -> Option<Endpoint> {
+    fn target(
+        &self,
+        lan: &Lan,
+        id: ForwardId,
+        resolve: impl FnOnce(&Lan, &str) -> Option<IpAddr>,
+    ) -> Option<Endpoint> {
         let forward = self.forwards.get(&id)?;
         let address = match &forward.guest {
             ForwardTarget::Address(address) => Some(*address),
-            ForwardTarget::Name(name) => resolve(name),
+            ForwardTarget::Name(name) => resolve(lan, name),
         };
         let is_neighbor = |address: &IpAddr| self.policy.route(*address) == Route::Neighbor;
         Some(Endpoint::new(address.filter(is_neighbor)?, forward.port))
@@ -65,9 +70,9 @@ impl Flows {
         now: Instant,
         lan: &mut Lan,
         (forward, accept, peer): (ForwardId, AcceptId, SocketAddr),
-        resolve: impl FnOnce(&str) -> Option<IpAddr>,
+        resolve: impl FnOnce(&Lan, &str) -> Option<IpAddr>,
     ) {
-        let guest = self.target(forward, resolve);
+        let guest = self.target(lan, forward, resolve);
         let remote = guest
             .and_then(|guest| self.free_local(lan, guest, peer.port(), |remote| Key::Tcp { guest, remote }));
         let (Some(guest), Some(remote)) = (guest, remote) else {
@@ -89,9 +94,9 @@ impl Flows {
         now: Instant,
         lan: &mut Lan,
         (forward, from, datagrams): (ForwardId, SocketAddr, Vec<Datagrams>),
-        resolve: impl FnOnce(&str) -> Option<IpAddr>,
+        resolve: impl FnOnce(&Lan, &str) -> Option<IpAddr>,
     ) {
-        match self.target(forward, resolve) {
+        match self.target(lan, forward, resolve) {
             Some(guest) => self.deliver_forwarded(now, lan, (forward, from), guest, datagrams),
             None => {
                 let lost = datagrams.iter().map(Datagrams::count).sum();

@@ -15,6 +15,7 @@ use lru::LruCache;
 
 use crate::Instant;
 use crate::rng::KeyedHash;
+use crate::services::names::Heard;
 
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASK_TIMES: u8 = 3;
@@ -44,6 +45,21 @@ pub(crate) struct Neighbors {
     by_mac: HashMap<Mac, VecDeque<IpAddr>, KeyedHash>,
     asked: BTreeMap<IpAddr, Asked>,
     bound: usize,
+}
+
+impl Heard for Neighbors {
+    fn each(&self) -> Box<dyn Iterator<Item = (IpAddr, Mac)> + '_> {
+        Box::new(self.known.iter().map(|(address, mac)| (*address, *mac)))
+    }
+
+    fn latest_of(&self, mac: Mac) -> Vec<IpAddr> {
+        let addresses = self.by_mac.get(&mac).into_iter().flatten();
+        addresses.rev().copied().collect()
+    }
+
+    fn station_at(&self, address: IpAddr) -> Option<Mac> {
+        self.mac_of(address)
+    }
 }
 
 impl Neighbors {

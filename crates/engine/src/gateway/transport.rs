@@ -100,6 +100,8 @@ pub(super) fn handle_udp(engine: &mut Engine, now: Instant, arrival: Arrival, pa
         let names = NameView {
             names: &engine.names,
             dhcp: &engine.dhcp,
+            dhcp6: &engine.dhcp6,
+            heard: &engine.lan.neighbors,
         };
         return engine.dns.handle_query(now, client, &payload, names);
     }

@@ -159,16 +159,6 @@ impl DhcpServer {
         leases.filter(|lease| !lease.remaining.is_zero()).collect()
     }
 
-    /// The address of a host name (lower case), static leases first.
-    pub(crate) fn address_of_name(&self, name: &str) -> Option<Ipv4Addr> {
-        let owner = self
-            .statics
-            .owner_of_name(name)
-            .and_then(|mac| self.statics.get(mac));
-        let fixed = owner.map(|entry| entry.address);
-        fixed.or_else(|| self.leases.address_of_name(name))
-    }
-
     /// The station that has a host name (lower case), by static lease or because it gave itself that.
     pub(crate) fn owner_of_name(&self, name: &str) -> Option<Mac> {
         self.statics
@@ -176,24 +166,37 @@ impl DhcpServer {
             .or_else(|| self.leases.owner_of_name(name))
     }
 
-    /// The host name of an address.
-    pub(crate) fn name_of_address(&self, address: Ipv4Addr) -> Option<&str> {
-        match self
-            .statics
-            .owner_of(address)
-            .and_then(|mac| self.statics.get(mac))
-        {
+    /// The host name of a station.
+    pub(crate) fn name_of(&self, mac: Mac) -> Option<&str> {
+        match self.statics.get(mac) {
             Some(entry) => entry.name(),
-            None => self.leases.entry(address)?.hostname.as_deref(),
+            None => self.bound(mac)?.1.hostname.as_deref(),
         }
     }
 
-    /// Host names with their addresses; where one stands twice, the later is right.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
-        let fixed = self.statics.iter();
-        self.leases
-            .named()
-            .chain(fixed.filter_map(|entry| Some((entry.name()?, entry.address))))
+    /// The address of a station, by static lease or lease.
+    pub(crate) fn address_of(&self, mac: Mac) -> Option<Ipv4Addr> {
+        let fixed = self.statics.get(mac).map(|entry| entry.address);
+        fixed.or_else(|| self.bound(mac).map(|(address, _)| address))
+    }
+
+    /// The station that has an address.
+    pub(crate) fn owner_of(&self, address: Ipv4Addr) -> Option<Mac> {
+        let leased = || self.leases.entry(address).filter(|entry| entry.is_bound());
+        self.statics.owner_of(address).or_else(|| leased()?.owner)
+    }
+
+    /// The station that has a host name (lower case) by static lease.
+    pub(crate) fn static_owner_of_name(&self, name: &str) -> Option<Mac> {
+        self.statics.owner_of_name(name)
+    }
+
+    /// Host names with their stations. One that is configured may stand for a client's too.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, Mac)> {
+        let mac = |address| self.leases.entry(address)?.owner;
+        let learnt = self.leases.named();
+        let learnt = learnt.filter_map(move |(name, address)| Some((name, mac(address)?)));
+        learnt.chain(self.statics.names())
     }
 
     /// What was counted, by name.
@@ -295,6 +298,11 @@ impl DhcpServer {
         } else {
             next.map(|_| Instant::ZERO)
         }
+    }
+
+    /// The lease of a station.
+    fn bound(&self, mac: Mac) -> Option<(Ipv4Addr, &leases::Entry<Mac>)> {
+        self.leases.addresses_of(mac).find(|(_, entry)| entry.is_bound())
     }
 
     fn enter_static(&mut self, now: Instant, lease: StaticLease) -> Result<(), CommandError> {

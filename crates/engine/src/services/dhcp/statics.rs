@@ -52,11 +52,12 @@ impl Statics {
     }
 
     pub(super) fn owner_of_name(&self, name: &str) -> Option<Mac> {
-        let owner = self.by_mac.iter().find(|(_, entry)| entry.name() == Some(name));
-        owner.map(|(mac, _)| *mac)
+        self.names().find(|(own, _)| *own == name).map(|(_, mac)| mac)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Static> {
-        self.by_mac.values()
+    /// Host names with their owners.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, Mac)> {
+        let named = self.by_mac.iter();
+        named.filter_map(|(mac, entry)| Some((entry.name()?, *mac)))
     }
 }

@@ -162,7 +162,12 @@ impl Dhcp6Server {
         self.statics.owner_of_name(name).or_else(leased)
     }
 
-    /// Host names with their stations; where one stands twice, the later is right.
+    /// The station that has a host name (lower case) by static lease.
+    pub(crate) fn static_owner_of_name(&self, name: &str) -> Option<Mac> {
+        self.statics.owner_of_name(name)
+    }
+
+    /// Host names with their stations. One that is configured may stand for a client's too.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, Mac)> {
         let mac = |address| Some(self.leases.entry(address)?.owner?.mac);
         let learnt = self.leases.named();

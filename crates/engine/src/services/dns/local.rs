@@ -2,13 +2,13 @@
 //!
 //! | question | answer |
 //! |---|---|
-//! | a known name, A or ANY | its address |
-//! | a known name, another type | no data |
+//! | a known name, A, AAAA or ANY | its addresses of that family; the first of all for ANY (RFC 8482) |
+//! | a known name without an address of that family, or another type | no data |
 //! | the domain itself, SOA or NS | one that says: the gateway |
 //! | an unknown name in the domain | NXDOMAIN |
 //! | a single label that is known | as if the domain stood behind it |
 //! | a single label that is not, for a type that a host looks up | NXDOMAIN: it means nothing in the world's DNS |
-//! | an address of the subnet, PTR | its name, or NXDOMAIN |
+//! | an address of the subnet or the prefix, PTR | its name, or NXDOMAIN: see [`reverse`](super::reverse) |
 //!
 //! Transfers and classes other than IN are refused, whoever's name it is. Everything else is not ours. Questions about top-level domains for other types (DS, DNSKEY, NS…) go to the
 //! resolvers, since validating clients need them. A configured name outside the domain is all that we know of its
@@ -16,14 +16,14 @@
 //!
 //! Every record lives [`TTL`] seconds, and so does every denial (RFC 2308): names come and go with machines.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, ResponseCode};
-use hickory_proto::rr::rdata::{A, NS, PTR, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, NS, SOA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::question::Question;
-use crate::Subnet;
+use super::reverse::reverse;
 use crate::services::names::NameView;
 
 /// Lifetime of own records, in seconds.
@@ -33,9 +33,9 @@ const EDNS_PAYLOAD: u16 = 1232;
 
 /// What is known.
 #[derive(Debug)]
-enum Known {
-    /// One record.
-    Record(RData),
+pub(super) enum Known {
+    /// Records, of which there is at least one.
+    Records(Vec<RData>),
     /// The name exists, the type does not. The zone it belongs to.
     NoData(String),
     /// The name does not exist. The zone that says so, if there is one.
@@ -43,22 +43,25 @@ enum Known {
 }
 
 /// The answer, if the question is one for us.
-pub(super) fn answer(question: &Question, names: NameView<'_>, subnet: Subnet) -> Option<Message> {
+pub(super) fn answer(question: &Question, names: NameView<'_>) -> Option<Message> {
     // A zone transfer is many messages for one question; and there is no class but IN.
     let transfer = matches!(question.query.query_type(), RecordType::AXFR | RecordType::IXFR);
     if transfer || question.query.query_class() != DNSClass::IN {
         return Some(empty(question, ResponseCode::Refused));
     }
-    let known = reverse(question, names, subnet).or_else(|| forward(question, names))?;
+    let known = reverse(question, names).or_else(|| forward(question, names))?;
     if question.edns.is_some_and(|edns| edns.version > 0) {
         return Some(empty(question, ResponseCode::BADVERS));
     }
     let mut message = empty(question, ResponseCode::NoError);
     message.metadata.authoritative = true;
     match known {
-        Known::Record(data) => {
-            let name = question.query.name().clone();
-            message.add_answer(Record::from_rdata(name, TTL, data));
+        Known::Records(records) => {
+            let name = question.query.name();
+            let records = records
+                .into_iter()
+                .map(|data| Record::from_rdata(name.clone(), TTL, data));
+            message.add_answers(records);
         }
         Known::NoData(zone) => deny(&mut message, Some(&zone), names),
         Known::NoName(zone) => {
@@ -107,12 +110,9 @@ fn forward(question: &Question, names: NameView<'_>) -> Option<Known> {
     let within = full
         .strip_suffix(domain)
         .is_some_and(|head| head.ends_with('.') && !domain.is_empty());
-    if let Some(address) = names.address_of_full(&full) {
+    if let Some(addresses) = names.addresses_of_full(&full) {
         let zone = if within { domain.to_owned() } else { full };
-        return Some(match (kind, address) {
-            (RecordType::A | RecordType::ANY, IpAddr::V4(address)) => Known::Record(RData::A(A(address))),
-            _ => Known::NoData(zone),
-        });
+        return Some(records(kind, &addresses).unwrap_or(Known::NoData(zone)));
     }
     if single {
         return looked_up_by_hosts(kind).then_some(Known::NoName(None));
@@ -125,6 +125,20 @@ fn forward(question: &Question, names: NameView<'_>) -> Option<Known> {
             Known::NoName(Some(zone))
         }
     })
+}
+
+/// The addresses that a question of this type is about.
+fn records(kind: RecordType, addresses: &[IpAddr]) -> Option<Known> {
+    let record = |address: &IpAddr| match address {
+        IpAddr::V4(address) => RData::A(A(*address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
+    };
+    let mut records: Vec<RData> = addresses.iter().map(record).collect();
+    match kind {
+        RecordType::ANY => records.truncate(1),
+        _ => records.retain(|record| record.record_type() == kind),
+    }
+    (!records.is_empty()).then_some(Known::Records(records))
 }
 
 /// The types in which a program looks for a host, as against those that describe a zone.
@@ -149,43 +163,11 @@ fn apex(kind: RecordType, names: NameView<'_>) -> Known {
         RecordType::NS => gateway(names).map(|gateway| RData::NS(NS(gateway))),
         _ => None,
     };
-    data.map_or_else(|| Known::NoData(names.names.domain().to_owned()), Known::Record)
-}
-
-/// Reverse lookup in the subnet. Names above it belong to the world.
-fn reverse(question: &Question, names: NameView<'_>, subnet: Subnet) -> Option<Known> {
-    let name = question.name();
-    let head = name.strip_suffix("in-addr.arpa")?.strip_suffix('.')?;
-    let labels: Vec<&str> = head.rsplit('.').collect();
-    let octets: Vec<u8> = labels.iter().map_while(|label| octet(label)).take(4).collect();
-    let mut address = [0; 4];
-    address.iter_mut().zip(&octets).for_each(|(to, from)| *to = *from);
-    let address = Ipv4Addr::from(address);
-    if octets.len() * 8 < usize::from(subnet.prefix_len) || !subnet.contains(address) {
-        return None;
-    }
-    // Above a /24 the network's names lie in zones of three octets; below, each name stands alone.
-    let depth = if subnet.prefix_len <= 24 { 3 } else { 4 };
-    let zone: Vec<&str> = labels.iter().take(depth).rev().copied().collect();
-    let zone = format!("{}.in-addr.arpa", zone.join("."));
-    if octets.len() < labels.len() {
-        return Some(Known::NoName(Some(zone)));
-    }
-    if octets.len() < 4 {
-        return Some(Known::NoData(zone));
-    }
-    let Some(target) = names.name_of(address).and_then(|name| absolute(&name)) else {
-        return Some(Known::NoName(Some(zone)));
-    };
-    Some(match question.query.query_type() {
-        RecordType::PTR | RecordType::ANY => Known::Record(RData::PTR(PTR(target))),
-        _ => Known::NoData(zone),
-    })
-}
-
-/// An octet as RFC 1035 section 3.5 writes it: no leading zeros.
-fn octet(label: &str) -> Option<u8> {
-    label.parse().ok().filter(|octet: &u8| octet.to_string() == label)
+    let zone = names.names.domain();
+    let addresses = || records(kind, &names.addresses_of_full(zone)?);
+    let data = data.map(|data| Known::Records(vec![data]));
+    data.or_else(addresses)
+        .unwrap_or_else(|| Known::NoData(zone.to_owned()))
 }
 
 fn gateway(names: NameView<'_>) -> Option<Name> {
@@ -202,7 +184,7 @@ fn soa(names: NameView<'_>) -> Option<RData> {
     Some(RData::SOA(SOA::new(primary, contact, 1, 3600, 600, 86_400, TTL)))
 }
 
-fn absolute(name: &str) -> Option<Name> {
+pub(super) fn absolute(name: &str) -> Option<Name> {
     let mut name = Name::from_ascii(name).ok()?;
     name.set_fqdn(true);
     Some(name)

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Own names are those of [`names`](super::names): the service keeps none itself, it is shown them with every question.
-//! What is ours is never asked elsewhere, for no type: an AAAA question for a machine is no data, not a leak.
+//! What is ours is never asked elsewhere, for no type: an MX question for a machine is no data, not a leak.
 //! Over TCP every message has one answer, so that whoever carries them can count; over UDP what is no question, and a
 //! question repeated, have none. Forwarded messages pass as bytes. Nothing is cached: the host's resolver does that,
 //! and knows when it is stale.
@@ -17,6 +17,7 @@ mod framing;
 mod local;
 mod question;
 mod reply;
+mod reverse;
 
 #[cfg(test)]
 mod tests;
@@ -32,10 +33,10 @@ pub(crate) use framing::{FramingError, TcpFraming};
 use self::forward::{Asked, Forwarder};
 use self::question::{Question, Rejected};
 use super::names::NameView;
-use crate::{Config, FlowId, Instant, PortId, QueryId, Subnet};
+use crate::{Config, FlowId, Instant, PortId, QueryId};
 
-/// IPv4 and UDP headers.
-const UDP_HEADERS: usize = 28;
+/// IPv6 and UDP headers, which are longer than those of IPv4.
+const UDP_HEADERS: usize = 48;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +91,6 @@ pub(crate) enum DnsOutput {
 /// The service.
 #[derive(Debug)]
 pub(crate) struct DnsService {
-    subnet: Subnet,
     /// Longest UDP answer that needs no fragments on the LAN.
     udp_max: usize,
     forwarder: Forwarder,
@@ -103,7 +103,6 @@ impl DnsService {
     /// A service for a network. Ids of forwarded questions are drawn from `seed`.
     pub(crate) fn new(config: &Config, seed: [u8; 16]) -> Self {
         Self {
-            subnet: config.subnet.unwrap_or(Subnet::NONE),
             udp_max: usize::from(config.mtu).saturating_sub(UDP_HEADERS),
             forwarder: Forwarder::new(config.resolvers.clone(), config.limits.dns_queries, seed),
             output: VecDeque::new(),
@@ -152,7 +151,7 @@ impl DnsService {
             DnsVia::Udp { .. } => question.udp_limit().min(self.udp_max),
             DnsVia::Tcp(_) => usize::from(u16::MAX),
         };
-        if let Some(answer) = local::answer(&question, names, self.subnet) {
+        if let Some(answer) = local::answer(&question, names) {
             self.local += 1;
             let message = reply::encode(&answer).and_then(|message| reply::fit(&question, message, limit));
             self.output

@@ -110,6 +110,6 @@ fn leases_of_an_earlier_run_go_on_from_the_first_input() {
     world.server.handle_timeout(at(5000));
     assert!(!world.server.take_changed());
     assert_eq!(world.server.leases(at(5000)), [kept]);
-    assert_eq!(world.server.address_of_name("web"), Some(host(50)));
+    assert_eq!(address_of_name(&world.server, "web"), Some(host(50)));
     assert_eq!(world.server.poll_timeout(), Some(at(5100)));
 }

@@ -185,6 +185,11 @@ fn is_ack(message: Option<Message>) -> bool {
     message.is_some_and(|message| kind(&message) == MessageType::Ack)
 }
 
+/// The address of a host name.
+fn address_of_name(server: &DhcpServer, name: &str) -> Option<Ipv4Addr> {
+    server.address_of(server.owner_of_name(name)?)
+}
+
 /// A /29 has four guest addresses; all of them leased.
 fn full() -> World {
     let mut world = World::new(&Config::new(subnet(29)));

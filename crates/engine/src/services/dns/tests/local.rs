@@ -97,62 +97,52 @@ fn a_domain_of_one_label_is_still_the_domain() {
     let mut world = World::new(&config);
     assert_eq!(world.local("lab.", RecordType::SOA).answers.len(), 1);
     assert_eq!(address(&world.local("a.lab.", RecordType::A)), Some(host(10)));
-    let answer = world.local("c.lab.", RecordType::A);
+    let answer = world.local("nobody.lab.", RecordType::A);
     assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
 }
 
 #[test]
-fn reverse_lookup_gives_the_machines_own_name() {
+fn a_name_has_its_addresses_of_both_families_and_no_data_for_the_other() {
     let mut world = World::new(&config());
-    for (last, name) in [
-        (1, "gateway"),
-        (10, "a"),
-        (11, "b"),
-        (20, "registry"),
-        (254, "host"),
-    ] {
-        let answer = world.local(&format!("{last}.0.77.10.in-addr.arpa."), RecordType::PTR);
-        let target = Name::from_ascii(format!("{name}.lab.internal.")).unwrap();
-        assert_eq!(answer.answers[0].data, RData::PTR(PTR(target)), "{last}");
+    let v6 = |identifier| IpAddr::V6(PREFIX.with(identifier));
+    let cases: [(&str, &[IpAddr], &[IpAddr]); 7] = [
+        ("gateway", &[host(1).into()], &[v6(1)]),
+        ("host", &[host(254).into()], &[v6(0xfe)]),
+        ("b", &[host(11).into()], &[]),
+        ("c", &[], &[v6(0x12)]),
+        ("d", &[host(13).into()], &[v6(0x13)]),
+        ("both", &[host(24).into(), host(25).into()], &[v6(0x24)]),
+        ("six", &[], &[v6(0x26)]),
+    ];
+    for (name, v4, v6) in cases {
+        for (kind, expected) in [(RecordType::A, v4), (RecordType::AAAA, v6)] {
+            let answer = world.local(name, kind);
+            assert_eq!(addresses(&answer), expected, "{name} {kind}");
+            assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+            assert_eq!(answer.authorities.len(), usize::from(expected.is_empty()));
+        }
     }
 }
 
 #[test]
-fn reverse_lookup_in_the_subnet_never_leaves_it() {
+fn an_address_that_a_machine_gave_itself_is_answered() {
     let mut world = World::new(&config());
-    for name in [
-        "99.0.77.10.in-addr.arpa.",
-        "b._dns-sd._udp.0.0.77.10.in-addr.arpa.",
-        "x.0.77.10.in-addr.arpa.",
-    ] {
-        let answer = world.local(name, RecordType::PTR);
-        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{name}");
-        assert_eq!(answer.authorities[0].name.to_ascii(), "0.77.10.in-addr.arpa.");
-    }
-    let zone = world.local("0.77.10.in-addr.arpa.", RecordType::SOA);
-    assert_eq!(zone.metadata.response_code, ResponseCode::NoError);
-    for name in [
-        "1.1.77.10.in-addr.arpa.",
-        "10.in-addr.arpa.",
-        "8.8.8.8.in-addr.arpa.",
-    ] {
-        let mut world = World::new(&config());
-        world.ask(at(0), udp(1, 1000), &question(name, RecordType::PTR));
-        world.asked();
-    }
+    let own = PREFIX.with(0x0606_06ff_fe06_0606);
+    world.ears.0 = vec![(own.into(), Mac([4; 6]))];
+    assert_eq!(addresses(&world.local("b", RecordType::AAAA)), [IpAddr::V6(own)]);
 }
 
 #[test]
-fn reverse_lookup_follows_a_prefix_that_is_not_whole_octets() {
+fn the_domain_itself_may_have_an_address() {
     let mut config = config();
-    config.subnet.as_mut().unwrap().prefix_len = 26;
+    config
+        .names
+        .insert("lab.internal".to_owned(), vec![host(30).into()]);
     let mut world = World::new(&config);
-    let answer = world.local("50.0.77.10.in-addr.arpa.", RecordType::PTR);
-    assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain);
-    world.ask(
-        at(0),
-        udp(1, 1000),
-        &question("99.0.77.10.in-addr.arpa.", RecordType::PTR),
+    assert_eq!(
+        address(&world.local("lab.internal.", RecordType::A)),
+        Some(host(30))
     );
-    world.asked();
+    assert_eq!(world.local("lab.internal.", RecordType::SOA).answers.len(), 1);
+    assert!(addresses(&world.local("lab.internal.", RecordType::AAAA)).is_empty());
 }

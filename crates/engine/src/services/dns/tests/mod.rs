@@ -4,19 +4,26 @@ mod forward;
 mod local;
 mod properties;
 mod questions;
+mod reverse;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, PTR, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, PTR, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::forward::{TOTAL, TRY};
 use super::*;
 use crate::services::dhcp::DhcpServer;
+use crate::services::dhcp6::Dhcp6Server;
 use crate::services::names::Names;
-use crate::{Lease, StaticLease};
+use crate::services::names::tests::Ears;
+use crate::{Lease, Lease6, Prefix, StaticLease, Subnet};
+
+const PREFIX: Prefix = Prefix {
+    address: Ipv6Addr::new(0xfd77, 0x77, 0, 0, 0, 0, 0, 0),
+};
 
 fn at(seconds: u64) -> Instant {
     Instant::since_origin(Duration::from_secs(seconds))
@@ -50,10 +57,11 @@ fn tcp(slot: u32) -> DnsClient {
 }
 
 fn config() -> Config {
-    let mut config = Config::new(Subnet {
+    let subnet = Subnet {
         address: host(0),
         prefix_len: 24,
-    });
+    };
+    let mut config = Config::new((subnet, PREFIX));
     config.domain = "Lab.internal".to_owned();
     config.names.insert("registry".to_owned(), vec![host(20).into()]);
     config.names.insert("deep.down".to_owned(), vec![host(21).into()]);
@@ -78,6 +86,28 @@ fn config() -> Config {
         hostname,
         remaining,
     }];
+    // One by DHCPv6 alone, and one that has the same name by both.
+    let lease6 = |n, identifier, name: Option<&str>| Lease6 {
+        mac: Mac([n; 6]),
+        iaid: 1,
+        address: PREFIX.with(identifier),
+        hostname: name.map(str::to_owned),
+        remaining,
+    };
+    config.leases6 = vec![lease6(6, 0x12, Some("c")), lease6(8, 0x13, Some("d"))];
+    config.leases.push(Lease {
+        mac: Mac([8; 6]),
+        address: host(13),
+        hostname: Some("d".to_owned()),
+        remaining,
+    });
+    config.names.insert(
+        "both".to_owned(),
+        vec![host(24).into(), PREFIX.with(0x24).into(), host(25).into()],
+    );
+    config
+        .names
+        .insert("six".to_owned(), vec![PREFIX.with(0x26).into()]);
     config.resolvers = vec![resolver(1), resolver(2)];
     config
 }
@@ -87,6 +117,8 @@ struct World {
     service: DnsService,
     names: Names,
     dhcp: DhcpServer,
+    dhcp6: Dhcp6Server,
+    ears: Ears,
 }
 
 impl World {
@@ -95,6 +127,8 @@ impl World {
             service: DnsService::new(config, [7; 16]),
             names: Names::new(config),
             dhcp: DhcpServer::new(config),
+            dhcp6: Dhcp6Server::new(config),
+            ears: Ears::default(),
         }
     }
 
@@ -102,6 +136,8 @@ impl World {
         let names = NameView {
             names: &self.names,
             dhcp: &self.dhcp,
+            dhcp6: &self.dhcp6,
+            heard: &self.ears,
         };
         self.service.handle_query(now, client, message, names);
     }
@@ -175,6 +211,16 @@ fn resolved(asked: &[u8], code: ResponseCode, records: usize) -> Vec<u8> {
         message.add_answer(Record::from_rdata(name.clone(), 300, RData::A(A(address))));
     }
     message.to_vec().unwrap()
+}
+
+/// The addresses in an answer.
+fn addresses(message: &Message) -> Vec<IpAddr> {
+    let address = |record: &Record| match record.data {
+        RData::A(A(address)) => address.into(),
+        RData::AAAA(AAAA(address)) => address.into(),
+        ref other => panic!("{other:?}"),
+    };
+    message.answers.iter().map(address).collect()
 }
 
 fn address(message: &Message) -> Option<Ipv4Addr> {
