@@ -200,6 +200,8 @@ pub struct Config {
     pub lease_time: Duration,
     /// The host's resolvers, in order of preference.
     pub resolvers: Vec<SocketAddr>,
+    /// How names that are not the network's own are answered, and which of its own there are.
+    pub dns: DnsOptions,
     /// NoCloud documents by the label of the port that may read them.
     pub documents: BTreeMap<String, Documents>,
     /// Bounds of every table that a guest can fill.
@@ -228,6 +230,7 @@ impl Config {
             ntp6: Vec::new(),
             lease_time: Duration::from_secs(3600),
             resolvers: Vec::new(),
+            dns: DnsOptions::default(),
             documents: BTreeMap::new(),
             limits: Limits::default(),
         }
@@ -241,6 +244,14 @@ impl Config {
             prefix: self.ipv6,
         }
     }
+}
+
+/// What DNS does beside answering and asking.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsOptions {
+    /// Names below a machine's name, or below a configured one of the domain, have its addresses: `shop.web.DOMAIN`
+    /// those of `web.DOMAIN`.
+    pub wildcards: bool,
 }
 
 /// An address that belongs to one MAC address for good.

@@ -38,7 +38,9 @@ mod time;
 pub use action::{Action, Notice};
 pub use atoll_wire::Family;
 pub use command::{Command, CommandError, ForwardTarget};
-pub use config::{Addresses, Config, Documents, Lease, Lease6, Limits, Prefix, StaticLease, Subnet};
+pub use config::{
+    Addresses, Config, DnsOptions, Documents, Lease, Lease6, Limits, Prefix, StaticLease, Subnet,
+};
 pub use event::{Datagrams, Event, HostError, PortConfig};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};

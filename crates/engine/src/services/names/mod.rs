@@ -36,6 +36,7 @@ const TRUSTED: [&str; 3] = ["localhost", "wpad", "isatap"];
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Names {
     addresses: Addresses,
+    wildcards: bool,
     domain: String,
     /// Full name to addresses.
     table: BTreeMap<String, Vec<IpAddr>>,
@@ -47,6 +48,7 @@ impl Names {
         let domain = canonical(&config.domain);
         let mut names = Self {
             addresses: config.addresses(),
+            wildcards: config.dns.wildcards,
             domain: Name::from_ascii(&domain).map_or_else(|_| String::new(), |_| domain),
             table: BTreeMap::new(),
         };

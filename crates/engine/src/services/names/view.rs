@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use atoll_wire::Mac;
 
-use super::Names;
+use super::{BUILT_IN, Names};
 use crate::services::dhcp::DhcpServer;
 use crate::services::dhcp6::Dhcp6Server;
 
@@ -51,8 +51,27 @@ impl NameView<'_> {
         if let Some(configured) = self.names.table.get(full) {
             return Some(configured.clone());
         }
-        let owner = self.owner_of_label(self.label_of(full)?)?;
-        Some(self.addresses_of(owner))
+        let label = self.label_of(full)?;
+        if let Some(owner) = self.owner_of_label(label) {
+            return Some(self.addresses_of(owner));
+        }
+        let parent = label.rsplit_once('.')?.1;
+        let wildcards = self.names.wildcards && !self.names.domain.is_empty();
+        wildcards.then(|| self.wildcard(full, parent))?
+    }
+
+    /// The addresses of the nearest name above this one, if that is a machine's or a configured one of the domain: what
+    /// exists in between has none to give (RFC 4592 section 3.3.1). `last` is the label below the domain.
+    fn wildcard(&self, full: &str, last: &str) -> Option<Vec<IpAddr>> {
+        let mut above = full;
+        while let Some((_, parent)) = above.split_once('.') {
+            if self.exists(parent) {
+                let own = parent == self.names.domain || BUILT_IN.contains(&last);
+                return (!own && !self.exists(full)).then(|| self.addresses_of_full(parent))?;
+            }
+            above = parent;
+        }
+        None
     }
 
     /// Whether a full name in lower case exists, be it only as the parent of one that does (RFC 8020).

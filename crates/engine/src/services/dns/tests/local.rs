@@ -146,3 +146,44 @@ fn the_domain_itself_may_have_an_address() {
     assert_eq!(world.local("lab.internal.", RecordType::SOA).answers.len(), 1);
     assert!(addresses(&world.local("lab.internal.", RecordType::AAAA)).is_empty());
 }
+
+#[test]
+fn names_below_a_machines_have_its_addresses_where_that_is_wanted() {
+    let below = [("x.a", 10), ("x.y.a", 10), ("x.registry", 20), ("X.B", 11)];
+    let mut world = World::new(&config());
+    for (name, _) in below {
+        let answer = world.local(&format!("{name}.lab.internal."), RecordType::A);
+        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{name}");
+    }
+    let mut config = config();
+    config.dns.wildcards = true;
+    let mut world = World::new(&config);
+    for (name, last) in below {
+        let answer = world.local(&format!("{name}.lab.internal."), RecordType::A);
+        assert_eq!(address(&answer), Some(host(last)), "{name}");
+    }
+    let other = world.local("x.a.lab.internal.", RecordType::TXT);
+    assert_eq!(other.metadata.response_code, ResponseCode::NoError);
+    // Below nothing, below ours, and below a name that is there only for one below it.
+    for name in ["x.nobody", "x.gateway", "z.y", "nobody"] {
+        let answer = world.local(&format!("{name}.lab.internal."), RecordType::A);
+        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{name}");
+    }
+    let parent = world.local("y.lab.internal.", RecordType::A);
+    assert_eq!(parent.metadata.response_code, ResponseCode::NoError);
+    assert_eq!(
+        address(&world.local("x.y.lab.internal.", RecordType::A)),
+        Some(host(23))
+    );
+}
+
+#[test]
+fn without_a_domain_no_name_of_the_world_is_below_a_machines() {
+    let mut config = config();
+    config.domain = String::new();
+    config.dns.wildcards = true;
+    config.static_leases[0].hostname = Some("com".to_owned());
+    let mut world = World::new(&config);
+    world.ask(at(0), udp(1, 1000), &question("www.google.com.", RecordType::A));
+    world.asked();
+}
