@@ -247,11 +247,29 @@ impl Config {
 }
 
 /// What DNS does beside answering and asking.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsOptions {
+    /// Answers of resolvers to keep for as long as they say, in messages; none when zero.
+    pub cache: usize,
     /// Names below a machine's name, or below a configured one of the domain, have its addresses: `shop.web.DOMAIN`
     /// those of `web.DOMAIN`.
     pub wildcards: bool,
+    /// Answers of resolvers that name private addresses, or the network's own, are kept from guests (DNS rebinding).
+    pub rebind_protection: bool,
+    /// Resolvers for the names below a suffix, and for the suffix, in place of all others; the longest suffix counts.
+    pub suffixes: BTreeMap<String, Vec<SocketAddr>>,
+}
+
+impl Default for DnsOptions {
+    /// A small cache, and nothing that an application could be surprised by.
+    fn default() -> Self {
+        Self {
+            cache: 1024,
+            wildcards: false,
+            rebind_protection: false,
+            suffixes: BTreeMap::new(),
+        }
+    }
 }
 
 /// An address that belongs to one MAC address for good.

@@ -10,6 +10,16 @@ pub(crate) struct KeyedHash {
     key: (u64, u64),
 }
 
+impl KeyedHash {
+    /// A hash of its own for a part that has a seed of its own.
+    pub(crate) fn new(seed: [u8; 16]) -> Self {
+        let key = u128::from_le_bytes(seed);
+        let low = u64::try_from(key & u128::from(u64::MAX)).unwrap_or(0);
+        let high = u64::try_from(key >> 64).unwrap_or(0);
+        Self { key: (low, high) }
+    }
+}
+
 impl BuildHasher for KeyedHash {
     type Hasher = SipHasher13;
 

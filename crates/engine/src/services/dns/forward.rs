@@ -5,6 +5,8 @@
 //! FORMERR, or that cannot be reached, is asked no more, and the next one at once; when none is left its last word
 //! goes to the client. After [`TOTAL`] the client gets SERVFAIL. It is never left without an answer.
 //!
+//! Names below a suffix that has resolvers of its own are asked there and nowhere else.
+//!
 //! An answer counts when its id and question are those of the try; anything else is ignored. It passes to the client
 //! as it came but for id and the letter case of the question, so record types that nobody here knows survive.
 //!
@@ -19,11 +21,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hickory_proto::op::ResponseCode;
 use siphasher::sip::SipHasher13;
 
 use super::question::{HEADER_LEN, Question};
-use super::{DnsClient, DnsOutput, DnsVia, reply};
-use crate::{FlowId, Instant, PortId, QueryId};
+use super::{DnsClient, DnsOutput, DnsVia, local, reply};
+use crate::{Config, FlowId, Instant, PortId, QueryId};
 
 /// Time until the next resolver is asked.
 pub(super) const TRY: Duration = Duration::from_secs(2);
@@ -43,6 +46,8 @@ struct Pending {
     message: Bytes,
     /// Longest answer that gets to the client.
     limit: usize,
+    /// Its resolvers are those of a suffix.
+    split: bool,
     deadline: Instant,
     /// When to ask again, or to give up.
     next: Instant,
@@ -71,6 +76,18 @@ pub(super) struct Asked {
     pub(super) limit: usize,
 }
 
+/// A question and its answer, which is one to it.
+#[derive(Debug)]
+pub(super) struct Answered<'a> {
+    pub(super) question: &'a Question,
+    /// The question as it came.
+    pub(super) asked: &'a [u8],
+    /// The answer as it came.
+    pub(super) answer: &'a [u8],
+    /// It was asked where its suffix says.
+    pub(super) split: bool,
+}
+
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counters {
@@ -86,6 +103,8 @@ pub(super) struct Forwarder {
     seed: [u8; 16],
     limit: usize,
     servers: Vec<SocketAddr>,
+    /// Resolvers of a suffix, without a dot at either end and in lower case.
+    suffixes: BTreeMap<String, Vec<SocketAddr>>,
     last_key: Key,
     last_query: u64,
     pending: BTreeMap<Key, Pending>,
@@ -97,11 +116,16 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    pub(super) fn new(servers: Vec<SocketAddr>, limit: usize, seed: [u8; 16]) -> Self {
+    pub(super) fn new(config: &Config, seed: [u8; 16]) -> Self {
+        let suffix = |(suffix, servers): (&String, &Vec<SocketAddr>)| {
+            let suffix = suffix.trim_matches('.').to_ascii_lowercase();
+            (suffix, servers.clone())
+        };
         Self {
             seed,
-            limit: limit.max(1),
-            servers,
+            limit: config.limits.dns_queries.max(1),
+            servers: config.resolvers.clone(),
+            suffixes: config.dns.suffixes.iter().map(suffix).collect(),
             last_key: 0,
             last_query: 0,
             pending: BTreeMap::new(),
@@ -149,7 +173,14 @@ impl Forwarder {
             }
             self.take(key, out);
         }
-        if self.servers.is_empty() {
+        let of_suffix = self.servers_of(&asked.question.name());
+        let (split, servers) = (of_suffix.is_some(), of_suffix.unwrap_or(&self.servers));
+        let servers: Vec<_> = servers
+            .iter()
+            .take(RESOLVERS_MAX)
+            .map(|server| (*server, false))
+            .collect();
+        if servers.is_empty() {
             let answer = reply::servfail(&asked.question);
             out.extend(answer.map(|message| DnsOutput::Answer {
                 client: asked.client,
@@ -175,27 +206,24 @@ impl Forwarder {
             question,
             message,
             limit,
+            split,
             deadline: now + TOTAL,
             next: now,
             tries: Vec::new(),
-            servers: self
-                .servers
-                .iter()
-                .take(RESOLVERS_MAX)
-                .map(|server| (*server, false))
-                .collect(),
+            servers,
             refusal: None,
         };
         self.pending.insert(key, pending);
         self.try_next(now, key, out);
     }
 
-    /// A resolver answered a try.
+    /// A resolver answered a try. `accept` looks at an answer on its way, and says whether the client may have it, or is
+    /// told that there is no data.
     pub(super) fn handle_answer(
         &mut self,
         now: Instant,
-        query: QueryId,
-        message: &[u8],
+        (query, message): (QueryId, &[u8]),
+        accept: impl FnOnce(&Answered<'_>) -> bool,
         out: &mut VecDeque<DnsOutput>,
     ) {
         let Some(key) = self.by_query.get(&query).copied() else {
@@ -211,7 +239,16 @@ impl Forwarder {
             .map(|one| judge(one.id, &pending.message, &pending.question.section, message));
         match verdict {
             Some(Verdict::Answer) => {
-                let answer = reply::pass(&pending.question, &pending.message, message);
+                let answered = Answered {
+                    question: &pending.question,
+                    asked: &pending.message,
+                    answer: message,
+                    split: pending.split,
+                };
+                let answer = match accept(&answered) {
+                    true => reply::pass(&pending.question, &pending.message, message),
+                    false => reply::encode(&local::empty(&pending.question, ResponseCode::NoError)),
+                };
                 self.finish(key, answer, out);
             }
             Some(Verdict::Refusal) => {
@@ -332,6 +369,17 @@ impl Forwarder {
             out.push_back(DnsOutput::Forget(one.query));
         }
         Some(pending)
+    }
+
+    /// The resolvers of the longest suffix that a name has.
+    fn servers_of(&self, name: &str) -> Option<&Vec<SocketAddr>> {
+        let mut suffix = name;
+        loop {
+            if let Some(servers) = self.suffixes.get(suffix) {
+                return Some(servers);
+            }
+            (_, suffix) = suffix.split_once('.')?;
+        }
     }
 
     fn make_room(&mut self, port: PortId, out: &mut VecDeque<DnsOutput>) {

@@ -3,19 +3,22 @@
 //! ```text
 //!            ┌─ malformed: FORMERR, NOTIMP, REFUSED, or nothing when there is no header
 //! question ──┼─ ours ([`local`]): answered at once
-//!            └─ not ours ([`forward`]): to the host's resolvers, the same way (UDP or TCP) as it came
+//!            └─ not ours: answered again ([`cache`]), or
+//!               to the host's resolvers, the same way (UDP or TCP) as it came ([`forward`])
 //! ```
 //!
 //! Own names are those of [`names`](super::names): the service keeps none itself, it is shown them with every question.
 //! What is ours is never asked elsewhere, for no type: an MX question for a machine is no data, not a leak.
 //! Over TCP every message has one answer, so that whoever carries them can count; over UDP what is no question, and a
-//! question repeated, have none. Forwarded messages pass as bytes. Nothing is cached: the host's resolver does that,
-//! and knows when it is stale.
+//! question repeated, have none. Forwarded messages pass as bytes, unless protection against rebinding is on and finds
+//! something ([`rebind`]).
 
+mod cache;
 mod forward;
 mod framing;
 mod local;
 mod question;
+mod rebind;
 mod reply;
 mod reverse;
 
@@ -30,10 +33,12 @@ use bytes::Bytes;
 
 pub(crate) use framing::{FramingError, TcpFraming};
 
-use self::forward::{Asked, Forwarder};
+use self::cache::Cache;
+use self::forward::{Answered, Asked, Forwarder};
 use self::question::{Question, Rejected};
 use super::names::NameView;
-use crate::{Config, FlowId, Instant, PortId, QueryId};
+use crate::rng::KeyedHash;
+use crate::{Addresses, Config, FlowId, Instant, PortId, QueryId};
 
 /// IPv6 and UDP headers, which are longer than those of IPv4.
 const UDP_HEADERS: usize = 48;
@@ -94,8 +99,13 @@ pub(crate) struct DnsService {
     /// Longest UDP answer that needs no fragments on the LAN.
     udp_max: usize,
     forwarder: Forwarder,
+    cache: Cache,
+    addresses: Addresses,
+    rebind_protection: bool,
     output: VecDeque<DnsOutput>,
     local: u64,
+    cached: u64,
+    rebound: u64,
     malformed: u64,
 }
 
@@ -104,9 +114,14 @@ impl DnsService {
     pub(crate) fn new(config: &Config, seed: [u8; 16]) -> Self {
         Self {
             udp_max: usize::from(config.mtu).saturating_sub(UDP_HEADERS),
-            forwarder: Forwarder::new(config.resolvers.clone(), config.limits.dns_queries, seed),
+            forwarder: Forwarder::new(config, seed),
+            cache: Cache::new(config.dns.cache, KeyedHash::new(seed)),
+            addresses: config.addresses(),
+            rebind_protection: config.dns.rebind_protection,
             output: VecDeque::new(),
             local: 0,
+            cached: 0,
+            rebound: 0,
             malformed: 0,
         }
     }
@@ -116,6 +131,8 @@ impl DnsService {
         let forward = self.forwarder.counters;
         [
             ("dns_local", self.local),
+            ("dns_cached", self.cached),
+            ("dns_rebound", self.rebound),
             ("dns_malformed", self.malformed),
             ("dns_forwarded", forward.forwarded),
             ("dns_mismatched", forward.mismatched),
@@ -158,6 +175,13 @@ impl DnsService {
                 .extend(message.map(|message| DnsOutput::Answer { client, message }));
             return;
         }
+        if let Some(answer) = self.cache.get(now, &question, message) {
+            self.cached += 1;
+            let message = reply::fit(&question, answer, limit);
+            self.output
+                .extend(message.map(|message| DnsOutput::Answer { client, message }));
+            return;
+        }
         let message = Bytes::copy_from_slice(message);
         let asked = Asked {
             client,
@@ -170,8 +194,24 @@ impl DnsService {
 
     /// A resolver answered.
     pub(crate) fn handle_answer(&mut self, now: Instant, query: QueryId, message: &[u8]) {
+        let (cache, rebound) = (&mut self.cache, &mut self.rebound);
+        let (protected, addresses) = (self.rebind_protection, self.addresses);
+        let accept = |answered: &Answered<'_>| {
+            let Answered {
+                question,
+                asked,
+                answer,
+                split,
+            } = *answered;
+            if protected && !split && rebind::names_own(addresses, question, answer) {
+                *rebound += 1;
+                return false;
+            }
+            cache.put(now, question, asked, answer);
+            true
+        };
         self.forwarder
-            .handle_answer(now, query, message, &mut self.output);
+            .handle_answer(now, (query, message), accept, &mut self.output);
     }
 
     /// A resolver could not be reached.
@@ -192,6 +232,7 @@ impl DnsService {
     /// The host's resolvers changed; questions under way stay with those they began with.
     pub(crate) fn set_resolvers(&mut self, resolvers: Vec<SocketAddr>) {
         self.forwarder.set_servers(resolvers);
+        self.cache.clear();
     }
 
     /// The next thing to do.

@@ -31,6 +31,8 @@ pub(super) struct Question {
 pub(super) struct EdnsView {
     pub(super) version: u8,
     pub(super) dnssec_ok: bool,
+    /// There are options, such as a cookie.
+    pub(super) has_options: bool,
     /// Longest UDP answer that the client takes.
     payload: u16,
 }
@@ -124,6 +126,7 @@ fn read_edns(
             edns = Some(EdnsView {
                 version,
                 dnssec_ok,
+                has_options: length > 0,
                 payload,
             });
         }

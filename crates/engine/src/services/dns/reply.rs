@@ -7,7 +7,7 @@ use super::local;
 use super::question::{HEADER_LEN, Question};
 
 /// The truncation flag in byte 2 of the header.
-const TC: u8 = 0b0000_0010;
+pub(super) const TC: u8 = 0b0000_0010;
 
 /// An error for a message whose question could not be read: a header only.
 pub(super) fn error(header: Metadata, code: ResponseCode) -> Option<Bytes> {

@@ -1,5 +1,7 @@
 //! One test a rule. Clients, resolvers and time are arguments.
 
+mod cache;
+mod elsewhere;
 mod forward;
 mod local;
 mod properties;
@@ -10,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, PTR, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SOA, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use super::forward::{TOTAL, TRY};
