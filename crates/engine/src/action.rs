@@ -142,7 +142,8 @@ pub enum Action {
     /// Nobody waits for this question any more: close its socket.
     DnsForget(QueryId),
 
-    /// Leases changed: write [`Engine::leases`](crate::Engine::leases) to the state.
+    /// Leases changed: write [`Engine::leases`](crate::Engine::leases) and
+    /// [`Engine::leases6`](crate::Engine::leases6) to the state.
     LeasesChanged,
     /// The frame passed the switch and capture is on.
     Captured(Frame),

@@ -279,9 +279,10 @@ pub struct StaticLease {
     pub mac: Mac,
     /// The IPv4 address; anywhere in the subnet but on gateway, host alias, network and broadcast address.
     pub address: Option<Ipv4Addr>,
-    /// The IPv6 address; anywhere in the prefix but on gateway and host alias.
+    /// The IPv6 address; anywhere in the prefix but on gateway and host alias. `None`: the one that goes with the IPv4
+    /// address (10.77.0.10 in 10.77.0.0/24: `::10` behind the prefix), from when the client asks for it.
     pub address6: Option<Ipv6Addr>,
-    /// Name told to the guest (DHCP option 12) and answered by DNS; a single label.
+    /// Name told to the guest (DHCP option 12, DHCPv6 option 39) and answered by DNS; a single label.
     pub hostname: Option<String>,
 }
 

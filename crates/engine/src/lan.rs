@@ -199,6 +199,12 @@ impl Lan {
         self.send_ethernet(now, mac, EthernetProtocol::Ipv4, (buf, Offload::default()));
     }
 
+    /// Send an IPv6 packet to a guest whose MAC address is known without neighbor discovery (DHCPv6).
+    pub(crate) fn send_ipv6_to(&mut self, now: Instant, mac: Mac, header: &Ipv6Header, mut buf: FrameBuf) {
+        ipv6::push_ipv6(&mut buf, header);
+        self.send_ethernet(now, mac, EthernetProtocol::Ipv6, (buf, Offload::default()));
+    }
+
     /// Send UDP datagrams to a guest, with a partial checksum if they are several or if that is `enough`. Those that do not fit
     /// the link are lost and counted.
     pub(crate) fn send_udp(

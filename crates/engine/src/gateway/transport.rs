@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use atoll_wire::ipv6::Ipv6Header;
 use atoll_wire::packet::{self as build, UDP_LEN};
 use atoll_wire::{BadOffload, Endpoint, FrameBuf, Gso, IpProtocol, UdpPacket, segment, tcp};
 
@@ -11,7 +12,9 @@ use super::packet::{Arrival, Packet};
 use super::{is_for_group, is_from_guest, learn, leaves};
 use crate::counters::Counter;
 use crate::flow::tcp::Segment;
+use crate::lan::DEFAULT_TTL;
 use crate::services::dhcp::{Client, ReplyTo};
+use crate::services::dhcp6::Client6;
 use crate::services::dns::{DnsClient, DnsVia};
 use crate::services::names::{NameRules, NameView};
 use crate::{Engine, FlowId, Instant, Subnet};
@@ -139,7 +142,17 @@ fn handle_dhcp(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &Pac
             let Arrival { ingress, mac, .. } = arrival;
             handle_dhcp4(engine, now, Client { ingress, mac, src }, payload);
         }
-        IpAddr::V6(_) => {}
+        IpAddr::V6(src) => {
+            let Arrival { ingress, mac, .. } = arrival;
+            let client = Client6 {
+                ingress,
+                mac,
+                src,
+                unicast: !packet.dst.is_multicast(),
+                address4: engine.dhcp.address_for(now, mac),
+            };
+            handle_dhcp6(engine, now, client, payload);
+        }
     }
 }
 
@@ -163,4 +176,27 @@ fn handle_dhcp4(engine: &mut Engine, now: Instant, client: Client, payload: &[u8
     build::push_udp(&mut buf, (gateway, 67), (ip, 68));
     let header = lan.ipv4_header(gateway, ip, IpProtocol::Udp);
     lan.send_ipv4_to(now, mac, &header, buf);
+}
+
+fn handle_dhcp6(engine: &mut Engine, now: Instant, client: Client6, payload: &[u8]) {
+    let rules = NameRules {
+        names: &engine.names,
+        elsewhere: &|name| engine.dhcp.owner_of_name(name),
+    };
+    let Some(reply) = engine.dhcp6.handle_message(now, client, payload, rules) else {
+        return;
+    };
+    let lan = &mut engine.lan;
+    let Some(IpAddr::V6(gateway)) = lan.gateway_towards(reply.to.into()) else {
+        return;
+    };
+    let mut buf = FrameBuf::copy_from(&reply.message);
+    build::push_udp(&mut buf, (gateway, 547), (reply.to, 546));
+    let header = Ipv6Header {
+        src: gateway,
+        dst: reply.to,
+        protocol: IpProtocol::Udp,
+        hop_limit: DEFAULT_TTL,
+    };
+    lan.send_ipv6_to(now, client.mac, &header, buf);
 }

@@ -277,7 +277,9 @@ impl DhcpServer {
     /// The address that a client would be offered that asks for none.
     pub(crate) fn address_for(&self, now: Instant, mac: Mac) -> Option<Ipv4Addr> {
         let fixed = self.statics.get(mac).map(|entry| entry.address);
-        fixed.or_else(|| self.leases.choose(now, &pool::wish(mac, PortId(0), None)))
+        // By which port it would come makes no difference to which it is.
+        let wish = pool::wish(mac, PortId(0), None);
+        fixed.or_else(|| self.leases.choose(now, &wish))
     }
 
     /// Whether leases changed since this was last asked.

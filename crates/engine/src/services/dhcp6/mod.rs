@@ -406,7 +406,7 @@ impl Dhcp6Server {
             .count()
     }
 
-    /// What an association is looked for.
+    /// What an association should have, leaving aside what it asks for; `main`: it is the first of its station.
     fn wish(&self, owner: Ia, client: &Client6, main: bool) -> Wish<PrefixPool> {
         Wish {
             owner,

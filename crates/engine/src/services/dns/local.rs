@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a known name, A, AAAA or ANY | its addresses of that family; the first of all for ANY (RFC 8482) |
 //! | a known name without an address of that family, or another type | no data |
+//! | a name below a known one, where wildcards are wanted | as the known one |
 //! | the domain itself, SOA or NS | one that says: the gateway |
 //! | an unknown name in the domain | NXDOMAIN |
 //! | a single label that is known | as if the domain stood behind it |

@@ -55,9 +55,9 @@ impl NameView<'_> {
         if let Some(owner) = self.owner_of_label(label) {
             return Some(self.addresses_of(owner));
         }
-        let parent = label.rsplit_once('.')?.1;
+        let last = label.rsplit_once('.')?.1;
         let wildcards = self.names.wildcards && !self.names.domain.is_empty();
-        wildcards.then(|| self.wildcard(full, parent))?
+        wildcards.then(|| self.wildcard(full, last))?
     }
 
     /// The addresses of the nearest name above this one, if that is a machine's or a configured one of the domain: what
