@@ -14,6 +14,7 @@ mod ipv6;
 mod ipv6_errors;
 mod ndp;
 mod router;
+mod services6;
 mod switching;
 mod tcp_inbound;
 mod tcp_loss;
