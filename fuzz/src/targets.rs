@@ -37,6 +37,11 @@ pub const TARGETS: &[Target] = &[
         run: services::dhcp,
     },
     Target {
+        name: "dhcp6",
+        mutations: 10_000,
+        run: services::dhcp6,
+    },
+    Target {
         name: "dns",
         mutations: 10_000,
         run: services::dns,

@@ -1,13 +1,22 @@
 //! The gateway's services, each behind the packets that lead to it.
 
 use super::bytes::Choices;
-use super::guest::{self, ACK, BROADCAST_MAC, FIN, GATEWAY, GATEWAY_MAC, GUEST, SYN, Segment, TCP, UDP};
-use super::world::World;
+use super::guest::{
+    self, ACK, BROADCAST_MAC, FIN, GATEWAY, GATEWAY_MAC, GATEWAY6, GUEST, SYN, Segment, TCP, UDP,
+};
+use super::world::{LIMITS, World};
 use atoll_engine::PortId;
-use std::net::Ipv4Addr;
+use atoll_wire::Mac;
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 const PORT: PortId = PortId(0);
+
+/// A client without an address yet, and whom it asks for one (RFC 8415, 7.1).
+const CLIENT: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+const ALL_DHCP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+const ALL_DHCP6_MAC: Mac = Mac([0x33, 0x33, 0, 1, 0, 2]);
 
 /// DHCP messages, one a chunk.
 pub(super) fn dhcp(input: &[u8]) {
@@ -18,6 +27,28 @@ pub(super) fn dhcp(input: &[u8]) {
         let pair = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
         world.frame(PORT, guest::ipv4(BROADCAST_MAC, pair, UDP, &datagram));
         world.advance(Duration::from_secs(1));
+    }
+    world.advance(Duration::from_secs(7200));
+}
+
+/// DHCPv6 messages, each behind a byte that says where it goes: to all servers, or to the gateway alone. No two leases
+/// have one address, and there are no more of them than there may be.
+pub(super) fn dhcp6(input: &[u8]) {
+    let mut world = World::new();
+    let mut choices = Choices::new(input);
+    while !choices.is_empty() {
+        let (mac, dst) = match choices.byte() {
+            0xff => (GATEWAY_MAC, GATEWAY6),
+            _ => (ALL_DHCP6_MAC, ALL_DHCP6),
+        };
+        let datagram = guest::udp(546, 547, choices.chunk());
+        world.frame(PORT, guest::ipv6(mac, (CLIENT, dst), (UDP, 1), &datagram));
+        world.advance(Duration::from_secs(1));
+        let (engine, now) = world.engine();
+        let leases = engine.leases6(now);
+        let addresses: BTreeSet<Ipv6Addr> = leases.iter().map(|lease| lease.address).collect();
+        assert_eq!(addresses.len(), leases.len(), "an address is leased twice");
+        assert!(leases.len() <= LIMITS.leases, "more leases than there may be");
     }
     world.advance(Duration::from_secs(7200));
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 const MAX_ACTIONS: usize = 100_000;
 
 /// Bounds low enough for an input of a few hundred bytes to reach them.
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     mac_table: 8,
     egress_frames: 64,
     egress_bytes: 64 << 10,
