@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 
 use atoll_runtime::{
     Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, Network,
@@ -253,6 +254,10 @@ fn start(
     options.ntp.clone_from(&wanted.ntp);
     options.resolvers = (!wanted.dns.is_empty()).then(|| wanted.dns.clone());
     options.state_dir = Some(state);
+    options.networks = u32::try_from(cluster.networks.len())
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN);
     let on_it = cluster.assignments().filter(|it| it.nic.network == wanted.name);
     let machines = on_it.filter_map(|it| {
         cluster

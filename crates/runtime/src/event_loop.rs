@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use atoll_engine::{Action, Command, Config, Engine, FlowId, Lease};
+use atoll_engine::{Action, Command, Config, Engine, FlowId, Lease, Limits};
 use mio::{Events, Poll, Waker};
 
 use crate::capture::Capture;
@@ -62,14 +62,17 @@ pub(crate) struct About {
 impl EventLoop {
     /// Open everything.
     pub(crate) fn open(options: NetworkOptions) -> Result<(Self, Handle), StartError> {
-        raise_descriptor_limit();
+        let descriptors = raise_descriptor_limit() / u64::from(options.networks.get());
         let poll = Poll::new().map_err(StartError::Loop)?;
         let registry = poll.registry().try_clone().map_err(StartError::Loop)?;
         let waker = Waker::new(poll.registry(), Source::Waker.into()).map_err(StartError::Loop)?;
         let (sender, requests) = channel();
         let resolvers = Resolvers::new(options.resolvers.clone());
         let (leases, old_leases) = open_leases(&options)?;
-        let config = config(&options, &resolvers, old_leases);
+        let config = Config {
+            limits: limits(descriptors),
+            ..config(&options, &resolvers, old_leases)
+        };
         let about = About {
             subnet: options.subnet,
             domain: config.domain.clone(),
@@ -288,8 +291,21 @@ fn seed() -> io::Result<[u8; 32]> {
     Ok(seed)
 }
 
-/// Every flow is a descriptor: use as many as we may.
-fn raise_descriptor_limit() {
+/// The engine's bounds, where what it opens has to do with so many descriptors: five of eight for flows, one of eight for questions to
+/// resolvers, each of which may be tried four times. So a guest that opens all it can meets the flow table's bound, where its own
+/// flows make room, and guests, forwards and files of the others find what they need.
+fn limits(descriptors: u64) -> Limits {
+    let most = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let defaults = Limits::default();
+    Limits {
+        flows: defaults.flows.min(most / 8 * 5),
+        dns_queries: defaults.dns_queries.min((most / 32).max(1)),
+        ..defaults
+    }
+}
+
+/// Every flow is a descriptor: use as many as we may. How many that is.
+fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     // What macOS grants at most (OPEN_MAX), though it reports no limit.
     const MODEST: u64 = 10_240;
@@ -300,8 +316,25 @@ fn raise_descriptor_limit() {
             maximum: limit.maximum,
         };
         if setrlimit(Resource::Nofile, raised).is_ok() {
-            return;
+            return current.unwrap_or(u64::MAX);
         }
     }
     tracing::debug!("the number of descriptors stays at {:?}", limit.current);
+    limit.current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_and_questions_leave_descriptors_for_the_rest() {
+        for descriptors in [64, 128, 256, 1024, 20_000, 1 << 20, u64::MAX] {
+            let limits = limits(descriptors);
+            let taken = limits.flows + 4 * limits.dns_queries;
+            assert!(taken as u64 <= descriptors / 4 * 3, "{descriptors}: {limits:?}");
+        }
+        let (many, usual) = (limits(u64::MAX), Limits::default());
+        assert_eq!((many.flows, many.dns_queries), (usual.flows, usual.dns_queries));
+    }
 }

@@ -24,6 +24,10 @@ use crate::{ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Prot
 /// Connections accepted by one forward in one turn.
 const BATCH: usize = 64;
 
+/// Connections that may wait to be accepted: what a burst of clients makes while the loop is busy. Linux takes as many as `net.core.somaxconn`
+/// permits, 4096 by default; std asks for 128 only, and a client beyond them waits a second to try again.
+const BACKLOG: i32 = 4096;
+
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Forwards {
@@ -201,12 +205,11 @@ impl Forwards {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(error) if Spare::is_wanted(&error) => {
-                tracing::warn!("a connection to {} was turned away: {error}", info.listen);
-                spare.spend(|| {
-                    if let Ok((stream, _)) = listener.accept() {
-                        reset(&stream);
-                    }
-                })
+                let turned_away = spare.spend(|| listener.accept().map(|(stream, _)| reset(&stream)).is_ok());
+                if turned_away {
+                    tracing::warn!("a connection to {} was turned away: {error}", info.listen);
+                }
+                turned_away
             }
             // An error of the connection itself, such as its reset before it was accepted (accept(2)).
             Err(error) => {
@@ -222,6 +225,8 @@ impl Socket {
         let bound = match spec.protocol {
             Protocol::Tcp => TcpListener::bind(spec.listen).and_then(|listener| {
                 listener.set_nonblocking(true)?;
+                // A socket that listens takes another backlog (POSIX listen).
+                rustix::net::listen(&listener, BACKLOG)?;
                 let address = listener.local_addr()?;
                 Ok((Self::Tcp(listener), address))
             }),

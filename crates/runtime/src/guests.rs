@@ -166,13 +166,11 @@ impl Guests {
                 Ok(Some(stream)) => self.attach_stream(core, id, StreamPort::new(stream)),
                 Ok(None) => return,
                 Err(error) if Spare::is_wanted(&error) => {
-                    tracing::warn!(
-                        "a guest at {} was turned away: {error}",
-                        listener.path().display()
-                    );
-                    if !spare.spend(|| drop(listener.accept())) {
+                    if !spare.spend(|| matches!(listener.accept(), Ok(Some(_)))) {
                         return;
                     }
+                    let path = listener.path().display();
+                    tracing::warn!("a guest at {path} was turned away: {error}");
                 }
                 Err(error) => {
                     tracing::warn!("cannot accept a guest at {}: {error}", listener.path().display());

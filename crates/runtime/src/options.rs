@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub struct NetworkOptions {
     pub pcap: Option<PathBuf>,
     /// Folder in which leases are kept; `None` keeps nothing.
     pub state_dir: Option<PathBuf>,
+    /// Networks that this process runs: they share its descriptors.
+    pub networks: NonZeroU32,
 }
 
 impl NetworkOptions {
@@ -69,6 +72,7 @@ impl NetworkOptions {
             forwards: Vec::new(),
             pcap: None,
             state_dir: None,
+            networks: NonZeroU32::MIN,
         }
     }
 }

@@ -25,13 +25,25 @@ impl Spare {
         )
     }
 
-    /// Run `turn_away` with one more descriptor free; `false` if there was none to give.
-    pub(crate) fn spend(&mut self, turn_away: impl FnOnce()) -> bool {
-        let had = self.0.take().is_some();
-        if had {
-            turn_away();
-        }
+    /// Run `turn_away` with one more descriptor free. `true` if it turned somebody away: others may wait. Without a free descriptor
+    /// `accept` says so even when nobody waits, so this is how to know.
+    pub(crate) fn spend(&mut self, turn_away: impl FnOnce() -> bool) -> bool {
+        let turned_away = self.0.take().is_some() && turn_away();
         *self = Self::new();
-        had
+        turned_away
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_not_turned_away_does_not_count() {
+        let mut spare = Spare::new();
+        assert!(spare.spend(|| true));
+        assert!(!spare.spend(|| false));
+        assert!(spare.spend(|| true), "it is there again");
+        assert!(!Spare(None).spend(|| true));
     }
 }
