@@ -21,6 +21,8 @@ pub(crate) struct Ready {
 /// In which way it is ready. A socket may be ready in several ways in one turn, each handled by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Readiness {
+    /// The peer sent urgent data.
+    Urgent,
     /// Something lies there to be read.
     Readable,
     /// The peer will send no more; what it sent may still lie there.
@@ -99,6 +101,11 @@ impl Core {
     /// Be told, edge-triggered, when `fd` becomes readable or writable. Closing it is enough to end that.
     pub(crate) fn watch(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         self.watch_for(fd, source, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// The same for a connection, and of urgent data where the system tells.
+    pub(crate) fn watch_stream(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        self.watch_for(fd, source, crate::sys::stream_interest())
     }
 
     /// Be told when `fd` becomes readable or has an error, but not that it can be written to: datagrams that find no room are lost,

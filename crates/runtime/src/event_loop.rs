@@ -158,10 +158,11 @@ impl EventLoop {
             let Some(source) = Source::of(event.token()) else {
                 continue;
             };
-            // An error explains the rest, and a connection is made before it can be read.
+            // An error explains the rest, a connection is made before it can be read, and urgent data tell how to read it.
             for (is, readiness) in [
                 (event.is_error(), Readiness::Error),
                 (event.is_writable(), Readiness::Writable),
+                (event.is_priority(), Readiness::Urgent),
                 (event.is_read_closed(), Readiness::ReadClosed),
                 (event.is_readable(), Readiness::Readable),
             ] {

@@ -117,7 +117,7 @@ impl Flows {
         let key = self.slots.insert_with(|key| {
             let source = Source::Flow(key);
             watched = match &host {
-                HostSocket::Tcp(tcp) => core.watch(tcp, source),
+                HostSocket::Tcp(tcp) => core.watch_stream(tcp, source),
                 HostSocket::Udp(_) | HostSocket::Icmp(_) => core.watch_reading(&host, source),
             };
             Flow { id: flow, host }
@@ -205,6 +205,9 @@ impl Flows {
         if let Err(error) = tcp.discard(peeker, bytes) {
             tcp.phase = Phase::Failed;
             core.tell(Event::TcpFailed { flow, error });
+        } else if tcp.has_urgent {
+            // A peek may have ended among the bytes that are gone now.
+            self.tcp_again(core, flow);
         }
     }
 
@@ -326,7 +329,7 @@ impl Flows {
             (HostSocket::Icmp(icmp), Readiness::Error) => {
                 icmp.handle_errors(core, flow);
             }
-            (_, Readiness::Writable | Readiness::ReadClosed) => {}
+            (_, Readiness::Writable | Readiness::ReadClosed | Readiness::Urgent) => {}
             (HostSocket::Udp(udp), Readiness::Readable) => {
                 if !udp.paused && udp.receive(&mut core.inbox, &mut self.events) {
                     core.ready.push(Source::Flow(key), readiness);
@@ -362,6 +365,10 @@ fn handle_tcp(core: &mut Core, flow: FlowId, tcp: &mut TcpSocket, readiness: Rea
             true
         }
         (Readiness::Writable, _) => true,
+        (Readiness::Urgent, _) => {
+            tcp.has_urgent = true;
+            false
+        }
         (Readiness::ReadClosed, _) => {
             tcp.read_closed = true;
             core.tell(Event::TcpReadable(flow));

@@ -8,6 +8,10 @@
 //! `connecting -> open -> failed`: the first writable event ends the first state, any error any state. The end of the
 //! stream is known when the kernel said so (`EPOLLRDHUP`) and a peek returned less than was asked for: then nothing lies behind.
 //!
+//! Urgent data is part of the stream (RFC 6093, 6). A read ends before it, so that a peek which returned less than was asked for proves
+//! nothing once the kernel told of any: then it is repeated behind what it returned. Where bytes are skipped by copying them, what
+//! lies behind an urgent byte among them is seen when that is discarded.
+//!
 //! A write to a connection that was reset would raise SIGPIPE; Rust's runtime ignores it, so it is EPIPE here.
 
 use std::collections::VecDeque;
@@ -42,6 +46,8 @@ pub(crate) struct TcpSocket {
     pub(crate) phase: Phase,
     /// The peer sent FIN: what lies in the queue is all there will be.
     pub(crate) read_closed: bool,
+    /// The peer has sent urgent data.
+    pub(crate) has_urgent: bool,
     /// We sent FIN.
     finished: bool,
     /// Where the kernel begins the next peek, once it was told.
@@ -124,10 +130,14 @@ impl TcpSocket {
         if let Err(error) = sockopt::set_tcp_nodelay(&fd, true) {
             tracing::debug!("a socket keeps Nagle's algorithm: {error}");
         }
+        if let Err(error) = sockopt::set_socket_oobinline(&fd, true) {
+            tracing::debug!("a socket keeps urgent data out of its stream: {error}");
+        }
         Self {
             fd,
             phase,
             read_closed: false,
+            has_urgent: false,
             finished: false,
             peek_offset: None,
             kept: VecDeque::new(),
@@ -181,24 +191,31 @@ impl TcpSocket {
         if peeker.method == PeekMethod::Keep {
             return self.peek_kept(ask, wanted);
         }
-        let cut = Cut {
-            segment: usize::from(ask.segment),
-            count,
-        };
-        let (segments, filled) = self.fill(peeker, ask.offset, cut)?;
-        Ok(Peeked {
-            end: self.read_closed && filled < wanted,
-            segments,
-        })
+        let segment = usize::from(ask.segment);
+        let (mut segments, mut filled) = (Vec::new(), 0);
+        loop {
+            let offset = ask
+                .offset
+                .saturating_add(u32::try_from(filled).unwrap_or(u32::MAX));
+            let count = (wanted - filled).div_ceil(segment.max(1));
+            let (found, bytes) = self.fill(peeker, offset, Cut { segment, count })?;
+            segments.extend(found);
+            filled += bytes.unwrap_or(0);
+            let ends_before_urgent = self.has_urgent && bytes.is_some_and(|bytes| bytes > 0);
+            if filled >= wanted || !ends_before_urgent {
+                let end = self.read_closed && filled < wanted && bytes.is_some();
+                return Ok(Peeked { segments, end });
+            }
+        }
     }
 
-    /// One `recvmsg` that leaves the bytes in the queue.
+    /// One `recvmsg` that leaves the bytes in the queue: what it found, and how much; `None` when it may have ended before the offset.
     fn fill(
         &mut self,
         peeker: &mut Peeker,
         offset: u32,
         cut: Cut,
-    ) -> Result<(Vec<FrameBuf>, usize), HostError> {
+    ) -> Result<(Vec<FrameBuf>, Option<usize>), HostError> {
         let mut skip = 0;
         if peeker.method == PeekMethod::Offset {
             // A kernel that was told nothing begins at the first byte.
@@ -217,12 +234,15 @@ impl TcpSocket {
         let skipped = &mut peeker.scratch[..skip];
         match peeker.arena.receive(&self.fd, skipped, cut, flags) {
             Ok((segments, copied)) => {
-                let filled = copied.saturating_sub(skip);
-                let bytes = u32::try_from(filled).unwrap_or(u32::MAX);
+                let ends_early = skip > 0 && self.has_urgent;
+                let filled = copied
+                    .checked_sub(skip)
+                    .filter(|filled| *filled > 0 || !ends_early);
+                let bytes = u32::try_from(filled.unwrap_or(0)).unwrap_or(u32::MAX);
                 self.peek_offset = self.peek_offset.map(|offset| offset.saturating_add(bytes));
                 Ok((segments, filled))
             }
-            Err(Errno::AGAIN | Errno::INTR) => Ok((Vec::new(), 0)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok((Vec::new(), Some(0))),
             Err(errno) => Err(host_error(errno)),
         }
     }

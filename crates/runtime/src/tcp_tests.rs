@@ -242,3 +242,50 @@ fn slices_are_written_in_order_until_the_kernel_takes_no_more() {
     peer.read_to_end(&mut got).unwrap();
     assert!(got == data[..sent]);
 }
+
+#[test]
+fn urgent_data_are_part_of_the_stream_and_hide_nothing_behind_them() {
+    for method in methods() {
+        let (mut sender, mut socket) = pair();
+        let mut peeker = Peeker::new(method);
+        sender.write_all(b"0123").unwrap();
+        rustix::net::send(&sender, b"U", rustix::net::SendFlags::OOB).unwrap();
+        sender.write_all(b"456789").unwrap();
+        sender.shutdown(Shutdown::Write).unwrap();
+        await_bytes(&socket, 11);
+        socket.has_urgent = true;
+        socket.read_closed = true;
+        let mut got = Vec::new();
+        while got.len() < 11 {
+            let (segments, end) = peek(&mut socket, &mut peeker, 0, 3, 8);
+            let bytes = segments.concat();
+            assert!(
+                !end || got.len() + bytes.len() >= 11,
+                "{method:?}: {got:?}, {bytes:?}"
+            );
+            socket
+                .discard(&mut peeker, u32::try_from(bytes.len()).unwrap())
+                .unwrap();
+            got.extend(bytes);
+        }
+        assert_eq!(got, b"0123U456789", "{method:?}");
+    }
+}
+
+#[test]
+fn a_peek_goes_on_behind_urgent_data() {
+    if sys::peek_method() != PeekMethod::Offset {
+        return;
+    }
+    let (mut sender, mut socket) = pair();
+    let mut peeker = Peeker::new(PeekMethod::Offset);
+    sender.write_all(b"0123").unwrap();
+    rustix::net::send(&sender, b"U", rustix::net::SendFlags::OOB).unwrap();
+    sender.write_all(b"456").unwrap();
+    await_bytes(&socket, 8);
+    socket.has_urgent = true;
+    let (segments, end) = peek(&mut socket, &mut peeker, 1, 2, 8);
+    assert_eq!((segments.concat(), end), (b"123U456".to_vec(), false));
+    socket.discard(&mut peeker, 6).unwrap();
+    assert_eq!(peek(&mut socket, &mut peeker, 0, 2, 8).0.concat(), b"56");
+}

@@ -9,7 +9,7 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
     CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, namespace,
-    next_error, open_socket, peek_method, send_messages, set_peek_offset,
+    next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, target_os = "linux"))]
@@ -20,7 +20,7 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{
     CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, namespace,
-    next_error, open_socket, peek_method, send_messages, set_peek_offset,
+    next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, not(target_os = "linux")))]
