@@ -128,7 +128,7 @@ pub enum Action {
     },
 
     /// Ask a resolver: from a fresh socket on a random port, by UDP or (length prefix added by the runtime) TCP. Tell
-    /// `DnsAnswered` or `DnsFailed`, at most once. Late answers are welcome until `DnsForget`.
+    /// `DnsFailed` at most once, or `DnsAnswered`: by UDP for all that comes until `DnsForget`, as it may be forged.
     DnsAsk {
         /// The question.
         query: QueryId,

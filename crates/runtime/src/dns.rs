@@ -2,7 +2,9 @@
 //!
 //! A UDP socket is connected, so that only its resolver is heard and a refusal is an error of the socket; the kernel
 //! chooses a random port. Over TCP the message goes behind its length, two bytes, and so comes the answer (RFC 1035, 4.2.2).
-//! Time is the engine's affair: a question ends with its answer, its failure, or `DnsForget`.
+//! Time is the engine's affair, and so is what counts as an answer: a UDP question goes on listening until `DnsForget`, so that
+//! a datagram that somebody made up takes nobody's place (RFC 5452, 9.1). A connection, which its resolver alone can write to, ends
+//! with its answer, and either with its failure.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +16,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, connect, recv, send, socket};
 
-use crate::core::Core;
+use crate::core::{Core, Readiness};
 use crate::tokens::{Key, Slab, Source};
 
 /// The largest message: what two bytes can say.
@@ -98,8 +100,13 @@ impl Dns {
         let id = question.id;
         match question.proceed() {
             Ok(Outcome::Pending) => {}
-            Ok(Outcome::Answered(message)) => {
+            Ok(Outcome::Answered(message)) if question.tcp => {
                 self.finish(core, key, Event::DnsAnswered { query: id, message });
+            }
+            Ok(Outcome::Answered(message)) => {
+                core.tell(Event::DnsAnswered { query: id, message });
+                // If that was not it, another may wait already.
+                core.ready.push(Source::Dns(key), Readiness::Readable);
             }
             Ok(Outcome::Failed) => self.finish(core, key, Event::DnsFailed(id)),
             Err(errno) => {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
+#[expect(dead_code, reason = "the other tests need more of it")]
 mod kit;
 
 use std::io::{Read, Write};

@@ -14,7 +14,7 @@ use atoll_runtime::{
     ForwardError, ForwardSpec, GuestTarget, ListenSpec, Network, NetworkOptions, Protocol, RequestError,
     StartError, Transport,
 };
-use kit::{ALIAS, Guest, SUBNET, options};
+use kit::{ALIAS, GATEWAY, Guest, SUBNET, options};
 use smoltcp::socket::tcp;
 
 /// A server on the host's loopback that sends back what it reads, and the end after it.
@@ -307,6 +307,36 @@ fn sockets_come_and_go_while_the_network_runs() {
     assert_eq!(handle.snapshot().unwrap().ports, []);
     let error = handle.unlisten(&path).unwrap_err();
     assert!(matches!(error, RequestError::NotListening(_)), "{error}");
+}
+
+#[test]
+fn a_forged_answer_does_not_take_the_place_of_the_resolvers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut options, path) = options(dir.path());
+    let resolver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    resolver.set_nonblocking(true).unwrap();
+    options.resolvers = Some(vec![resolver.local_addr().unwrap()]);
+    let _network = Network::start(options).unwrap();
+    let mut guest = Guest::stream(&path, 1).configured();
+    let handle = guest.bind_udp(5000);
+    let mut question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00".to_vec();
+    question.extend(b"\x03www\x07example\x03org\x00\x00\x01\x00\x01");
+    guest.udp(handle).send_slice(&question, (GATEWAY, 53)).unwrap();
+    let mut buf = [0; 512];
+    let (len, from) = guest.until(|_| resolver.recv_from(&mut buf).ok());
+    let mut answer = buf[..len].to_vec();
+    answer[2] |= 0x80;
+    let mut forged = answer.clone();
+    forged[0] ^= 1;
+    for message in [&forged, &forged, &answer] {
+        resolver.send_to(message, from).unwrap();
+    }
+    let (len, _) = guest.until(|guest| guest.udp(handle).recv_slice(&mut buf).ok());
+    assert_eq!((len, &buf[..2], buf[3] & 15), (question.len(), &question[..2], 0));
+    assert_eq!(
+        resolver.recv_from(&mut buf).unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub(crate) const SUBNET: Subnet = Subnet {
     address: Ipv4Addr::new(10, 77, 0, 0),
     prefix_len: 24,
 };
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub(crate) const ALIAS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 254);
 
 /// A network with one stream socket in `folder`, whose guests reach the host's loopback.
