@@ -454,3 +454,20 @@ fn an_old_syn_does_not_take_the_place_of_time_wait() {
     tcp.net.send_tcp(A, SERVER, &syn(ISS, MODERN), &[]);
     assert_eq!(tcp.net.flows(), [("tcp", "TIME-WAIT")]);
 }
+
+#[test]
+fn a_guest_that_reset_what_is_in_time_wait_is_connected_anew_whatever_its_sequence_number() {
+    let mut tcp = closed();
+    let blind = Header {
+        seq: tcp.seq + 1,
+        ..tcp.header(Flags::RST)
+    };
+    tcp.send_raw(&blind, &[]);
+    assert_eq!(tcp.net.flows(), [("tcp", "TIME-WAIT")]);
+    tcp.send_flags(Flags::RST);
+    assert!(tcp.net.flows().is_empty());
+    tcp.hears_nothing();
+    tcp.net
+        .send_tcp(A, SERVER, &syn(ISS.wrapping_sub(100_000), MODERN), &[]);
+    assert!(matches!(tcp.net.action(), Action::TcpConnect { flow, .. } if flow != tcp.flow));
+}

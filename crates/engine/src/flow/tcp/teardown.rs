@@ -20,8 +20,15 @@ impl TcpFlow {
     }
 
     /// The guest resets. Only the exact sequence number ends the connection (RFC 5961, 3.2). A guest for which it was over
-    /// already says so of any late segment: what it sent before is still on its way to the host, and gets there.
+    /// already says so of any late segment: what it sent before is still on its way to the host, and gets there. In TIME-WAIT, where
+    /// the host has all, it makes way for the connection that the guest wants instead (RFC 9293, 3.10.7.4).
     pub(super) fn handle_reset(&mut self, cx: &mut Cx<'_>, seq: Seq) {
+        if self.state == State::TimeWait {
+            if seq == self.receiver.next() {
+                self.state = State::Closed;
+            }
+            return;
+        }
         if self.receiver.is_finished() && self.sender.fin_is_acknowledged() {
             return;
         }
