@@ -180,6 +180,30 @@ fn a_wrong_acknowledgement_of_our_syn_is_reset_and_opens_nothing() {
 }
 
 #[test]
+fn a_guest_that_opens_at_the_same_time_gets_one_connection() {
+    let mut tcp = syn_sent();
+    tcp.send_raw(
+        &Header {
+            ack: Seq(0),
+            flags: Flags::SYN,
+            ..syn_ack(&tcp)
+        },
+        &[],
+    );
+    tcp.seq += 1;
+    let answer = tcp.hears().header;
+    assert_eq!(
+        (answer.flags, answer.seq + 1, answer.ack),
+        (Flags::SYN_ACK, tcp.ack, tcp.seq)
+    );
+    tcp.send(b"SSH-2.0");
+    assert_eq!(tcp.socket.received, b"SSH-2.0");
+    tcp.hears();
+    tcp.host_sends(b"hello");
+    assert_eq!(tcp.hears().payload, b"hello");
+}
+
+#[test]
 fn a_guest_that_refuses_resets_the_client_at_once() {
     let mut tcp = syn_sent();
     tcp.send_raw(

@@ -165,10 +165,15 @@ impl TcpFlow {
         if header.flags.ack && !acknowledges {
             return self.refuse_segment(cx, header.ack);
         }
-        if !acknowledges || !header.flags.syn {
+        if !header.flags.syn {
             return;
         }
         self.hear_syn(cx, header);
+        if !acknowledges {
+            // Both open at once (RFC 9293, 3.5).
+            self.enter(cx, State::SynReceived);
+            return self.send_syn_ack(cx);
+        }
         self.sender.syn_acknowledged();
         self.open(cx);
         self.send_ack(cx);
