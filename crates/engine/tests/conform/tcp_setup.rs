@@ -396,6 +396,10 @@ fn a_handshake_acknowledgement_of_something_else_is_reset_and_completes_nothing(
     tcp.send_ack();
     let reset = tcp.hears().header;
     assert_eq!((reset.flags, reset.seq), (Flags::RST, iss));
+    tcp.ack = iss + 5000;
+    tcp.send_ack();
+    let reset = tcp.hears().header;
+    assert_eq!((reset.flags, reset.seq), (Flags::RST, iss + 5000));
     assert_eq!(tcp.net.flows(), [("tcp", "SYN-RECEIVED")]);
     tcp.ack = iss + 1;
     tcp.send(b"x");

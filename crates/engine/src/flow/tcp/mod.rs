@@ -171,11 +171,14 @@ impl TcpFlow {
         if header.flags.rst {
             return self.handle_reset(cx, header.seq);
         }
-        if header.flags.syn || !header.flags.ack || !self.sender.ack_is_acceptable(header.ack) {
+        if header.flags.syn || !header.flags.ack {
             return self.send_challenge(cx);
         }
         if self.state == State::SynReceived && !self.handle_handshake_ack(cx, &header) {
             return;
+        }
+        if !self.sender.ack_is_acceptable(header.ack) {
+            return self.send_challenge(cx);
         }
         self.handle_ack(cx, &header, segment.payload.len());
         if self.state == State::Open {
