@@ -2,6 +2,7 @@
 
 mod arguments;
 mod exec;
+mod once;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -191,6 +191,35 @@ fn vhost_user_is_refused_until_it_is_there() {
 }
 
 #[test]
+fn what_can_be_said_once_is_not_taken_twice() {
+    let home = Home::with_file("");
+    let run = |arguments: &[&str]| home.fails(&[&["net", "run"], arguments].concat(), 2);
+    let (one, two) = ("52:54:00:00:00:01=10.77.0.5", "52:54:00:00:00:02=10.77.0.5");
+    insta::assert_snapshot!(run(&["--lease", one, "--lease", two]), @r"
+    error: --lease 52:54:00:00:00:02=10.77.0.5: 52:54:00:00:00:01 has 10.77.0.5 already
+    hint: give each MAC address and each address once
+    ");
+    let two = "52:54:00:00:00:01=10.77.0.6";
+    insta::assert_snapshot!(run(&["--lease", one, "--lease", two]), @r"
+    error: --lease 52:54:00:00:00:01=10.77.0.6: 52:54:00:00:00:01 has 10.77.0.5 already
+    hint: give each MAC address and each address once
+    ");
+    insta::assert_snapshot!(run(&["--dns-host", "gateway=10.77.0.9"]), @r"
+    error: --dns-host gateway: every network has this name of itself
+    hint: choose another name
+    ");
+    let (one, two) = ("8000-8005:10.77.0.2:80-85", "8005:10.77.0.3:80");
+    insta::assert_snapshot!(run(&["--forward", one, "--forward", two]), @r"
+    error: --forward 127.0.0.1:8005: the tcp port is given twice
+    hint: give each host port once
+    ");
+    insta::assert_snapshot!(run(&["--qemu", "unix:a.sock", "--api", "unix:a.sock"]), @r"
+    error: --api unix:a.sock: the path is given twice
+    hint: give each socket its own path
+    ");
+}
+
+#[test]
 fn a_state_folder_of_another_network_is_named_with_its_owner() {
     let home = Home::new();
     home.make_folder("kept");

@@ -12,6 +12,7 @@ use atoll_control::runtime::{
 use atoll_control::spec::{self, Hint};
 use clap::Args;
 
+use super::once;
 use crate::failure::Failure;
 
 /// The smallest MTU every IPv4 link has (RFC 1122, 3.3.2), and the largest that fits a frame.
@@ -116,6 +117,7 @@ impl NetworkArguments {
         options.forwards = each(&self.forward, |value| forwards(value, subnet, guest))?.concat();
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
+        once::check(&options)?;
         Ok(options)
     }
 
@@ -132,7 +134,19 @@ impl NetworkArguments {
 
     /// Where the API is served.
     pub(super) fn api(&self) -> Result<Option<PathBuf>, Failure> {
-        self.api.as_deref().map(|value| unix("--api", value)).transpose()
+        let Some(value) = self.api.as_deref() else {
+            return Ok(None);
+        };
+        if self
+            .qemu
+            .iter()
+            .chain(&self.qemu_dgram)
+            .any(|other| other == value)
+        {
+            let hint = "give each socket its own path";
+            return Err(bad("--api", value, "the path is given twice", hint));
+        }
+        unix("--api", value).map(Some)
     }
 }
 
