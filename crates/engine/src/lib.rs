@@ -249,7 +249,7 @@ impl Engine {
                 }
             }
             Command::RemoveForward(forward) => self.flows.remove_forward(forward),
-            Command::SetResolvers(resolvers) => self.dns.set_resolvers(resolvers),
+            Command::SetResolvers(resolvers) => self.dns.set_resolvers(now, resolvers),
             Command::SetStaticLease(lease) => {
                 self.dhcp6.check_static_lease(&lease)?;
                 self.dhcp.set_static_lease(now, lease.clone())?;

@@ -152,9 +152,32 @@ impl Forwarder {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// From the next question on.
-    pub(super) fn set_servers(&mut self, servers: Vec<SocketAddr>) {
+    /// Others are to be asked. Questions under way begin anew with them: it is mostly a question that nobody answers any more
+    /// that finds out, and its client would wait in vain.
+    pub(super) fn set_servers(
+        &mut self,
+        now: Instant,
+        servers: Vec<SocketAddr>,
+        out: &mut VecDeque<DnsOutput>,
+    ) {
+        if servers == self.servers {
+            return;
+        }
         self.servers = servers;
+        let of_these = self.pending.iter().filter(|(_, pending)| !pending.split);
+        let under_way: Vec<Key> = of_these.map(|(key, _)| *key).collect();
+        for key in under_way {
+            let Some(pending) = self.pending.get_mut(&key) else {
+                continue;
+            };
+            pending.servers = fresh(&self.servers);
+            pending.refusal = None;
+            for one in pending.tries.drain(..) {
+                self.by_query.remove(&one.query);
+                out.push_back(DnsOutput::Forget(one.query));
+            }
+            self.try_next(now, key, out);
+        }
     }
 
     /// A client asks what is not ours.
@@ -175,11 +198,7 @@ impl Forwarder {
         }
         let of_suffix = self.servers_of(&asked.question.name());
         let (split, servers) = (of_suffix.is_some(), of_suffix.unwrap_or(&self.servers));
-        let servers: Vec<_> = servers
-            .iter()
-            .take(RESOLVERS_MAX)
-            .map(|server| (*server, false))
-            .collect();
+        let servers = fresh(servers);
         if servers.is_empty() {
             let answer = reply::servfail(&asked.question);
             out.extend(answer.map(|message| DnsOutput::Answer {
@@ -455,4 +474,10 @@ fn same_question(asked: Option<&[u8]>, answered: Option<&[u8]>) -> bool {
         }
         _ => false,
     }
+}
+
+/// Resolvers none of which has had its last word.
+fn fresh(servers: &[SocketAddr]) -> Vec<(SocketAddr, bool)> {
+    let servers = servers.iter().take(RESOLVERS_MAX);
+    servers.map(|server| (*server, false)).collect()
 }

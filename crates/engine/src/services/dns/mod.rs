@@ -229,9 +229,9 @@ impl DnsService {
         self.forwarder.handle_timeout(now, &mut self.output);
     }
 
-    /// The host's resolvers changed; questions under way stay with those they began with.
-    pub(crate) fn set_resolvers(&mut self, resolvers: Vec<SocketAddr>) {
-        self.forwarder.set_servers(resolvers);
+    /// The host's resolvers changed; questions under way begin anew.
+    pub(crate) fn set_resolvers(&mut self, now: Instant, resolvers: Vec<SocketAddr>) {
+        self.forwarder.set_servers(now, resolvers, &mut self.output);
         self.cache.clear();
     }
 

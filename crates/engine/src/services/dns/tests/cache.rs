@@ -231,7 +231,7 @@ fn the_cache_is_bounded_and_can_be_off() {
 #[test]
 fn other_resolvers_are_asked_anew() {
     let mut world = answered(&plain(), with_address(300));
-    world.service.set_resolvers(vec![resolver(3)]);
+    world.service.set_resolvers(at(0), vec![resolver(3)]);
     assert!(!is_known(&mut world, 1, &plain()));
 }
 

@@ -185,10 +185,30 @@ fn resolvers_that_cannot_be_reached_are_servfail_at_once() {
 #[test]
 fn no_resolver_is_servfail_at_once() {
     let mut world = World::new(&config());
-    world.service.set_resolvers(Vec::new());
+    world.service.set_resolvers(at(0), Vec::new());
     world.ask(at(0), udp(1, 1000), &question("example.org.", RecordType::A));
     assert_eq!(world.rcode(), ResponseCode::ServFail);
     assert_eq!(world.service.poll_timeout(), None);
+}
+
+#[test]
+fn a_question_under_way_begins_anew_when_the_resolvers_change() {
+    let mut world = World::new(&config());
+    world.ask(at(0), udp(1, 1000), &question("example.org.", RecordType::A));
+    let (first, ..) = world.asked();
+    world.service.set_resolvers(at(1), vec![resolver(1), resolver(2)]);
+    assert_eq!(world.outputs(), [], "they are the same");
+    world.service.set_resolvers(at(1), vec![resolver(3)]);
+    match &world.outputs()[..] {
+        [DnsOutput::Forget(old), DnsOutput::Ask { query, server, .. }] => {
+            assert_eq!((*old, *server), (first, resolver(3)));
+            world.service.handle_failure(at(1), *query);
+        }
+        other => panic!("the question was to be asked again: {other:?}"),
+    }
+    assert_eq!(world.rcode(), ResponseCode::ServFail);
+    world.service.set_resolvers(at(2), Vec::new());
+    assert_eq!(world.outputs(), []);
 }
 
 #[test]
