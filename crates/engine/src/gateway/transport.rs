@@ -130,7 +130,8 @@ fn udp_segment(gso: Gso, payload: usize) -> Result<Option<u16>, BadOffload> {
 fn is_for_dhcp(engine: &Engine, packet: &Packet, ports: (u16, u16)) -> bool {
     let to_gateway = engine.lan.is_gateway(packet.dst);
     match packet.dst {
-        IpAddr::V4(dst) => ports == (68, 67) && (to_gateway || dst == Ipv4Addr::BROADCAST),
+        // A client sends from port 68 as a rule; that it hears there is what RFC 2131, 4.1 asks for.
+        IpAddr::V4(dst) => ports.1 == 67 && (to_gateway || dst == Ipv4Addr::BROADCAST),
         // Clients may send from any port (RFC 8415, 7.2).
         IpAddr::V6(dst) => ports.1 == 547 && (to_gateway || dst == ALL_DHCP6),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use atoll_engine::{Action, Command, Event, FlowId, ForwardId, ForwardTarget};
 use atoll_wire::{FrameBuf, IpProtocol};
 
-use crate::bench::{A, ALIAS, B, GATEWAY, Heard, METADATA, Net, WORLD, ip_frame, udp};
+use crate::bench::{A, ALIAS, B, GATEWAY, Guest, Heard, METADATA, Net, WORLD, ip_frame, udp};
 
 const PEER: SocketAddr = SocketAddr::new(WORLD, 3478);
 const OTHER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 5)), 9);
@@ -379,4 +379,28 @@ fn a_flow_that_only_receives_is_in_use() {
     net.send_udp(A, 5002, PEER, b"");
     assert!(!net.actions().contains(&Action::Close(first)));
     assert_eq!(net.counter("flow_evicted"), 1);
+}
+
+#[test]
+fn a_dhcp_client_is_heard_from_any_port_and_answered_at_its_own() {
+    let mut discover = vec![0; 240];
+    discover[..3].copy_from_slice(&[1, 1, 6]);
+    discover[28..34].copy_from_slice(&A.mac.0);
+    discover[236..].copy_from_slice(&[99, 130, 83, 99]);
+    discover.extend([53, 1, 1, 255]);
+    let mut net = Net::of_strangers(|_| ());
+    let newcomer = Guest {
+        ip: Ipv4Addr::UNSPECIFIED.into(),
+        ..A
+    };
+    for port in [68, 1068] {
+        let everybody = SocketAddr::new(Ipv4Addr::BROADCAST.into(), 67);
+        net.send_udp(newcomer, port, everybody, &discover);
+        match net.hears(A) {
+            Heard::Udp { src, dst, .. } => {
+                assert_eq!((src, dst.port()), (SocketAddr::new(GATEWAY, 67), 68));
+            }
+            other => panic!("an offer was expected: {other:?}"),
+        }
+    }
 }
