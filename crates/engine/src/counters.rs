@@ -34,6 +34,8 @@ counters! {
     Forbidden = "destination_forbidden",
     /// Frame between guests of an isolated network.
     Isolated = "isolated",
+    /// Frame in the name of another guest of an isolated network.
+    Spoofed = "spoofed",
     /// Frame lost at a full egress queue.
     EgressDropped = "egress_dropped",
     /// MAC address forgotten because its port brought too many.

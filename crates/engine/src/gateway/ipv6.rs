@@ -75,8 +75,8 @@ fn refuse(engine: &mut Engine, now: Instant, arrival: Arrival, bytes: &[u8], err
     };
     let (src, dst) = (IpAddr::from(header.src_addr()), IpAddr::from(header.dst_addr()));
     let to_group = !arrival.for_us || dst.is_multicast();
-    if is_from_guest(&engine.lan, src) && (!to_group || problem.also_groups) {
-        learn(engine, now, src, arrival.mac);
+    let is_told = is_from_guest(&engine.lan, src) && (!to_group || problem.also_groups);
+    if is_told && learn(engine, now, src, arrival) {
         let quote = Quote::packet(src, dst, bytes);
         icmp::send_problem(&mut engine.lan, now, &quote, problem);
     }
@@ -106,7 +106,9 @@ fn handle_icmpv6(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &P
     if packet.dst.is_multicast() {
         return engine.lan.counters.count(Counter::Forbidden);
     }
-    learn(engine, now, packet.src, arrival.mac);
+    if !learn(engine, now, packet.src, arrival) {
+        return;
+    }
     let word = |at: usize| u16::from_be_bytes([transport[at], transport[at + 1]]);
     let (ident, seq, payload) = (word(4), word(6), packet.payload(ICMP_LEN));
     if engine.lan.is_own(packet.dst) {

@@ -10,6 +10,7 @@
 pub(crate) mod icmp;
 mod ipv4;
 mod ipv6;
+mod isolation;
 mod ndp;
 pub(crate) mod neighbors;
 mod packet;
@@ -36,18 +37,26 @@ use train::{Head, Train};
 
 /// A frame came from a port, for the switch and perhaps for us.
 pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, frame: Frame) {
-    let lan = &mut engine.lan;
     let Ok(ethernet) = EthernetFrame::new_checked(&frame.bytes[..]) else {
-        return lan.counters.count(Counter::Malformed);
+        return engine.lan.counters.count(Counter::Malformed);
     };
     let (src, dst, protocol) = (
         Mac::from(ethernet.src_addr()),
         Mac::from(ethernet.dst_addr()),
         ethernet.ethertype(),
     );
-    if !src.is_station() || src == lan.mac {
-        return lan.counters.count(Counter::BadSourceMac);
+    if !src.is_station() || src == engine.lan.mac {
+        return engine.lan.counters.count(Counter::BadSourceMac);
     }
+    let arrival = Arrival {
+        ingress,
+        mac: src,
+        for_us: dst == engine.lan.mac,
+    };
+    if !isolation::permits_mac(engine, now, arrival) {
+        return;
+    }
+    let lan = &mut engine.lan;
     if !lan
         .switch
         .learn(now, ingress, src, frame.len(), &mut lan.counters)
@@ -57,7 +66,7 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
     if lan.capture {
         lan.actions.push_back(crate::Action::Captured(frame.clone()));
     }
-    let for_us = dst == lan.mac;
+    let for_us = arrival.for_us;
     if !for_us && lan.isolate {
         if !dst.is_group() {
             lan.counters.count(Counter::Isolated);
@@ -77,13 +86,8 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
         packet.bytes.advance(ETHERNET_LEN);
         let has_ipv4 = lan.addresses.subnet.is_some();
         let has_ipv6 = lan.addresses.prefix.is_some();
-        let arrival = Arrival {
-            ingress,
-            mac: src,
-            for_us,
-        };
         match protocol {
-            EthernetProtocol::Arp if has_ipv4 => handle_arp(engine, now, src, &packet.bytes),
+            EthernetProtocol::Arp if has_ipv4 => handle_arp(engine, now, arrival, &packet.bytes),
             EthernetProtocol::Ipv4 if has_ipv4 => {
                 let flow = ipv4::handle_ipv4(engine, now, arrival, packet);
                 engine.train = head
@@ -103,8 +107,7 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
 }
 
 /// RFC 826. We answer for our own addresses and believe what guests say of theirs.
-fn handle_arp(engine: &mut Engine, now: Instant, src: Mac, bytes: &[u8]) {
-    let lan = &mut engine.lan;
+fn handle_arp(engine: &mut Engine, now: Instant, arrival: Arrival, bytes: &[u8]) {
     let repr = ArpPacket::new_checked(bytes).and_then(|packet| ArpRepr::parse(&packet));
     let Ok(ArpRepr::EthernetIpv4 {
         operation,
@@ -114,14 +117,19 @@ fn handle_arp(engine: &mut Engine, now: Instant, src: Mac, bytes: &[u8]) {
         ..
     }) = repr
     else {
-        return lan.counters.count(Counter::Malformed);
+        return engine.lan.counters.count(Counter::Malformed);
     };
+    let src = arrival.mac;
     if Mac::from(source_hardware_addr) != src {
-        return lan.counters.count(Counter::BadSourceMac);
+        return engine.lan.counters.count(Counter::BadSourceMac);
     }
-    if lan.is_for_guests(sender.into()) {
-        lan.learn_neighbor(now, sender.into(), src);
+    if engine.lan.is_for_guests(sender.into()) {
+        if !isolation::permits_address(engine, now, arrival, sender.into()) {
+            return;
+        }
+        engine.lan.learn_neighbor(now, sender.into(), src);
     }
+    let lan = &mut engine.lan;
     if operation == ArpOperation::Request && lan.is_own(target.into()) {
         let reply = build::arp(ArpOperation::Reply, (lan.mac, target), (src, sender));
         lan.send_ethernet(now, src, EthernetProtocol::Arp, (reply, Offload::default()));
@@ -141,10 +149,9 @@ fn handle_packet(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &P
         engine.lan.counters.count(Counter::BadSourceAddress);
         return None;
     }
-    if is_for_group(engine, packet) {
+    if is_for_group(engine, packet) || !learn(engine, now, packet.src, arrival) {
         return None;
     }
-    learn(engine, now, packet.src, arrival.mac);
     match packet.protocol {
         IpProtocol::Tcp => return transport::handle_tcp(engine, now, packet),
         IpProtocol::Icmp if packet.src.is_ipv4() => ipv4::handle_icmp(engine, now, packet),
@@ -167,11 +174,15 @@ fn is_for_group(engine: &mut Engine, packet: &Packet) -> bool {
     is_group
 }
 
-/// A guest that has not said its address by ARP or neighbor discovery says it by using it.
-fn learn(engine: &mut Engine, now: Instant, address: IpAddr, mac: Mac) {
-    if !engine.lan.neighbors.knows(address) {
-        engine.lan.learn_neighbor(now, address, mac);
+/// A guest that has not said its address by ARP or neighbor discovery says it by using it. `false` when the address is not its to use.
+fn learn(engine: &mut Engine, now: Instant, address: IpAddr, arrival: Arrival) -> bool {
+    if !isolation::permits_address(engine, now, arrival, address) {
+        return false;
     }
+    if !engine.lan.neighbors.knows(address) {
+        engine.lan.learn_neighbor(now, address, arrival.mac);
+    }
+    true
 }
 
 /// Whether a packet stays with us or may leave the network: it comes from an address that is known beyond the link, and has a hop

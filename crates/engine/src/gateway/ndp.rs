@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use atoll_wire::Mac;
 use atoll_wire::ndp::{self, ALL_NODES, HOP_LIMIT, Message, kind};
 
+use super::isolation::permits_address;
 use super::packet::{Arrival, Packet};
 use super::{is_from_guest, learn};
 use crate::counters::Counter;
@@ -38,7 +39,7 @@ pub(super) fn handle(engine: &mut Engine, now: Instant, arrival: Arrival, packet
     };
     match message {
         Message::RouterSolicitation { source } => {
-            if is_from(engine, arrival.mac, src, source) {
+            if is_from(engine, now, arrival, (src, source)) {
                 learn_source(engine, now, src, source);
                 engine
                     .router
@@ -46,12 +47,12 @@ pub(super) fn handle(engine: &mut Engine, now: Instant, arrival: Arrival, packet
             }
         }
         Message::NeighborSolicitation { target, .. } if src.is_unspecified() => {
-            handle_probe(engine, now, arrival.mac, dst, target);
+            handle_probe(engine, now, arrival, dst, target);
         }
         Message::NeighborSolicitation { target, source } => {
-            if is_from(engine, arrival.mac, src, source) {
+            if is_from(engine, now, arrival, (src, source)) {
                 learn_source(engine, now, src, source);
-                learn(engine, now, src.into(), arrival.mac);
+                learn(engine, now, src.into(), arrival);
                 if engine.lan.is_own(target.into()) {
                     engine.lan.advertise(now, target, (src, arrival.mac));
                 }
@@ -61,20 +62,25 @@ pub(super) fn handle(engine: &mut Engine, now: Instant, arrival: Arrival, packet
             target,
             solicited,
             owner,
-        } => handle_advertisement(engine, now, arrival.mac, (dst, target, solicited), owner),
+        } => handle_advertisement(engine, now, arrival, (dst, target, solicited), owner),
     }
 }
 
 /// Whether a solicitation is of the station that sent it. Without a source address there is nothing to say of it (RFC 4861, 7.1.1).
-fn is_from(engine: &mut Engine, mac: Mac, src: Ipv6Addr, source: Option<Mac>) -> bool {
-    let counter = if source.is_some_and(|source| source != mac) {
+fn is_from(
+    engine: &mut Engine,
+    now: Instant,
+    arrival: Arrival,
+    (src, source): (Ipv6Addr, Option<Mac>),
+) -> bool {
+    let counter = if source.is_some_and(|source| source != arrival.mac) {
         Counter::BadSourceMac
     } else if src.is_unspecified() && source.is_some() {
         Counter::Malformed
     } else if !src.is_unspecified() && !is_from_guest(&engine.lan, src.into()) {
         Counter::BadSourceAddress
     } else {
-        return true;
+        return src.is_unspecified() || permits_address(engine, now, arrival, src.into());
     };
     engine.lan.counters.count(counter);
     false
@@ -88,7 +94,7 @@ fn learn_source(engine: &mut Engine, now: Instant, src: Ipv6Addr, source: Option
 }
 
 /// Duplicate address detection.
-fn handle_probe(engine: &mut Engine, now: Instant, mac: Mac, dst: Ipv6Addr, target: Ipv6Addr) {
+fn handle_probe(engine: &mut Engine, now: Instant, arrival: Arrival, dst: Ipv6Addr, target: Ipv6Addr) {
     if dst != ndp::solicited_node(target) {
         engine.lan.counters.count(Counter::Malformed);
     } else if engine.lan.is_own(target.into()) {
@@ -96,25 +102,28 @@ fn handle_probe(engine: &mut Engine, now: Instant, mac: Mac, dst: Ipv6Addr, targ
             .lan
             .advertise(now, target, (ALL_NODES, ndp::group_mac(ALL_NODES)));
     } else if is_from_guest(&engine.lan, target.into()) {
-        learn(engine, now, target.into(), mac);
+        learn(engine, now, target.into(), arrival);
     }
 }
 
 fn handle_advertisement(
     engine: &mut Engine,
     now: Instant,
-    mac: Mac,
+    arrival: Arrival,
     (dst, target, solicited): (Ipv6Addr, Ipv6Addr, bool),
     owner: Option<Mac>,
 ) {
     let counter = if dst.is_multicast() && solicited {
         Counter::Malformed
-    } else if owner.is_some_and(|owner| owner != mac) {
+    } else if owner.is_some_and(|owner| owner != arrival.mac) {
         Counter::BadSourceMac
     } else if !is_from_guest(&engine.lan, target.into()) {
         Counter::BadSourceAddress
     } else {
-        return engine.lan.learn_neighbor(now, target.into(), mac);
+        if permits_address(engine, now, arrival, target.into()) {
+            engine.lan.learn_neighbor(now, target.into(), arrival.mac);
+        }
+        return;
     };
     engine.lan.counters.count(counter);
 }

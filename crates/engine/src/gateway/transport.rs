@@ -89,7 +89,9 @@ pub(super) fn handle_udp(engine: &mut Engine, now: Instant, arrival: Arrival, pa
     if !is_from_guest(&engine.lan, packet.src) || ports.0 == 0 {
         return engine.lan.counters.count(Counter::BadSourceAddress);
     }
-    learn(engine, now, packet.src, arrival.mac);
+    if !learn(engine, now, packet.src, arrival) {
+        return;
+    }
     let is_gateway = engine.lan.is_gateway(packet.dst);
     if is_gateway && ports.1 == 53 {
         let client = DnsClient {

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use atoll_engine::Event;
+use atoll_engine::{Event, StaticLease};
 use atoll_wire::packet;
 use atoll_wire::tcp::{Flags, Header};
-use atoll_wire::{EthernetProtocol, FrameBuf, Icmpv4Message, Mac};
+use atoll_wire::{ArpOperation, EthernetProtocol, FrameBuf, Icmpv4Message, Mac};
 
-use crate::bench::{A, B, Guest, Heard, Net};
+use crate::bench::{A, B, GATEWAY, Guest, Heard, Net, WORLD, v4};
 
 fn frame(from: Mac, to: Mac) -> Vec<u8> {
     let mut buf = FrameBuf::copy_from(b"between guests");
@@ -56,6 +56,87 @@ fn there_is_no_way_round_isolation_by_the_gateway() {
     }
 }
 
+fn isolated() -> Net {
+    Net::with(|config| config.isolate = true)
+}
+
+#[test]
+fn an_isolated_guest_is_not_heard_with_anothers_mac_address() {
+    let mut net = isolated();
+    let as_a = Guest { mac: A.mac, ..B };
+    net.send_echo(as_a, GATEWAY, (1, 1), b"");
+    net.hears_nothing(B);
+    net.send_echo(A, GATEWAY, (1, 2), b"");
+    assert!(matches!(net.hears(A), Heard::Icmp(_)));
+    assert_eq!(net.counter("spoofed"), 1);
+}
+
+#[test]
+fn an_isolated_guest_is_not_heard_with_anothers_address() {
+    let mut net = isolated();
+    let as_a = Guest { ip: A.ip, ..B };
+    net.send_arp(as_a, ArpOperation::Reply, A.ip, A.ip);
+    net.send_echo(as_a, GATEWAY, (1, 1), b"");
+    net.send_udp(as_a, 5000, SocketAddr::new(WORLD, 53), b"x");
+    net.asks_nothing();
+    net.send_echo(A, GATEWAY, (1, 2), b"");
+    assert!(matches!(net.hears(A), Heard::Icmp(_)));
+    net.hears_nothing(B);
+    assert_eq!(net.counter("spoofed"), 3);
+}
+
+#[test]
+fn an_address_that_dhcp_gave_is_its_owners_before_he_is_heard() {
+    let mut net = Net::of_strangers(|config| {
+        config.isolate = true;
+        config.static_leases = vec![StaticLease {
+            mac: A.mac,
+            address: Some(v4(A.ip)),
+            address6: None,
+            hostname: None,
+        }];
+    });
+    net.send_echo(Guest { ip: A.ip, ..B }, GATEWAY, (1, 1), b"");
+    net.hears_nothing(B);
+    net.introduce(A);
+    net.send_echo(A, GATEWAY, (1, 2), b"");
+    assert!(matches!(net.hears(A), Heard::Icmp(_)));
+}
+
+#[test]
+fn an_isolated_guest_keeps_its_addresses_where_it_attaches_again() {
+    let mut net = isolated();
+    let again = Guest {
+        port: atoll_engine::PortId(9),
+        ..A
+    };
+    net.attach(again.port);
+    net.event(Event::PortDetached(A.port));
+    net.send_echo(again, GATEWAY, (1, 1), b"");
+    assert!(matches!(net.hears(again), Heard::Icmp(_)));
+}
+
+#[test]
+fn what_is_behind_one_port_of_an_isolated_network_is_one_guest() {
+    let mut net = isolated();
+    let bridged = Guest {
+        mac: Mac([2, 0, 0, 0, 0, 77]),
+        ..A
+    };
+    net.send_echo(bridged, GATEWAY, (1, 1), b"");
+    net.send_arp(bridged, ArpOperation::Reply, A.ip, A.ip);
+    assert_eq!(net.counter("spoofed"), 0);
+}
+
+#[test]
+fn on_a_network_that_is_not_isolated_an_address_moves_with_who_uses_it() {
+    let mut net = Net::new();
+    let taken_over = Guest { ip: A.ip, ..B };
+    net.send_arp(taken_over, ArpOperation::Reply, A.ip, A.ip);
+    net.send_echo(taken_over, GATEWAY, (1, 1), b"");
+    assert!(matches!(net.hears(taken_over), Heard::Icmp(_)));
+}
+
 #[test]
 fn a_full_queue_loses_its_own_frames_and_says_how_many() {
     let mut net = Net::with(|config| config.limits.egress_frames = 4);
@@ -80,7 +161,7 @@ fn a_frame_of_a_port_that_is_gone_does_nothing() {
 fn every_frame_is_captured_once_while_capture_is_on() {
     let mut net = Net::new();
     net.command(atoll_engine::Command::SetCapture(true));
-    net.send_echo(A, crate::bench::GATEWAY, (1, 1), b"");
+    net.send_echo(A, GATEWAY, (1, 1), b"");
     net.send_frame(A, &frame(A.mac, Mac::BROADCAST));
     let captured = net.actions();
     assert_eq!(captured.len(), 3, "{captured:?}");
@@ -127,14 +208,14 @@ fn what_is_for_the_neighbour_on_the_link_stays_there() {
 #[test]
 fn what_the_gateway_says_to_one_guest_no_other_hears_though_its_port_is_forgotten() {
     let mut net = Net::new();
-    net.send_echo(A, crate::bench::WORLD, (1, 1), b"");
+    net.send_echo(A, WORLD, (1, 1), b"");
     net.event(Event::PortDetached(A.port));
     net.actions();
     let flow = net.engine.snapshot(net.now).flows[0].flow;
     let payload = FrameBuf::copy_from(b"secret");
     net.event(Event::IcmpReceived {
         flow,
-        from: crate::bench::WORLD,
+        from: WORLD,
         seq: 1,
         payload,
     });
