@@ -330,6 +330,8 @@ pub struct Limits {
     pub flows: usize,
     /// Receive window of one TCP flow, in bytes: what a guest may have outstanding.
     pub tcp_window: u32,
+    /// Bytes that all TCP flows of one port may hold for hosts that do not take them.
+    pub held_bytes: usize,
     /// IP to MAC bindings that the gateway remembers.
     pub neighbors: usize,
     /// Dynamic leases.
@@ -346,6 +348,7 @@ impl Default for Limits {
             egress_bytes: 8 << 20,
             flows: 65_536,
             tcp_window: 1 << 20,
+            held_bytes: 64 << 20,
             neighbors: 4096,
             leases: 65_536,
             dns_queries: 1024,

@@ -64,6 +64,8 @@ counters! {
     TcpOutOfOrder = "tcp_out_of_order",
     /// Segments dropped because the out-of-order store was full.
     TcpOutOfOrderFull = "tcp_out_of_order_full",
+    /// Segments not kept because the guest's flows hold too much for hosts that take nothing.
+    TcpHeldFull = "tcp_held_full",
     /// Flags that no honest segment has.
     TcpNonsense = "tcp_nonsense_flags",
     /// Host datagram that no guest may see (larger than the link, or from an address that is not the sender's to use).

@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// Bytes that a flow's host socket is to be given, in order, as slices of the frames in which they came.
-    pub fn tcp_outgoing(&self, flow: FlowId) -> impl Iterator<Item = &[u8]> {
+    pub fn tcp_outgoing(&self, flow: FlowId) -> impl ExactSizeIterator<Item = &[u8]> {
         self.flows.outgoing(flow)
     }
 

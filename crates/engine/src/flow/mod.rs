@@ -10,12 +10,13 @@
 mod datagram;
 mod delivery;
 mod forward;
+mod held;
 pub(crate) mod policy;
 mod table;
 pub(crate) mod tcp;
 mod wheel;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,6 +36,7 @@ use crate::rng::KeyedHash;
 use crate::{Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, PortId};
 use datagram::{EchoFlow, UdpFlow};
 use forward::Forward;
+use held::Held;
 use policy::{Policy, Route};
 use table::{Key, Table};
 use tcp::{Host, Segment, Service, TcpFlow};
@@ -67,6 +69,8 @@ pub(crate) struct Shared {
     share: u32,
     /// How many flows of a guest have much under way to it.
     bulk: HashMap<IpAddr, u32, KeyedHash>,
+    /// What flows hold for hosts that do not take it.
+    pub(crate) held: Held,
     hash: KeyedHash,
 }
 
@@ -180,6 +184,7 @@ impl Flows {
                 waiting: BTreeMap::new(),
                 share: u32::MAX,
                 bulk: HashMap::with_hasher(hash),
+                held: Held::new(config.limits.held_bytes as u64),
                 hash,
             },
             gone: Vec::new(),
@@ -218,12 +223,13 @@ impl Flows {
         })
     }
 
-    pub(crate) fn outgoing(&self, id: FlowId) -> impl Iterator<Item = &[u8]> {
-        let flow = match self.table.get(id) {
-            Some(Flow::Tcp(flow)) => Some(flow),
-            _ => None,
+    pub(crate) fn outgoing(&self, id: FlowId) -> impl ExactSizeIterator<Item = &[u8]> {
+        static NOTHING: VecDeque<Bytes> = VecDeque::new();
+        let queue = match self.table.get(id) {
+            Some(Flow::Tcp(flow)) => flow.outgoing(),
+            _ => &NOTHING,
         };
-        flow.into_iter().flat_map(|flow| flow.outgoing())
+        queue.iter().map(|bytes| &bytes[..])
     }
 
     /// Let one flow act, then see to what it wants: its timer, or its end.
@@ -291,6 +297,9 @@ impl Flows {
             Some(Flow::Tcp(flow)) => {
                 if flow.is_bulk() {
                     self.shared.count_bulk(flow.guest().ip, false);
+                }
+                if let Some((port, bytes)) = flow.held() {
+                    self.shared.held.change(port, bytes, 0);
                 }
                 if flow.is_served() {
                     self.gone.push(id);

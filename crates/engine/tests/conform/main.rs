@@ -16,6 +16,7 @@ mod ndp;
 mod router;
 mod services6;
 mod switching;
+mod tcp_held;
 mod tcp_inbound;
 mod tcp_loss;
 mod tcp_services;

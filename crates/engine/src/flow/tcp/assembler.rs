@@ -34,6 +34,8 @@ impl Piece {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Assembler {
     pieces: VecDeque<Piece>,
+    /// Bytes of all pieces.
+    bytes: u32,
     /// What the pieces cover.
     covered: Scoreboard,
     /// Where the last segment fell: its block comes first in SACK (RFC 2018, 4).
@@ -47,6 +49,11 @@ pub(super) struct Full;
 impl Assembler {
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// Bytes kept.
+    pub(super) fn bytes(&self) -> u32 {
+        self.bytes
     }
 
     /// Keep what is new of `bytes` at `start`.
@@ -73,6 +80,7 @@ impl Assembler {
                     },
                 );
                 self.covered.insert(start, start + gap);
+                self.bytes += gap;
                 start += gap;
                 at += 1;
             }
@@ -95,6 +103,7 @@ impl Assembler {
                 break;
             }
             let mut piece = self.pieces.pop_front()?;
+            self.bytes -= len_of(&piece.bytes);
             if piece.end().is_after(next) {
                 piece.bytes.advance((next - piece.start) as usize);
                 return Some(piece.bytes);

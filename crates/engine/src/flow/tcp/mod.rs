@@ -38,6 +38,8 @@ pub(super) mod setup;
 mod teardown;
 mod timers;
 
+use std::collections::VecDeque;
+
 use atoll_wire::tcp::{Flags, Header, Options};
 use atoll_wire::{Endpoint, FrameBuf, Gso, IpProtocol, Offload, Seq};
 use bytes::Bytes;
@@ -46,7 +48,7 @@ use crate::action::Action;
 use crate::counters::Counter;
 use crate::flow::Cx;
 use crate::lan::partial_checksum;
-use crate::{FlowId, Instant};
+use crate::{FlowId, Instant, PortId};
 
 pub(crate) use host::{Host, Service};
 use receive::Receiver;
@@ -91,6 +93,8 @@ pub(crate) struct TcpFlow {
     timers: Timers,
     /// When a segment without payload was last acknowledged: a challenge or a keep-alive.
     acked_empty: Option<Instant>,
+    /// What is held for a host that does not take it, and for which port that is counted.
+    held: Option<(PortId, u32)>,
 }
 
 impl TcpFlow {
@@ -131,7 +135,7 @@ impl TcpFlow {
     }
 
     /// Bytes for the host socket, in order.
-    pub(crate) fn outgoing(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn outgoing(&self) -> &VecDeque<Bytes> {
         self.receiver.outgoing()
     }
 
@@ -224,6 +228,7 @@ impl TcpFlow {
                 options.sack = assembler::Blocks::default();
             }
         }
+        self.note_pressure(cx);
         let window = if flags.syn {
             self.receiver.advertise_unscaled()
         } else {

@@ -3,6 +3,7 @@
 //! `next` is RCV.NXT: every byte before it is in order, and is either with the host socket or in `queue`. `edge` is the right
 //! edge of the window as the guest knows it; it never moves left (RFC 9293, 3.8.6), so whatever arrives before it is kept.
 //! When the host takes bytes the edge moves right, and the guest is told once that is worth a segment (RFC 9293, 3.8.6.2.2).
+//! What all flows of a port hold together is bounded, too: see [`held`](crate::flow::held).
 
 use std::collections::VecDeque;
 
@@ -15,14 +16,18 @@ use super::{Segment, State, TcpFlow};
 use crate::action::Action;
 use crate::counters::Counter;
 use crate::flow::Cx;
-use crate::reads::HeldReads;
+use crate::reads::ReadRuns;
+use crate::{Instant, PortId};
 
 /// Large reads that the segments on offer may hold back. A host takes what one or two of them brought; what has to wait behind that
-/// is copied out, so that it costs what it weighs. Segments that lie close to each other are of one read.
+/// is copied out, so that it costs what it weighs.
 const SHARED_READS: usize = 16;
 
 /// Segments on offer at a time, so that a guest that sends single bytes costs no more than its window.
 const MAX_SEGMENTS: usize = 4096;
+
+/// The window of a flow that holds nothing while its port's flows hold much.
+const PRESSED_WINDOW: u32 = 64 * 1024;
 
 /// Where the guest's FIN is on its way to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +54,14 @@ pub(super) struct Receiver {
     queue: VecDeque<Bytes>,
     queued: usize,
     /// Reads that `queue` holds back.
-    reads: HeldReads,
+    reads: ReadRuns,
     early: Assembler,
     fin: Fin,
     mss: u16,
     /// The host took less than it was offered.
     host_is_full: bool,
+    /// The port's flows hold much: no edge opens wide.
+    is_pressed: bool,
 }
 
 /// What became of a segment's payload.
@@ -81,11 +88,12 @@ impl Receiver {
             told: next,
             queue: VecDeque::new(),
             queued: 0,
-            reads: HeldReads::default(),
+            reads: ReadRuns::default(),
             early: Assembler::default(),
             fin: Fin::Open,
             mss,
             host_is_full: false,
+            is_pressed: false,
         }
     }
 
@@ -103,8 +111,8 @@ impl Receiver {
         self.next
     }
 
-    pub(super) fn outgoing(&self) -> impl Iterator<Item = &[u8]> {
-        self.queue.iter().map(|bytes| &bytes[..])
+    pub(super) fn outgoing(&self) -> &VecDeque<Bytes> {
+        &self.queue
     }
 
     pub(super) fn has_outgoing(&self) -> bool {
@@ -145,8 +153,8 @@ impl Receiver {
         !last.is_before(self.next) && seq.is_before(self.edge)
     }
 
-    /// Take a segment that is acceptable.
-    pub(super) fn accept(&mut self, seq: Seq, payload: Bytes, fin: bool) -> Accepted {
+    /// Take a segment that is acceptable and came `now`.
+    pub(super) fn accept(&mut self, now: Instant, (seq, payload): (Seq, Bytes), fin: bool) -> Accepted {
         let before = self.next;
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         if fin && self.fin == Fin::Open && !(seq + len).is_after(self.edge) {
@@ -157,9 +165,9 @@ impl Receiver {
             if self.queue.len() >= MAX_SEGMENTS {
                 return Accepted::Full;
             }
-            self.push(bytes);
+            self.push(bytes, Some(now));
             while let Some(bytes) = self.early.take(self.next) {
-                self.push(bytes);
+                self.push(bytes, None);
             }
         } else if !bytes.is_empty() && self.early.insert(start, bytes).is_err() {
             return Accepted::Full;
@@ -192,13 +200,20 @@ impl Receiver {
         (self.next, bytes)
     }
 
-    fn push(&mut self, bytes: Bytes) {
+    /// Queue bytes that were read at an instant, or (`None`) are a copy already.
+    fn push(&mut self, bytes: Bytes, read_at: Option<Instant>) {
         if bytes.is_empty() {
             return;
         }
         self.next += u32::try_from(bytes.len()).expect("a segment is shorter than an IP packet");
         self.queued += bytes.len();
-        let is_too_much = self.reads.push(self.queue.back(), &bytes, SHARED_READS);
+        let is_too_much = match read_at {
+            Some(at) => self.reads.push(at, SHARED_READS),
+            None => {
+                self.reads.push_copy();
+                false
+            }
+        };
         self.queue.push_back(if is_too_much {
             Bytes::copy_from_slice(&bytes)
         } else {
@@ -216,10 +231,41 @@ impl Receiver {
             if !first.is_empty() {
                 break;
             }
-            if let Some(gone) = self.queue.pop_front() {
-                self.reads.pop(&gone, self.queue.front());
+            self.queue.pop_front();
+            self.reads.pop_front();
+        }
+    }
+
+    /// Bytes held for a host that does not take them, or until those before them arrive.
+    fn held(&self) -> u32 {
+        let left = if self.host_is_full { self.queued } else { 0 };
+        u32::try_from(left)
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.early.bytes())
+    }
+
+    /// Give up what the guest was not told of: it sends that again. Whether there was any.
+    fn forget_untold(&mut self) -> bool {
+        let mut untold = self.next - self.told;
+        if untold > 0 && self.fin == Fin::Received {
+            self.fin = Fin::Open;
+            self.next = Seq(self.next.0.wrapping_sub(1));
+            untold -= 1;
+        }
+        let mut left = usize::try_from(untold).unwrap_or(usize::MAX).min(self.queued);
+        let any = left > 0;
+        while let Some(last) = self.queue.back_mut().filter(|_| left > 0) {
+            let part = left.min(last.len());
+            last.truncate(last.len() - part);
+            left -= part;
+            self.queued -= part;
+            self.next = Seq(self.next.0.wrapping_sub(u32::try_from(part).unwrap_or(0)));
+            if last.is_empty() {
+                self.queue.pop_back();
+                self.reads.pop_back();
             }
         }
+        any
     }
 
     /// The guest should hear of what it does not know: bytes to acknowledge, or a window that opened by two segments or half
@@ -234,9 +280,12 @@ impl Receiver {
 
     /// Where the edge may stand: the limit counts what is queued.
     fn reachable_edge(&self) -> Seq {
-        let free = self
-            .limit
-            .saturating_sub(u32::try_from(self.queued).unwrap_or(u32::MAX));
+        let queued = u32::try_from(self.queued).unwrap_or(u32::MAX);
+        let free = match (self.is_pressed, queued) {
+            (false, queued) => self.limit.saturating_sub(queued),
+            (true, 0) => self.limit.min(PRESSED_WINDOW),
+            (true, _) => 0,
+        };
         self.edge.max(self.next + free)
     }
 
@@ -271,9 +320,14 @@ impl TcpFlow {
             return;
         }
         let idle = !self.receiver.has_outgoing();
+        let Segment { header, payload } = segment;
+        if header.seq.is_after(self.receiver.next) && self.is_full(cx) {
+            cx.lan.counters.count(Counter::TcpHeldFull);
+            return self.send_ack(cx);
+        }
         match self
             .receiver
-            .accept(segment.header.seq, segment.payload, segment.header.flags.fin)
+            .accept(cx.now, (header.seq, payload), header.flags.fin)
         {
             Accepted::InOrder => {
                 let filled_hole = self.receiver.has_early();
@@ -291,6 +345,7 @@ impl TcpFlow {
                 self.send_ack(cx);
             }
         }
+        self.note_held(cx);
     }
 
     /// Offer what is in order to the host. `idle`: nothing was on offer before.
@@ -302,7 +357,8 @@ impl TcpFlow {
         } else if idle {
             cx.lan.actions.push_back(Action::TcpSend(self.id));
         } else if self.receiver.host_is_full {
-            // The host said so already: the guest hears that this is kept, and that the window closes.
+            // The host said so already: the guest hears that this is kept, and that the window closes; or that it is not.
+            self.forget_if_full(cx);
             self.send_ack(cx);
         }
     }
@@ -311,8 +367,54 @@ impl TcpFlow {
     pub(crate) fn handle_sent(&mut self, cx: &mut Cx<'_>, bytes: usize) {
         self.receiver.taken(bytes);
         self.receiver.host_is_full = self.receiver.has_outgoing();
+        if self.receiver.host_is_full {
+            self.forget_if_full(cx);
+        }
+        self.note_held(cx);
+        self.note_pressure(cx);
         self.after_taken(cx);
         self.close_if_finished(cx);
+    }
+
+    /// What this flow holds, and for which port.
+    pub(crate) fn held(&self) -> Option<(PortId, u32)> {
+        self.held
+    }
+
+    /// The port for which this flow's bytes count.
+    fn holding_port(&self, cx: &Cx<'_>) -> PortId {
+        let counted = self.held.map(|(port, _)| port);
+        counted
+            .or_else(|| cx.port_of(self.guest.ip))
+            .unwrap_or(PortId(u32::MAX))
+    }
+
+    /// Tell the sum what this flow holds now.
+    fn note_held(&mut self, cx: &mut Cx<'_>) {
+        let before = self.held.map_or(0, |(_, bytes)| bytes);
+        let after = self.receiver.held();
+        if before != after {
+            let port = self.holding_port(cx);
+            cx.shared.held.change(port, before, after);
+            self.held = (after > 0).then_some((port, after));
+        }
+    }
+
+    /// Whether the port's flows hold so much that nothing more is kept.
+    fn is_full(&self, cx: &Cx<'_>) -> bool {
+        !cx.shared.held.is_nothing() && cx.shared.held.is_full(self.holding_port(cx))
+    }
+
+    fn forget_if_full(&mut self, cx: &mut Cx<'_>) {
+        if self.is_full(cx) && self.receiver.forget_untold() {
+            cx.lan.counters.count(Counter::TcpHeldFull);
+        }
+    }
+
+    /// Whether windows are to close.
+    pub(super) fn note_pressure(&mut self, cx: &Cx<'_>) {
+        self.receiver.is_pressed =
+            !cx.shared.held.is_nothing() && cx.shared.held.is_much(self.holding_port(cx));
     }
 
     pub(super) fn after_taken(&mut self, cx: &mut Cx<'_>) {
@@ -329,16 +431,18 @@ impl TcpFlow {
 mod tests {
     use super::*;
 
-    /// How many segments on offer lie in the reads that they came in, when each of these came in order.
-    fn shared(segments: &[Bytes]) -> usize {
+    /// How many segments on offer lie in the reads that they came in, when each of these came in order, at a microsecond.
+    fn shared(segments: &[(u64, Bytes)]) -> usize {
         let mut receiver = Receiver::new(Seq(0), 1 << 20, 1460);
         let mut seq = Seq(1);
         receiver.edge = seq + (1 << 20);
-        for segment in segments {
-            assert_eq!(receiver.accept(seq, segment.clone(), false), Accepted::InOrder);
+        for (at, segment) in segments {
+            let at = Instant::ZERO + std::time::Duration::from_micros(*at);
+            let accepted = receiver.accept(at, (seq, segment.clone()), false);
+            assert_eq!(accepted, Accepted::InOrder);
             seq += u32::try_from(segment.len()).unwrap();
         }
-        let lies_there = |(offered, sent): &(&Bytes, &Bytes)| offered.as_ptr() == sent.as_ptr();
+        let lies_there = |(offered, sent): &(&Bytes, &(u64, Bytes))| offered.as_ptr() == sent.1.as_ptr();
         let count = receiver.queue.iter().zip(segments).filter(lies_there).count();
         receiver.taken(receiver.queued);
         assert_eq!((receiver.reads.count(), receiver.queue.len()), (0, 0));
@@ -347,18 +451,40 @@ mod tests {
 
     #[test]
     fn what_waits_for_the_host_holds_few_reads_back() {
-        let reads: Vec<Bytes> = (0..100).map(|_| Bytes::from(vec![7; 4096])).collect();
-        let segments: Vec<Bytes> = reads.iter().map(|read| read.slice(..100)).collect();
+        let reads = (0..100).map(|at| (at, Bytes::from(vec![7; 4096])));
+        let segments: Vec<_> = reads.map(|(at, read)| (at, read.slice(..100))).collect();
         assert_eq!(shared(&segments), SHARED_READS);
     }
 
     #[test]
-    fn segments_of_one_read_are_not_copied_however_many_they_are() {
+    fn segments_of_one_read_are_not_copied_however_many_they_are_and_whatever_lies_between() {
         let read = Bytes::from(vec![7; 256 * 1024]);
-        let segments: Vec<Bytes> = (0..170)
-            .map(|number| 1518 * number + 58)
-            .map(|from| read.slice(from..from + 1460))
-            .collect();
-        assert_eq!(shared(&segments), 170);
+        for every in [1, 8] {
+            let segments: Vec<_> = (0..170)
+                .step_by(every)
+                .map(|number| 1518 * number + 58)
+                .map(|from| (1, read.slice(from..from + 1460)))
+                .collect();
+            assert_eq!(shared(&segments), segments.len());
+        }
+    }
+
+    #[test]
+    fn what_the_guest_was_not_told_of_can_be_given_up() {
+        let mut receiver = Receiver::new(Seq(0), 1 << 20, 1460);
+        receiver.edge = Seq(1) + (1 << 20);
+        let bytes = Bytes::from(vec![7; 100]);
+        receiver.accept(Instant::ZERO, (Seq(1), bytes.clone()), false);
+        receiver.advertise();
+        receiver.accept(Instant::ZERO, (Seq(101), bytes.clone()), false);
+        receiver.accept(Instant::ZERO, (Seq(201), bytes.clone()), true);
+        assert_eq!(receiver.next, Seq(302));
+        assert!(receiver.forget_untold());
+        assert_eq!((receiver.next, receiver.queued), (Seq(101), 100));
+        assert!(!receiver.forget_untold(), "the rest was acknowledged");
+        receiver.accept(Instant::ZERO, (Seq(101), bytes), true);
+        assert_eq!((receiver.next, receiver.queued), (Seq(202), 200), "it came again");
+        receiver.taken(200);
+        assert!(receiver.take_fin());
     }
 }

@@ -66,6 +66,7 @@ impl TcpFlow {
             sender: Sender::new(iss),
             timers: Timers::new(cx.now),
             acked_empty: None,
+            held: None,
         }
     }
 
