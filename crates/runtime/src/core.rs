@@ -103,15 +103,29 @@ impl Core {
         self.watch_for(fd, source, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// The same for a connection, and of urgent data where the system tells.
-    pub(crate) fn watch_stream(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
-        self.watch_for(fd, source, crate::sys::stream_interest())
+    /// Be told when a connection becomes readable, of urgent data where the system tells, and when it can be `written` to: that would
+    /// be said whenever it is readable.
+    pub(crate) fn watch_stream(&self, fd: impl AsFd, source: Source, written: bool) -> io::Result<()> {
+        let interest = crate::sys::stream_interest();
+        let interest = if written {
+            interest | Interest::WRITABLE
+        } else {
+            interest
+        };
+        self.watch_for(fd, source, interest)
     }
 
     /// Be told when `fd` becomes readable or has an error, but not that it can be written to: datagrams that find no room are lost,
     /// and Linux would tell of the room that each one leaves behind when it is gone.
     pub(crate) fn watch_reading(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         self.watch_for(fd, source, Interest::READABLE)
+    }
+
+    /// Be told from now on also when a connection becomes writable; at once if it is.
+    pub(crate) fn watch_writing_too(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
+        let fd = fd.as_fd().as_raw_fd();
+        let all = crate::sys::stream_interest() | Interest::WRITABLE;
+        self.registry.reregister(&mut SourceFd(&fd), source.into(), all)
     }
 
     fn watch_for(&self, fd: impl AsFd, source: Source, interest: Interest) -> io::Result<()> {

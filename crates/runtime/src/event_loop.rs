@@ -2,8 +2,8 @@
 //!
 //! A turn waits for readiness (not at all when an earlier turn left work over, for ever when there is neither work nor
 //! a timer), then handles each ready thing once, in bounded measure. After each thing the engine's actions are carried
-//! out until there is none, and the guests for which frames wait are written to; so one thing's consequences are out before
-//! the next is looked at. Requests of handles come between two turns.
+//! out until there is none. The guests for which frames wait are written to at the end of the turn, and before that when much waits: each
+//! write wakes the guest's side, which costs more than the write. Requests of handles come between two turns.
 //!
 //! Everything is opened before the loop's thread starts, and closed when the loop ends: sockets by dropping them, socket files and the newest
 //! leases with them.
@@ -173,8 +173,12 @@ impl EventLoop {
         }
         for ready in self.core.ready.take() {
             self.handle_ready(ready);
-            self.settle();
+            self.carry_out_all();
+            if self.guests.much_waits(&self.core) {
+                self.settle();
+            }
         }
+        self.settle();
         self.handle_time();
         if let Some(capture) = &mut self.capture
             && !capture.flush()
@@ -226,6 +230,16 @@ impl EventLoop {
     /// Carry out what the engine asks, and write what it has for guests, until there is nothing left of either.
     fn settle(&mut self) {
         loop {
+            self.carry_out_all();
+            if !self.guests.flush_dirty(&mut self.core) {
+                return;
+            }
+        }
+    }
+
+    /// Carry out what the engine asks until there is nothing left of it.
+    fn carry_out_all(&mut self) {
+        loop {
             // Acknowledgements that came together drop bytes together.
             let mut dropped: Option<(FlowId, u32)> = None;
             while let Some(action) = self.core.engine.poll_action() {
@@ -242,9 +256,7 @@ impl EventLoop {
                 }
             }
             self.flows.tcp_discard(&mut self.core, dropped);
-            let sent =
-                self.flows.send_datagrams(&mut self.core) | self.forwards.send_datagrams(&mut self.core);
-            if !self.guests.flush_dirty(&mut self.core) && !sent {
+            if !(self.flows.send_datagrams(&mut self.core) | self.forwards.send_datagrams(&mut self.core)) {
                 return;
             }
         }

@@ -75,8 +75,10 @@ impl Flows {
 
     /// `Action::TcpConnect`.
     pub(crate) fn tcp_connect(&mut self, core: &mut Core, flow: FlowId, to: SocketAddr) {
-        let outcome = TcpSocket::connect(to).and_then(|tcp| {
+        let outcome = TcpSocket::connect(to).and_then(|mut tcp| {
             let is_open = tcp.phase == Phase::Open;
+            // That it can be written to is how a connection is known to be made.
+            tcp.is_watched_for_writing = !is_open;
             self.insert(core, flow, HostSocket::Tcp(tcp)).map(|()| is_open)
         });
         match outcome {
@@ -117,7 +119,7 @@ impl Flows {
         let key = self.slots.insert_with(|key| {
             let source = Source::Flow(key);
             watched = match &host {
-                HostSocket::Tcp(tcp) => core.watch_stream(tcp, source),
+                HostSocket::Tcp(tcp) => core.watch_stream(tcp, source, tcp.is_watched_for_writing),
                 HostSocket::Udp(_) | HostSocket::Icmp(_) => core.watch_reading(&host, source),
             };
             Flow { id: flow, host }
@@ -140,7 +142,9 @@ impl Flows {
 
     /// `Action::TcpSend`, and the same again when the socket becomes writable.
     pub(crate) fn tcp_send(&mut self, core: &mut Core, flow: FlowId) {
-        let key = self.keys.get(&flow).copied();
+        let Some(&key) = self.keys.get(&flow) else {
+            return;
+        };
         let Some((tcp, _)) = self.tcp_mut(flow) else {
             return;
         };
@@ -149,24 +153,17 @@ impl Flows {
         }
         for _ in 0..WRITES {
             match tcp.send(core.engine.tcp_outgoing(flow)) {
-                Ok(None) => return core.tell(Event::TcpSent { flow, bytes: 0 }),
                 Ok(Some((0, _))) => return,
-                Ok(Some((offered, bytes))) => {
+                Ok(Some((offered, bytes))) if bytes == offered => core.tell(Event::TcpSent { flow, bytes }),
+                Ok(outcome) => {
+                    let bytes = outcome.map_or(0, |(_, bytes)| bytes);
                     core.tell(Event::TcpSent { flow, bytes });
-                    if bytes < offered {
-                        return;
-                    }
+                    return await_room(core, flow, tcp, Source::Flow(key));
                 }
-                Err(error) => {
-                    tcp.phase = Phase::Failed;
-                    core.tell(Event::TcpFailed { flow, error });
-                    return;
-                }
+                Err(error) => return fail(core, flow, tcp, error),
             }
         }
-        if let Some(key) = key {
-            core.ready.push(Source::Flow(key), Readiness::Writable);
-        }
+        core.ready.push(Source::Flow(key), Readiness::Writable);
     }
 
     /// `Action::TcpPeek`.
@@ -181,10 +178,7 @@ impl Flows {
                 segments: peeked.segments,
                 end: peeked.end,
             },
-            Err(error) => {
-                tcp.phase = Phase::Failed;
-                Event::TcpFailed { flow, error }
-            }
+            Err(error) => return fail(core, flow, tcp, error),
         };
         core.tell(event);
     }
@@ -203,8 +197,7 @@ impl Flows {
             return;
         };
         if let Err(error) = tcp.discard(peeker, bytes) {
-            tcp.phase = Phase::Failed;
-            core.tell(Event::TcpFailed { flow, error });
+            fail(core, flow, tcp, error);
         } else if tcp.has_urgent {
             // A peek may have ended among the bytes that are gone now.
             self.tcp_again(core, flow);
@@ -345,6 +338,22 @@ impl Flows {
     }
 }
 
+/// The kernel took less than it was offered: be told when it takes more.
+fn await_room(core: &mut Core, flow: FlowId, tcp: &mut TcpSocket, source: Source) {
+    if tcp.is_watched_for_writing {
+        return;
+    }
+    match core.watch_writing_too(&*tcp, source) {
+        Ok(()) => tcp.is_watched_for_writing = true,
+        Err(error) => fail(core, flow, tcp, host_error_of(&error)),
+    }
+}
+
+fn fail(core: &mut Core, flow: FlowId, tcp: &mut TcpSocket, error: HostError) {
+    tcp.phase = Phase::Failed;
+    core.tell(Event::TcpFailed { flow, error });
+}
+
 /// Readiness of a TCP socket; `true` when what is outgoing may be written.
 fn handle_tcp(core: &mut Core, flow: FlowId, tcp: &mut TcpSocket, readiness: Readiness) -> bool {
     if tcp.phase == Phase::Failed {
@@ -354,8 +363,7 @@ fn handle_tcp(core: &mut Core, flow: FlowId, tcp: &mut TcpSocket, readiness: Rea
     if readiness == Readiness::Error
         && let Some(error) = tcp.take_error()
     {
-        tcp.phase = Phase::Failed;
-        core.tell(Event::TcpFailed { flow, error });
+        fail(core, flow, tcp, error);
         return false;
     }
     match (readiness, tcp.phase) {

@@ -28,6 +28,10 @@ use crate::{ListenSpec, ListenerInfo, Transport};
 /// Connections accepted, and datagrams received or sent, in one turn.
 const BATCH: usize = 256;
 
+/// Frames and bytes that wait for a guest no longer than until the thing that is looked at is done.
+const MANY_FRAMES: usize = 32;
+const MANY_BYTES: usize = 64 * 1024;
+
 /// First wait before a datagram guest is tried again.
 const FIRST_RETRY: Duration = Duration::from_millis(1);
 
@@ -243,6 +247,14 @@ impl Guests {
     /// The engine has frames for this guest.
     pub(crate) fn mark_dirty(&mut self, port: PortId) {
         self.dirty.push(port);
+    }
+
+    /// Whether so much waits for one of those that were marked that it is to be written to now.
+    pub(crate) fn much_waits(&self, core: &Core) -> bool {
+        self.dirty.iter().any(|&port| {
+            let queue = core.engine.egress(port);
+            queue.len() >= MANY_FRAMES || queue.iter().map(Frame::len).sum::<usize>() >= MANY_BYTES
+        })
     }
 
     /// Write to the guests that were marked; `false` if there were none.

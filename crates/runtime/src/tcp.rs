@@ -31,6 +31,12 @@ use crate::sys::{self, Arena, Cut, PeekMethod};
 /// Slices in one call: the kernel takes 1024 (`IOV_MAX`), and one may be needed to skip.
 const SLICES: usize = 1023;
 
+/// A first write of no more than this fits one segment on any link, and leaves with Nagle's algorithm at once.
+const ONE_SEGMENT: usize = 512;
+
+/// So few bytes are cheaper to skip by copying them than by telling the kernel where to begin.
+const CHEAP_SKIP: u32 = 512;
+
 /// Where the connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -50,10 +56,22 @@ pub(crate) struct TcpSocket {
     pub(crate) has_urgent: bool,
     /// We sent FIN.
     finished: bool,
+    /// Whether the loop is told when the kernel takes more; that is asked for when it first takes less than it was offered.
+    pub(crate) is_watched_for_writing: bool,
+    nagle: Nagle,
     /// Where the kernel begins the next peek, once it was told.
     peek_offset: Option<u32>,
     /// Bytes read and not discarded, where the kernel cannot keep them.
     kept: VecDeque<u8>,
+}
+
+/// Nagle's algorithm (RFC 9293, 3.7.4) holds back small segments behind what is not acknowledged. It is switched off when a second
+/// write could meet it: a connection with one short request costs a system call less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nagle {
+    NothingWritten,
+    WroteOne,
+    Off,
 }
 
 /// What a peek asks for, as in [`Action::TcpPeek`](atoll_engine::Action::TcpPeek).
@@ -127,9 +145,6 @@ impl TcpSocket {
     }
 
     fn new(fd: OwnedFd, phase: Phase) -> Self {
-        if let Err(error) = sockopt::set_tcp_nodelay(&fd, true) {
-            tracing::debug!("a socket keeps Nagle's algorithm: {error}");
-        }
         if let Err(error) = sockopt::set_socket_oobinline(&fd, true) {
             tracing::debug!("a socket keeps urgent data out of its stream: {error}");
         }
@@ -139,8 +154,24 @@ impl TcpSocket {
             read_closed: false,
             has_urgent: false,
             finished: false,
+            is_watched_for_writing: false,
+            nagle: Nagle::NothingWritten,
             peek_offset: None,
             kept: VecDeque::new(),
+        }
+    }
+
+    /// So many bytes are about to be written.
+    fn prepare(&mut self, bytes: usize) {
+        match self.nagle {
+            Nagle::NothingWritten if bytes <= ONE_SEGMENT => self.nagle = Nagle::WroteOne,
+            Nagle::NothingWritten | Nagle::WroteOne => {
+                self.nagle = Nagle::Off;
+                if let Err(error) = sockopt::set_tcp_nodelay(&self.fd, true) {
+                    tracing::debug!("a socket keeps Nagle's algorithm: {error}");
+                }
+            }
+            Nagle::Off => {}
         }
     }
 
@@ -154,15 +185,15 @@ impl TcpSocket {
 
     /// Write once: bytes offered and taken; `None` when the kernel takes nothing now.
     pub(crate) fn send<'a>(
-        &self,
-        outgoing: impl Iterator<Item = &'a [u8]>,
+        &mut self,
+        outgoing: impl ExactSizeIterator<Item = &'a [u8]>,
     ) -> Result<Option<(usize, usize)>, HostError> {
-        let mut slices = Vec::with_capacity(SLICES);
-        slices.extend(outgoing.take(SLICES).map(IoSlice::new));
+        let slices: Vec<IoSlice<'_>> = outgoing.take(SLICES).map(IoSlice::new).collect();
         let offered = slices.iter().map(|slice| slice.len()).sum();
         if offered == 0 {
             return Ok(Some((0, 0)));
         }
+        self.prepare(offered);
         match rustix::io::writev(&self.fd, &slices) {
             Ok(taken) => Ok(Some((offered, taken))),
             Err(Errno::AGAIN) => Ok(None),
@@ -217,14 +248,15 @@ impl TcpSocket {
         cut: Cut,
     ) -> Result<(Vec<FrameBuf>, Option<usize>), HostError> {
         let mut skip = 0;
-        if peeker.method == PeekMethod::Offset {
-            // A kernel that was told nothing begins at the first byte.
-            if self.peek_offset.unwrap_or(if offset == 0 { 0 } else { u32::MAX }) != offset {
+        let is_cheap = self.peek_offset.is_none() && offset <= CHEAP_SKIP;
+        if peeker.method == PeekMethod::Offset && !is_cheap {
+            if self.peek_offset != Some(offset) {
                 let value = i32::try_from(offset).map_err(|_| HostError::Other)?;
                 sys::set_peek_offset(&self.fd, value).map_err(|error| crate::errno::host_error_of(&error))?;
                 self.peek_offset = Some(offset);
             }
         } else {
+            // A kernel that was told nothing begins at the first byte.
             skip = usize::try_from(offset).unwrap_or(usize::MAX);
             if peeker.scratch.len() < skip {
                 peeker.scratch.resize(skip, 0);

@@ -69,9 +69,9 @@ pub(crate) fn set_peek_offset(fd: impl AsFd, offset: i32) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, offset)
 }
 
-/// What a connection is watched for. A read ends before urgent data (tcp(7)), of which `EPOLLPRI` tells.
+/// What a connection is always watched for. A read ends before urgent data (tcp(7)), of which `EPOLLPRI` tells.
 pub(crate) fn stream_interest() -> mio::Interest {
-    mio::Interest::READABLE | mio::Interest::WRITABLE | mio::Interest::PRIORITY
+    mio::Interest::READABLE | mio::Interest::PRIORITY
 }
 
 /// Keep ICMP errors, each with the address to which the datagram went.

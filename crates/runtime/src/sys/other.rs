@@ -34,9 +34,9 @@ pub(crate) fn set_peek_offset(_fd: impl AsFd, _offset: i32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// What a connection is watched for: urgent data are read like others, in a loop.
+/// What a connection is always watched for: urgent data are read like others, in a loop.
 pub(crate) fn stream_interest() -> mio::Interest {
-    mio::Interest::READABLE | mio::Interest::WRITABLE
+    mio::Interest::READABLE
 }
 
 /// There is no such queue; errors come from the next call on the socket.
