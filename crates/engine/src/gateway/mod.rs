@@ -29,6 +29,7 @@ use bytes::Buf;
 use crate::counters::Counter;
 use crate::flow::policy::Route;
 use crate::lan::Lan;
+use crate::switch::Target;
 use crate::{Engine, FlowId, Instant, PortId};
 use icmp::Unreachable;
 use packet::Arrival;
@@ -74,6 +75,11 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
     } else if !for_us {
         let target = lan.switch.target(now, dst, Some(ingress));
         if !dst.is_group() {
+            if let Target::Port(port) = target
+                && !lan.capture
+            {
+                engine.train = Train::switched(now, ingress, &frame, port);
+            }
             return lan.send_frame(target, frame);
         }
         lan.send_frame(target, frame.clone());

@@ -4,7 +4,7 @@
 //! table found for the first of them holds for the next as long as nothing else happened in between: it comes at the same instant
 //! from the same port, and its Ethernet header, addresses, ports, TTL or hop limit, fragment bits and flow label are the same, byte for byte.
 //! What differs from segment to segment (lengths, numbers, flags, checksums) is looked at in each. (Van Jacobson's header prediction, one
-//! layer below.)
+//! layer below.) Frames from one station to another follow each other in the same way: what is looked at is their Ethernet header.
 //!
 //! A segment that differs in any way, or that is not plain data or an acknowledgement, takes the ordinary way, which judges and counts it;
 //! so does everything after it. The train also ends with every other input of the engine's.
@@ -18,6 +18,7 @@ use atoll_wire::{Checksum, EthernetProtocol, Frame, IpProtocol, checksum};
 use bytes::Buf;
 
 use crate::flow::tcp::Segment;
+use crate::switch::Target;
 use crate::{Engine, FlowId, Instant, PortId};
 
 /// Where the IP header begins.
@@ -55,13 +56,23 @@ impl Head {
     }
 }
 
-/// What the segment before established.
+/// What the frame before established.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Train {
     now: Instant,
     ingress: PortId,
-    flow: FlowId,
-    head: Head,
+    towards: Towards,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Towards {
+    /// A connection of the guest's with a host socket.
+    Flow { flow: FlowId, head: Head },
+    /// A station behind another port.
+    Port {
+        port: PortId,
+        header: [u8; ETHERNET_LEN],
+    },
 }
 
 /// A segment of a train: where its TCP header begins and where it ends.
@@ -78,17 +89,26 @@ impl Train {
         Self {
             now,
             ingress,
-            flow,
-            head,
+            towards: Towards::Flow { flow, head },
         }
     }
 
-    /// Where things are in a frame, if it is of the train and its IP header is sound.
-    fn place(&self, bytes: &[u8]) -> Option<Place> {
-        match &self.head {
-            Head::V4(head) => place4(head, bytes.first_chunk()?),
-            Head::V6(head) => place6(head, bytes.first_chunk()?),
-        }
+    /// A frame went to the station behind `port`.
+    pub(super) fn switched(now: Instant, ingress: PortId, frame: &Frame, port: PortId) -> Option<Self> {
+        let header = *frame.bytes.first_chunk()?;
+        Some(Self {
+            now,
+            ingress,
+            towards: Towards::Port { port, header },
+        })
+    }
+}
+
+/// Where things are in a frame, if it is of the train with this head and its IP header is sound.
+fn place(train: &Head, bytes: &[u8]) -> Option<Place> {
+    match train {
+        Head::V4(head) => place4(head, bytes.first_chunk()?),
+        Head::V6(head) => place6(head, bytes.first_chunk()?),
     }
 }
 
@@ -127,10 +147,27 @@ fn place6(train: &[u8; HEAD6], head: &[u8; HEAD6]) -> Option<Place> {
 
 /// Take a frame that follows. The frame comes back when it is to take the ordinary way.
 pub(crate) fn follow(engine: &mut Engine, now: Instant, ingress: PortId, frame: Frame) -> Result<(), Frame> {
-    let train = engine
-        .train
-        .filter(|train| train.now == now && train.ingress == ingress);
-    let Some((flow, place, header, header_len)) = train.and_then(|train| judge(&train, &frame)) else {
+    match &engine.train {
+        Some(train) if train.now == now && train.ingress == ingress => match train.towards {
+            Towards::Flow { flow, head } => follow_to_flow(engine, (now, ingress), (flow, &head), frame),
+            Towards::Port { port, header } if frame.bytes.first_chunk() == Some(&header) => {
+                engine.lan.switch.received(ingress, frame.len());
+                engine.lan.send_frame(Target::Port(port), frame);
+                Ok(())
+            }
+            Towards::Port { .. } => Err(frame),
+        },
+        _ => Err(frame),
+    }
+}
+
+fn follow_to_flow(
+    engine: &mut Engine,
+    (now, ingress): (Instant, PortId),
+    (flow, head): (FlowId, &Head),
+    frame: Frame,
+) -> Result<(), Frame> {
+    let Some((place, header, header_len)) = judge(head, &frame) else {
         return Err(frame);
     };
     if !engine.flows.has(flow) {
@@ -145,17 +182,17 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, ingress: PortId, frame: 
     Ok(())
 }
 
-/// The flow, where the segment lies, its TCP header and the length of that, if the frame is of the train and sound.
-fn judge(train: &Train, frame: &Frame) -> Option<(FlowId, Place, tcp::Header, usize)> {
+/// Where the segment lies, its TCP header and the length of that, if the frame is of the train with this head, and sound.
+fn judge(train: &Head, frame: &Frame) -> Option<(Place, tcp::Header, usize)> {
     let bytes = &frame.bytes[..];
-    let place = train.place(bytes)?;
+    let place = place(train, bytes)?;
     let transport = bytes.get(place.tcp..place.end)?;
     let (header, header_len) = tcp::Header::parse(transport)?;
     let flags = header.flags;
     let is_plain = flags.ack && !flags.syn && !flags.fin && !flags.rst;
     let is_right = || packet::transport_checksum_is_right(place.src, place.dst, IpProtocol::Tcp, transport);
     let is_intact = is_plain && (frame.offload.checksum != Checksum::Unverified || is_right());
-    is_intact.then_some((train.flow, place, header, header_len))
+    is_intact.then_some((place, header, header_len))
 }
 
 #[cfg(test)]
@@ -371,6 +408,50 @@ mod tests {
                 without.train = None;
                 without.handle_frame(now, PORT, atoll_wire::Frame::plain(bytes));
             }
+            prop_assert_eq!(seen(&mut with, now), seen(&mut without, now));
+        }
+    }
+
+    /// A network of two ports, each with a station that was heard, and the MAC addresses that frames can have.
+    fn switched() -> (Engine, [Mac; 5]) {
+        let (mut engine, gateway, _) = open(Family::V4);
+        let there = Mac([2, 0, 0, 0, 0, 7]);
+        let (port, port_config) = (PortId(2), PortConfig::default());
+        engine.handle_event(Instant::ZERO, Event::PortAttached { port, port_config });
+        let here = Mac([2, 0, 0, 0, 0, 9]);
+        engine.handle_frame(Instant::ZERO, port, plain(here, there, 60));
+        (
+            engine,
+            [here, there, gateway, Mac::BROADCAST, Mac([2, 0, 0, 0, 0, 8])],
+        )
+    }
+
+    fn plain(dst: Mac, src: Mac, len: usize) -> atoll_wire::Frame {
+        let mut bytes = [&dst.0[..], &src.0, &[0x88, 0xb5]].concat();
+        bytes.resize(len, 0);
+        atoll_wire::Frame::plain(bytes.into())
+    }
+
+    proptest! {
+        #[test]
+        fn a_train_between_stations_does_what_the_ordinary_way_does(
+            frames in proptest::collection::vec((0_usize..5, 0_usize..5, 12_usize..100, prop::bool::weighted(0.1)), 1..30),
+            capture in prop::bool::weighted(0.1),
+        ) {
+            let ((mut with, macs), (mut without, _)) = (switched(), switched());
+            let now = Instant::ZERO + std::time::Duration::from_micros(5);
+            for engine in [&mut with, &mut without] {
+                engine.apply(now, Command::SetCapture(capture)).unwrap();
+            }
+            for (dst, src, len, is_other) in frames {
+                let port = if is_other { PortId(2) } else { PORT };
+                let frame = plain(macs[dst], macs[src], len);
+                with.handle_frame(now, port, frame.clone());
+                without.train = None;
+                without.handle_frame(now, port, frame);
+            }
+            let egress = |engine: &Engine| format!("{:?}", engine.egress(PortId(2)));
+            prop_assert_eq!(egress(&with), egress(&without));
             prop_assert_eq!(seen(&mut with, now), seen(&mut without, now));
         }
     }
