@@ -1,5 +1,7 @@
 //! Bytes on their way from a guest to its host socket.
 
+use std::time::Duration;
+
 use atoll_engine::Event;
 use atoll_wire::Seq;
 use atoll_wire::tcp::{Flags, Header, Options};
@@ -275,4 +277,50 @@ fn what_lies_after_a_fin_that_came_early_is_not_passed_on() {
     tcp.send(&stream(0, 10));
     assert_eq!(tcp.socket.received, stream(0, 20));
     assert!(tcp.socket.shut_down);
+}
+
+/// What the guest hears when one read brings ten full segments and the host takes them.
+fn acknowledgements(tcp: &mut Tcp) -> Vec<u32> {
+    let start = tcp.seq;
+    for number in 0..10 {
+        let header = tcp.header(Flags::ACK);
+        tcp.net
+            .send_tcp(A, tcp.remote, &header, &stream(1460 * number, 1460));
+        tcp.seq += 1460;
+    }
+    tcp.hears_nothing();
+    tcp.run();
+    let segments = tcp.segments();
+    segments
+        .iter()
+        .map(|segment| segment.header.ack - start)
+        .collect()
+}
+
+#[test]
+fn one_read_is_acknowledged_once_on_a_link_that_loses_nothing() {
+    let mut tcp = Tcp::open();
+    assert_eq!(acknowledgements(&mut tcp), [14_600]);
+}
+
+#[test]
+fn after_disorder_one_read_is_acknowledged_in_steps_for_a_while() {
+    let mut tcp = Tcp::open();
+    tcp.send_ahead(10, &stream(10, 10));
+    tcp.send(&stream(0, 20));
+    tcp.segments();
+    assert_eq!(acknowledgements(&mut tcp), [3650, 7300, 10_950, 14_600]);
+    tcp.wait(Duration::from_secs(2));
+    assert_eq!(acknowledgements(&mut tcp), [14_600]);
+}
+
+#[test]
+fn a_segment_that_comes_once_more_is_a_sign_of_a_lost_acknowledgement() {
+    let mut tcp = Tcp::open();
+    tcp.send(&stream(0, 20));
+    let mut again = tcp.header(Flags::ACK);
+    again.seq = Seq(again.seq.0 - 20);
+    tcp.send_raw(&again, &stream(0, 20));
+    tcp.segments();
+    assert!(acknowledgements(&mut tcp).len() > 1);
 }

@@ -165,6 +165,7 @@ impl TcpFlow {
             cx.lan.counters.count(Counter::TcpUnacceptable);
             if !segment.payload.is_empty() || header.flags.fin {
                 // A repeated segment or a window probe: say where we stand.
+                self.receiver.note_disorder(cx.now);
                 self.send_ack(cx);
             } else if !header.flags.rst {
                 // A keep-alive, or one of two ends that correct each other without end.
@@ -238,7 +239,11 @@ impl TcpFlow {
             src_port: self.remote.port,
             dst_port: self.guest.port,
             seq,
-            ack: if flags.ack { self.receiver.next() } else { Seq(0) },
+            ack: if flags.ack {
+                self.receiver.acknowledgement()
+            } else {
+                Seq(0)
+            },
             flags,
             window,
             options,

@@ -6,6 +6,7 @@
 //! What all flows of a port hold together is bounded, too: see [`held`](crate::flow::held).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use atoll_wire::Seq;
 use atoll_wire::tcp::Flags;
@@ -29,6 +30,12 @@ const MAX_SEGMENTS: usize = 4096;
 /// The window of a flow that holds nothing while its port's flows hold much.
 const PRESSED_WINDOW: u32 = 64 * 1024;
 
+/// For so long after a segment out of order, or one that was known, the link is taken for one that loses frames, acknowledgements too.
+const DISORDER: Duration = Duration::from_secs(1);
+
+/// Acknowledgements for what one read brought over such a link, at most.
+const ACKS: u32 = 4;
+
 /// Where the guest's FIN is on its way to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fin {
@@ -51,6 +58,10 @@ pub(super) struct Receiver {
     scale: u8,
     /// The acknowledgement that the guest was told last.
     told: Seq,
+    /// What the next segment acknowledges, when that is less than everything.
+    acknowledging: Option<Seq>,
+    /// When a segment last came out of order, or once more.
+    disordered: Option<Instant>,
     queue: VecDeque<Bytes>,
     queued: usize,
     /// Reads that `queue` holds back.
@@ -86,6 +97,8 @@ impl Receiver {
             scaled: false,
             scale: 0,
             told: next,
+            acknowledging: None,
+            disordered: None,
             queue: VecDeque::new(),
             queued: 0,
             reads: ReadRuns::default(),
@@ -109,6 +122,26 @@ impl Receiver {
 
     pub(super) fn next(&self) -> Seq {
         self.next
+    }
+
+    /// The acknowledgement number of the next segment.
+    pub(super) fn acknowledgement(&self) -> Seq {
+        self.acknowledging.unwrap_or(self.next)
+    }
+
+    /// A segment came out of order, or once more.
+    pub(super) fn note_disorder(&mut self, now: Instant) {
+        self.disordered = Some(now);
+    }
+
+    /// Of what the guest was not told, how much each acknowledgement is to cover.
+    fn step(&self, now: Instant) -> u32 {
+        let untold = self.next - self.told;
+        if self.disordered.is_some_and(|at| now.since(at) < DISORDER) {
+            untold.div_ceil(ACKS).max(2 * u32::from(self.mss))
+        } else {
+            untold
+        }
     }
 
     pub(super) fn outgoing(&self) -> &VecDeque<Bytes> {
@@ -291,11 +324,12 @@ impl Receiver {
 
     /// The window field of the next segment; from now on the guest knows this edge.
     pub(super) fn advertise(&mut self) -> u16 {
-        let window = (self.reachable_edge() - self.next) >> self.scale;
+        let ack = self.acknowledgement();
+        let window = (self.reachable_edge() - ack) >> self.scale;
         let field = u16::try_from(window).unwrap_or(u16::MAX);
         // Scaling rounds down: the edge is what the guest computes.
-        self.edge = self.edge.max(self.next + (u32::from(field) << self.scale));
-        self.told = self.next;
+        self.edge = self.edge.max(ack + (u32::from(field) << self.scale));
+        self.told = ack;
         field
     }
 
@@ -337,6 +371,7 @@ impl TcpFlow {
                 }
             }
             Accepted::OutOfOrder => {
+                self.receiver.note_disorder(cx.now);
                 cx.lan.counters.count(Counter::TcpOutOfOrder);
                 self.send_ack(cx);
             }
@@ -422,8 +457,20 @@ impl TcpFlow {
             self.act(cx, Action::TcpShutdown(self.id));
         }
         if self.state == State::Open && self.receiver.has_news() {
+            self.acknowledge(cx);
+        }
+    }
+
+    /// Acknowledge everything: at once, as receive offload does, or in steps (RFC 5681, 4.2) where a single acknowledgement might be lost.
+    /// A guest that is recovering from a loss has nothing else to go on, and waits for its retransmission timeout.
+    fn acknowledge(&mut self, cx: &mut Cx<'_>) {
+        let step = self.receiver.step(cx.now);
+        while self.receiver.next - self.receiver.told > step {
+            self.receiver.acknowledging = Some(self.receiver.told + step);
             self.send_ack(cx);
         }
+        self.receiver.acknowledging = None;
+        self.send_ack(cx);
     }
 }
 
@@ -437,7 +484,7 @@ mod tests {
         let mut seq = Seq(1);
         receiver.edge = seq + (1 << 20);
         for (at, segment) in segments {
-            let at = Instant::ZERO + std::time::Duration::from_micros(*at);
+            let at = Instant::ZERO + Duration::from_micros(*at);
             let accepted = receiver.accept(at, (seq, segment.clone()), false);
             assert_eq!(accepted, Accepted::InOrder);
             seq += u32::try_from(segment.len()).unwrap();
