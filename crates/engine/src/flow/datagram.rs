@@ -166,7 +166,7 @@ impl Flows {
         let id = self
             .table
             .find(&key)
-            .unwrap_or_else(|| self.open_udp(now, lan, key, (guest, remote), Side::Socket));
+            .unwrap_or_else(|| self.open_udp(now, lan, (key, packet.ingress), (guest, remote), Side::Socket));
         self.with(now, lan, id, |flow, cx| {
             let Flow::Udp(flow) = flow else { return };
             flow.used = cx.now;
@@ -212,7 +212,7 @@ impl Flows {
         &mut self,
         now: Instant,
         lan: &mut Lan,
-        key: Key,
+        (key, port): (Key, PortId),
         (guest, peer): (Endpoint, Endpoint),
         side: Side,
     ) -> FlowId {
@@ -224,6 +224,7 @@ impl Flows {
         lan.counters.count(Counter::UdpOpened);
         self.table.insert(
             id,
+            port,
             key,
             Flow::Udp(Box::new(UdpFlow {
                 id,
@@ -279,7 +280,14 @@ impl Flows {
                 local,
             })?;
             let key = Key::UdpForward { guest, local };
-            let id = self.open_udp(now, lan, key, (guest, local), Side::Forward { forward, client });
+            let port = Self::port_of(now, lan, guest.ip);
+            let id = self.open_udp(
+                now,
+                lan,
+                (key, port),
+                (guest, local),
+                Side::Forward { forward, client },
+            );
             self.forward_clients.insert((forward, client), id);
             Some(id)
         });
@@ -320,7 +328,8 @@ impl Flows {
                 used: now,
                 over: false,
             };
-            self.table.insert(id, key, Flow::Echo(Box::new(flow)));
+            self.table
+                .insert(id, packet.ingress, key, Flow::Echo(Box::new(flow)));
             id
         });
         self.with(now, lan, id, |flow, cx| {

@@ -85,7 +85,8 @@ impl Flows {
             remote,
             host: Host::Socket,
         };
-        self.add_tcp(now, lan, id, |cx| TcpFlow::inbound(cx, opening, accept));
+        let port = Self::port_of(now, lan, guest.ip);
+        self.add_tcp(now, lan, (id, port), |cx| TcpFlow::inbound(cx, opening, accept));
     }
 
     /// Datagrams came to a forward.

@@ -334,7 +334,7 @@ impl Flows {
         &mut self,
         now: Instant,
         lan: &mut Lan,
-        id: FlowId,
+        (id, port): (FlowId, PortId),
         make: impl FnOnce(&mut Cx<'_>) -> TcpFlow,
     ) {
         let mut cx = Cx {
@@ -348,8 +348,15 @@ impl Flows {
             guest: flow.guest(),
             remote: flow.remote(),
         };
-        self.table.insert(id, key, Flow::Tcp(Box::new(flow)));
+        self.table.insert(id, port, key, Flow::Tcp(Box::new(flow)));
         self.settle(id);
+    }
+
+    /// The port to whose guest a flow that the host began is counted.
+    fn port_of(now: Instant, lan: &Lan, guest: IpAddr) -> PortId {
+        let mac = lan.neighbors.mac_of(guest);
+        let port = mac.and_then(|mac| lan.switch.port_of(now, mac));
+        port.unwrap_or(PortId(u32::MAX))
     }
 
     /// Whether there is such a flow.
@@ -401,7 +408,7 @@ impl Flows {
                     remote,
                     host,
                 };
-                self.add_tcp(now, lan, id, |cx| {
+                self.add_tcp(now, lan, (id, packet.ingress), |cx| {
                     TcpFlow::outbound(cx, opening, &segment.header, to)
                 });
             }

@@ -1,11 +1,12 @@
 //! The flow table: who talks to whom, bounded, fair between guests.
 //!
 //! Entries lie in slots that are used again; a generation in [`FlowId`] tells an old name from a new one. Lookup is by keyed
-//! hash. When the table is full, the least recently used flow goes *of the guest that has most*, so that a guest which opens
-//! flows without end displaces its own. Each entry has at most one timer, kept in a [wheel](super::wheel) and moved only when its flow
+//! hash. When the table is full, the least recently used flow goes *of the port whose guest opened most*, so that a guest which opens
+//! flows without end displaces its own. It is the port that counts and no address: a guest cannot come through another, while it
+//! makes itself addresses of IPv6 as it likes. Each entry has at most one timer, kept in a [wheel](super::wheel) and moved only when its flow
 //! wants to be called earlier; a later wish is noticed when the timer fires. So a busy flow touches no timer per packet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use atoll_wire::Endpoint;
@@ -13,7 +14,7 @@ use lru::LruCache;
 
 use super::wheel::Wheel;
 use crate::rng::KeyedHash;
-use crate::{FlowId, Instant};
+use crate::{FlowId, Instant, PortId};
 
 /// What the packets of one flow have in common, as the guest sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,18 +29,11 @@ pub(crate) enum Key {
     Icmp { guest: IpAddr, ident: u16 },
 }
 
-impl Key {
-    fn guest(&self) -> IpAddr {
-        match self {
-            Self::Tcp { guest, .. } | Self::Udp { guest } | Self::UdpForward { guest, .. } => guest.ip,
-            Self::Icmp { guest, .. } => *guest,
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Entry<F> {
     key: Key,
+    /// The port whose guest the flow is counted to.
+    port: PortId,
     flow: F,
 }
 
@@ -55,7 +49,9 @@ pub(crate) struct Table<F> {
     free: Vec<u32>,
     /// The flow of the packet before, which packets of a large read share.
     latest: Option<(Key, FlowId)>,
-    guests: HashMap<IpAddr, LruCache<Key, FlowId, KeyedHash>, KeyedHash>,
+    index: HashMap<Key, FlowId, KeyedHash>,
+    /// The slots of each port's flows, the latest used first.
+    ports: BTreeMap<PortId, LruCache<u32, (), KeyedHash>>,
     timers: Wheel,
     len: usize,
     bound: usize,
@@ -68,7 +64,8 @@ impl<F> Table<F> {
             slots: Vec::new(),
             free: Vec::new(),
             latest: None,
-            guests: HashMap::with_hasher(hash),
+            index: HashMap::with_hasher(hash),
+            ports: BTreeMap::new(),
             timers: Wheel::new(),
             len: 0,
             bound,
@@ -80,14 +77,15 @@ impl<F> Table<F> {
         self.bound
     }
 
-    /// The flow of a packet; it is the guest's most recently used from now on.
+    /// The flow of a packet; it is its port's most recently used from now on.
     pub(crate) fn find(&mut self, key: &Key) -> Option<FlowId> {
         if let Some((latest, id)) = self.latest
             && latest == *key
         {
             return Some(id);
         }
-        let id = self.guests.get_mut(&key.guest())?.get(key).copied()?;
+        let id = self.index.get(key).copied()?;
+        self.promote(id);
         self.latest = Some((*key, id));
         Some(id)
     }
@@ -95,18 +93,20 @@ impl<F> Table<F> {
     /// The flow carried something that no packet of the guest's shows.
     pub(crate) fn touch(&mut self, id: FlowId) {
         self.latest = None;
-        if let Some(key) = self.entry(id).map(|entry| entry.key)
-            && let Some(flows) = self.guests.get_mut(&key.guest())
+        self.promote(id);
+    }
+
+    fn promote(&mut self, id: FlowId) {
+        if let Some(port) = self.entry(id).map(|entry| entry.port)
+            && let Some(flows) = self.ports.get_mut(&port)
         {
-            flows.promote(&key);
+            flows.promote(&id.slot);
         }
     }
 
     /// Whether a packet would have a flow.
     pub(crate) fn contains(&self, key: &Key) -> bool {
-        self.guests
-            .get(&key.guest())
-            .is_some_and(|flows| flows.contains(key))
+        self.index.contains_key(key)
     }
 
     pub(crate) fn get(&self, id: FlowId) -> Option<&F> {
@@ -139,10 +139,12 @@ impl<F> Table<F> {
             return None;
         }
         let most = self
-            .guests
+            .ports
             .iter()
-            .max_by_key(|(guest, flows)| (flows.len(), **guest))?;
-        most.1.peek_lru().map(|(_, &id)| id)
+            .max_by_key(|(port, flows)| (flows.len(), **port))?;
+        let (&slot, ()) = most.1.peek_lru()?;
+        let generation = self.slots[slot as usize].generation;
+        Some(FlowId { slot, generation })
     }
 
     /// The name of the flow that is added next.
@@ -162,17 +164,18 @@ impl<F> Table<F> {
         }
     }
 
-    /// Add the flow whose name [`Table::next_id`] gave.
-    pub(crate) fn insert(&mut self, id: FlowId, key: Key, flow: F) {
+    /// Add the flow whose name [`Table::next_id`] gave, of a guest behind this port.
+    pub(crate) fn insert(&mut self, id: FlowId, port: PortId, key: Key, flow: F) {
         self.free.pop();
         self.latest = None;
-        self.slots[id.slot as usize].entry = Some(Entry { key, flow });
+        self.slots[id.slot as usize].entry = Some(Entry { key, port, flow });
+        self.index.insert(key, id);
         let hash = self.hash;
         let flows = self
-            .guests
-            .entry(key.guest())
+            .ports
+            .entry(port)
             .or_insert_with(|| LruCache::unbounded_with_hasher(hash));
-        flows.put(key, id);
+        flows.put(id.slot, ());
         self.len += 1;
     }
 
@@ -185,11 +188,11 @@ impl<F> Table<F> {
         self.free.push(id.slot);
         self.len -= 1;
         self.timers.cancel(id.slot);
-        let guest = entry.key.guest();
-        if let Some(flows) = self.guests.get_mut(&guest) {
-            flows.pop(&entry.key);
+        self.index.remove(&entry.key);
+        if let Some(flows) = self.ports.get_mut(&entry.port) {
+            flows.pop(&id.slot);
             if flows.is_empty() {
-                self.guests.remove(&guest);
+                self.ports.remove(&entry.port);
             }
         }
         Some(entry.flow)
@@ -246,7 +249,7 @@ mod tests {
 
     fn add(table: &mut Table<u16>, guest: u8, port: u16) -> FlowId {
         let id = table.next_id();
-        table.insert(id, key(guest, port), port);
+        table.insert(id, PortId(u32::from(guest) % 10), key(guest, port), port);
         id
     }
 
@@ -262,6 +265,17 @@ mod tests {
         table.find(&key(2, 1));
         assert_ne!(table.victim(), Some(oldest));
         assert_ne!(table.victim(), Some(modest));
+    }
+
+    #[test]
+    fn many_addresses_behind_one_port_are_one_guest() {
+        let mut table = table(5);
+        add(&mut table, 1, 1);
+        add(&mut table, 1, 2);
+        let oldest = add(&mut table, 2, 1);
+        add(&mut table, 12, 1);
+        add(&mut table, 22, 1);
+        assert_eq!(table.victim(), Some(oldest));
     }
 
     #[test]
