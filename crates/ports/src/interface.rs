@@ -1,7 +1,7 @@
 //! A network interface of the current network namespace, to be configured.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 use atoll_wire::Mac;
@@ -68,5 +68,29 @@ impl Interface {
     /// What the system said.
     pub fn add_default_route(&self, gateway: Ipv4Addr) -> io::Result<()> {
         sys::add_default_route(&self.control, &self.name, gateway)
+    }
+
+    /// Give it an IPv6 address that it uses at once, for nobody else can have it; the interface must be up.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn add_address6(&self, address: Ipv6Addr, prefix_len: u8) -> io::Result<()> {
+        sys::add_address6(&self.name, address, prefix_len)
+    }
+
+    /// Send what is for nobody here over IPv6 to `gateway`, which must be a neighbour; the interface must be up.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn add_default_route6(&self, gateway: Ipv6Addr) -> io::Result<()> {
+        sys::add_default_route6(&self.name, gateway)
+    }
+
+    /// Let router advertisements add no address and no route.
+    ///
+    /// # Errors
+    /// What the system said, such as that settings cannot be written.
+    pub fn ignore_advertisements(&self) -> io::Result<()> {
+        sys::ignore_advertisements(&self.name)
     }
 }

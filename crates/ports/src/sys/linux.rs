@@ -1,6 +1,6 @@
-//! Linux: network interfaces by `ioctl` (netdevice(7), `Documentation/networking/tuntap.rst`).
+//! Linux: network interfaces by `ioctl` (netdevice(7), `Documentation/networking/tuntap.rst`), and by netlink what that cannot.
 //!
-//! Every request goes through one of the few functions here, each for one type of argument; the modules below give them names.
+//! Every ioctl goes through one of the few functions here, each for one type of argument; the modules below give them names.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use libc::{c_int, c_uint, ifreq, rtentry};
 
 pub(crate) mod interface;
+mod route;
 pub(crate) mod tun;
 
 fn outcome(status: c_int) -> io::Result<()> {

@@ -43,7 +43,7 @@ pub(crate) mod interface {
     //! Interfaces are configured in a namespace of our own only, and there is none.
 
     use std::io;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::os::fd::{AsFd, OwnedFd};
 
     use super::unsupported;
@@ -74,6 +74,18 @@ pub(crate) mod interface {
     }
 
     pub(crate) fn add_default_route(_control: impl AsFd, _name: &str, _gateway: Ipv4Addr) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn add_address6(_name: &str, _address: Ipv6Addr, _prefix_len: u8) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn add_default_route6(_name: &str, _gateway: Ipv6Addr) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn ignore_advertisements(_name: &str) -> io::Result<()> {
         unsupported()
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketType, socket};
 
+pub(crate) use super::route::{add_address as add_address6, add_default_route as add_default_route6};
 use super::{on_interface, on_route, request_for};
 
 /// The socket by which interfaces are configured.
@@ -72,6 +73,12 @@ pub(crate) fn add_default_route(control: impl AsFd, name: &str, gateway: Ipv4Add
     route.rt_flags = libc::RTF_UP | libc::RTF_GATEWAY;
     route.rt_dev = name.as_ptr().cast_mut();
     on_route(control, libc::SIOCADDRT, &route)
+}
+
+/// What a router says of addresses and routes is not followed. The setting is there once IPv6 is
+/// (`Documentation/networking/ip-sysctl.rst`).
+pub(crate) fn ignore_advertisements(name: &str) -> io::Result<()> {
+    std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0")
 }
 
 /// A `sockaddr_in` in the form of a `sockaddr`: port (2 bytes), address (4), zeros.
