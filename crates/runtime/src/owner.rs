@@ -35,9 +35,15 @@ fn conflicting(line: &str, protocol: Protocol, wanted: SocketAddr) -> Option<u64
     let local = address(fields.nth(1)?)?;
     let state = fields.nth(1)?;
     let inode = fields.nth(5)?.parse().ok()?;
-    let any = local.ip().is_unspecified() || wanted.ip().is_unspecified() || local.ip() == wanted.ip();
     let listens = protocol == Protocol::Udp || state == LISTEN;
-    (local.port() == wanted.port() && any && listens).then_some(inode)
+    (local.port() == wanted.port() && meets(local.ip(), wanted.ip()) && listens).then_some(inode)
+}
+
+/// Whether a socket at `local` keeps ours from `wanted`. Ours are of one family; another's at `::` may be of both.
+fn meets(local: IpAddr, wanted: IpAddr) -> bool {
+    let is_one_family = local.is_ipv4() == wanted.is_ipv4();
+    let any = local.is_unspecified() || (is_one_family && wanted.is_unspecified());
+    local == wanted || (any && (is_one_family || local.is_ipv6()))
 }
 
 /// `0100007F:1F90` or the same with 32 digits.
@@ -74,6 +80,22 @@ mod tests {
         ] {
             let owner = port_owner(protocol, address).unwrap();
             assert!(owner.contains(&us), "{owner}");
+        }
+    }
+
+    #[test]
+    fn a_socket_of_another_family_is_in_the_way_only_where_it_may_be_of_both() {
+        let any = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (local, wanted, expected) in [
+            ("::", "127.0.0.1", true),
+            ("::", "::1", true),
+            ("::1", "::", true),
+            ("::1", "0.0.0.0", false),
+            ("0.0.0.0", "::", false),
+            ("127.0.0.1", "::1", false),
+            ("127.0.0.1", "127.0.0.2", false),
+        ] {
+            assert_eq!(meets(any(local), any(wanted)), expected, "{local} and {wanted}");
         }
     }
 
