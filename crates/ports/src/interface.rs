@@ -86,11 +86,11 @@ impl Interface {
         sys::add_default_route6(&self.name, gateway)
     }
 
-    /// Let router advertisements add no address and no route.
+    /// Let router advertisements add no address and no route, and let every address be used at once.
     ///
     /// # Errors
     /// What the system said, such as that settings cannot be written.
-    pub fn ignore_advertisements(&self) -> io::Result<()> {
-        sys::ignore_advertisements(&self.name)
+    pub fn configure_by_hand(&self) -> io::Result<()> {
+        sys::configure_by_hand(&self.name)
     }
 }

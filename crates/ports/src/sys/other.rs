@@ -85,7 +85,7 @@ pub(crate) mod interface {
         unsupported()
     }
 
-    pub(crate) fn ignore_advertisements(_name: &str) -> io::Result<()> {
+    pub(crate) fn configure_by_hand(_name: &str) -> io::Result<()> {
         unsupported()
     }
 }

@@ -75,10 +75,13 @@ pub(crate) fn add_default_route(control: impl AsFd, name: &str, gateway: Ipv4Add
     on_route(control, libc::SIOCADDRT, &route)
 }
 
-/// What a router says of addresses and routes is not followed. The setting is there once IPv6 is
+/// What a router says of addresses and routes is not followed, and no address is tried out before it is used
 /// (`Documentation/networking/ip-sysctl.rst`).
-pub(crate) fn ignore_advertisements(name: &str) -> io::Result<()> {
-    std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0")
+pub(crate) fn configure_by_hand(name: &str) -> io::Result<()> {
+    for setting in ["accept_ra", "accept_dad"] {
+        std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/{setting}"), "0")?;
+    }
+    Ok(())
 }
 
 /// A `sockaddr_in` in the form of a `sockaddr`: port (2 bytes), address (4), zeros.
