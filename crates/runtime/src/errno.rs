@@ -18,7 +18,10 @@ pub(crate) fn host_error(errno: Errno) -> HostError {
         Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => HostError::Reset,
         Errno::TIMEDOUT => HostError::TimedOut,
         Errno::HOSTUNREACH | Errno::HOSTDOWN => HostError::HostUnreachable,
-        Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL => HostError::NetUnreachable,
+        // The last is what a kernel without IPv6 says.
+        Errno::NETUNREACH | Errno::NETDOWN | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT => {
+            HostError::NetUnreachable
+        }
         Errno::ACCESS | Errno::PERM => HostError::Prohibited,
         Errno::MSGSIZE => HostError::TooBig { mtu: None },
         Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRINUSE => HostError::Exhausted,

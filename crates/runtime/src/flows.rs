@@ -15,7 +15,6 @@ use crate::core::{Core, Readiness};
 use crate::errno::host_error_of;
 use crate::icmp::{Echo, IcmpSocket};
 use crate::outbox::{Datagram, Outbox};
-use crate::sys;
 use crate::tcp::{PeekRequest, Peeker, Phase, TcpSocket};
 use crate::tokens::{Key, Slab, Source};
 use crate::udp::UdpSocket;
@@ -66,7 +65,7 @@ impl Flows {
         Self {
             slots: Slab::default(),
             keys: HashMap::new(),
-            peeker: Peeker::new(sys::peek_method()),
+            peeker: Peeker::new(),
             outbox: Outbox::default(),
             events: Vec::new(),
             scratch: vec![0; MAX_MESSAGE],

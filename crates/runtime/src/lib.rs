@@ -42,7 +42,7 @@ mod tcp;
 mod tokens;
 mod udp;
 
-pub use atoll_engine::{Documents, StaticLease, Subnet};
+pub use atoll_engine::{Addresses, Documents, Prefix, StaticLease, Subnet};
 pub use atoll_ports::{Listener, SocketFile, TapError};
 pub use atoll_wire::Mac;
 pub use error::{ForwardError, ListenError, RequestError, StartError};
@@ -51,6 +51,7 @@ pub use lock::{FileLock, LockError};
 pub use network::Network;
 pub use options::{ForwardSpec, GuestTarget, ListenSpec, NetworkOptions, Protocol, Transport};
 pub use passing::{receive_descriptor, send_descriptor};
+pub use resolvers::parse_resolver;
 pub use snapshot::{
     FlowInfo, ForwardId, ForwardInfo, LeaseInfo, ListenerInfo, NameInfo, NetworkSnapshot, PortInfo,
 };

@@ -21,9 +21,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use atoll_engine::HostError;
-use atoll_wire::FrameBuf;
+use atoll_wire::{Family, FrameBuf};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SocketType, connect, recv, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SocketType, connect, getsockname, recv, sockopt};
 
 use crate::errno::host_error;
 use crate::sys::{self, Arena, Cut, PeekMethod};
@@ -49,6 +49,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct TcpSocket {
     fd: OwnedFd,
+    family: Family,
     pub(crate) phase: Phase,
     /// The peer sent FIN: what lies in the queue is all there will be.
     pub(crate) read_closed: bool,
@@ -92,7 +93,8 @@ pub(crate) struct Peeked {
 /// Buffers that peeks and discards share.
 #[derive(Debug)]
 pub(crate) struct Peeker {
-    pub(crate) method: PeekMethod,
+    v4: PeekMethod,
+    v6: PeekMethod,
     /// Frames are made from this.
     arena: Arena,
     /// Bytes that are skipped or dropped are copied to here, if anywhere.
@@ -100,11 +102,24 @@ pub(crate) struct Peeker {
 }
 
 impl Peeker {
-    pub(crate) fn new(method: PeekMethod) -> Self {
+    /// What this system is capable of; a kernel may have learnt it for one family first.
+    pub(crate) fn new() -> Self {
+        Self::with(sys::peek_method(Family::V4), sys::peek_method(Family::V6))
+    }
+
+    fn with(v4: PeekMethod, v6: PeekMethod) -> Self {
         Self {
-            method,
+            v4,
+            v6,
             arena: Arena::default(),
             scratch: vec![0; 64 * 1024],
+        }
+    }
+
+    fn method(&self, family: Family) -> PeekMethod {
+        match family {
+            Family::V4 => self.v4,
+            Family::V6 => self.v6,
         }
     }
 }
@@ -125,31 +140,33 @@ impl TcpSocket {
     /// Begin to connect. A peer on this host has answered when the call returns, which tells only who calls again; that costs less
     /// than to wait for readiness.
     pub(crate) fn connect(to: SocketAddr) -> Result<Self, HostError> {
-        if to.is_ipv6() {
-            return Err(HostError::NetUnreachable);
-        }
-        let fd = sys::open_socket(SocketType::STREAM, None).map_err(host_error)?;
+        let family = Family::of(to.ip());
+        let fd = sys::open_socket(family, SocketType::STREAM, None).map_err(host_error)?;
         for _ in 0..2 {
             match connect(&fd, &to) {
-                Ok(()) | Err(Errno::ISCONN) => return Ok(Self::new(fd, Phase::Open)),
+                Ok(()) | Err(Errno::ISCONN) => return Ok(Self::new(fd, family, Phase::Open)),
                 Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => {}
                 Err(errno) => return Err(host_error(errno)),
             }
         }
-        Ok(Self::new(fd, Phase::Connecting))
+        Ok(Self::new(fd, family, Phase::Connecting))
     }
 
     /// A connection that a forward accepted, non-blocking already.
     pub(crate) fn adopt(fd: OwnedFd) -> Self {
-        Self::new(fd, Phase::Open)
+        let name = getsockname(&fd).map(|name| name.address_family());
+        let is_v6 = name == Ok(AddressFamily::INET6);
+        let family = if is_v6 { Family::V6 } else { Family::V4 };
+        Self::new(fd, family, Phase::Open)
     }
 
-    fn new(fd: OwnedFd, phase: Phase) -> Self {
+    fn new(fd: OwnedFd, family: Family, phase: Phase) -> Self {
         if let Err(error) = sockopt::set_socket_oobinline(&fd, true) {
             tracing::debug!("a socket keeps urgent data out of its stream: {error}");
         }
         Self {
             fd,
+            family,
             phase,
             read_closed: false,
             has_urgent: false,
@@ -219,7 +236,7 @@ impl TcpSocket {
     pub(crate) fn peek(&mut self, peeker: &mut Peeker, ask: PeekRequest) -> Result<Peeked, HostError> {
         let count = usize::from(ask.count).min(SLICES);
         let wanted = usize::from(ask.segment) * count;
-        if peeker.method == PeekMethod::Keep {
+        if peeker.method(self.family) == PeekMethod::Keep {
             return self.peek_kept(ask, wanted);
         }
         let segment = usize::from(ask.segment);
@@ -249,7 +266,7 @@ impl TcpSocket {
     ) -> Result<(Vec<FrameBuf>, Option<usize>), HostError> {
         let mut skip = 0;
         let is_cheap = self.peek_offset.is_none() && offset <= CHEAP_SKIP;
-        if peeker.method == PeekMethod::Offset && !is_cheap {
+        if peeker.method(self.family) == PeekMethod::Offset && !is_cheap {
             if self.peek_offset != Some(offset) {
                 let value = i32::try_from(offset).map_err(|_| HostError::Other)?;
                 sys::set_peek_offset(&self.fd, value).map_err(|error| crate::errno::host_error_of(&error))?;
@@ -282,7 +299,7 @@ impl TcpSocket {
     /// Drop bytes from the front of the receive queue.
     pub(crate) fn discard(&mut self, peeker: &mut Peeker, bytes: u32) -> Result<(), HostError> {
         let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
-        if peeker.method == PeekMethod::Keep {
+        if peeker.method(self.family) == PeekMethod::Keep {
             self.kept.drain(..left.min(self.kept.len()));
             if self.kept.is_empty() {
                 self.kept = VecDeque::new();

@@ -1,7 +1,7 @@
 //! Each way to peek shows the same bytes.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
@@ -11,19 +11,23 @@ use super::*;
 
 fn methods() -> Vec<PeekMethod> {
     let mut methods = vec![PeekMethod::Skip, PeekMethod::Keep];
-    if sys::peek_method() == PeekMethod::Offset {
+    if sys::peek_method(Family::V4) == PeekMethod::Offset {
         methods.push(PeekMethod::Offset);
     }
     methods
 }
 
 fn pair() -> (TcpStream, TcpSocket) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    pair_at(Ipv4Addr::LOCALHOST.into()).unwrap()
+}
+
+fn pair_at(address: IpAddr) -> io::Result<(TcpStream, TcpSocket)> {
+    let listener = TcpListener::bind((address, 0))?;
     let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     sender.set_nodelay(true).unwrap();
     let (ours, _) = listener.accept().unwrap();
     ours.set_nonblocking(true).unwrap();
-    (sender, TcpSocket::adopt(ours.into()))
+    Ok((sender, TcpSocket::adopt(ours.into())))
 }
 
 /// Wait until `len` bytes, kept ones included, lie in the queue.
@@ -58,7 +62,7 @@ fn texts(segments: &[&[u8]]) -> Vec<Vec<u8>> {
 fn segments_are_full_but_the_last() {
     for method in methods() {
         let (mut sender, mut socket) = pair();
-        let mut peeker = Peeker::new(method);
+        let mut peeker = Peeker::with(method, method);
         sender.write_all(b"0123456789").unwrap();
         await_bytes(&socket, 10);
         let all = peek(&mut socket, &mut peeker, 0, 4, 8);
@@ -74,7 +78,7 @@ fn segments_are_full_but_the_last() {
 fn offsets_count_from_the_first_byte_that_was_not_discarded() {
     for method in methods() {
         let (mut sender, mut socket) = pair();
-        let mut peeker = Peeker::new(method);
+        let mut peeker = Peeker::with(method, method);
         sender.write_all(b"0123456789").unwrap();
         await_bytes(&socket, 10);
         peek(&mut socket, &mut peeker, 0, 6, 1);
@@ -104,7 +108,7 @@ fn offsets_count_from_the_first_byte_that_was_not_discarded() {
 fn more_than_the_scratch_buffer_is_discarded() {
     for method in methods() {
         let (mut sender, mut socket) = pair();
-        let mut peeker = Peeker::new(method);
+        let mut peeker = Peeker::with(method, method);
         let writer = std::thread::spawn(move || {
             sender.write_all(&vec![7; 300_000]).unwrap();
             sender
@@ -128,7 +132,7 @@ fn more_than_the_scratch_buffer_is_discarded() {
 fn the_end_is_told_with_the_last_bytes_or_after_them() {
     for method in methods() {
         let (mut sender, mut socket) = pair();
-        let mut peeker = Peeker::new(method);
+        let mut peeker = Peeker::with(method, method);
         sender.write_all(b"last").unwrap();
         sender.shutdown(Shutdown::Write).unwrap();
         await_read_closed(&mut socket);
@@ -247,7 +251,7 @@ fn slices_are_written_in_order_until_the_kernel_takes_no_more() {
 fn urgent_data_are_part_of_the_stream_and_hide_nothing_behind_them() {
     for method in methods() {
         let (mut sender, mut socket) = pair();
-        let mut peeker = Peeker::new(method);
+        let mut peeker = Peeker::with(method, method);
         sender.write_all(b"0123").unwrap();
         rustix::net::send(&sender, b"U", rustix::net::SendFlags::OOB).unwrap();
         sender.write_all(b"456789").unwrap();
@@ -274,11 +278,11 @@ fn urgent_data_are_part_of_the_stream_and_hide_nothing_behind_them() {
 
 #[test]
 fn a_peek_goes_on_behind_urgent_data() {
-    if sys::peek_method() != PeekMethod::Offset {
+    if sys::peek_method(Family::V4) != PeekMethod::Offset {
         return;
     }
     let (mut sender, mut socket) = pair();
-    let mut peeker = Peeker::new(PeekMethod::Offset);
+    let mut peeker = Peeker::with(PeekMethod::Offset, PeekMethod::Offset);
     sender.write_all(b"0123").unwrap();
     rustix::net::send(&sender, b"U", rustix::net::SendFlags::OOB).unwrap();
     sender.write_all(b"456").unwrap();
@@ -288,4 +292,40 @@ fn a_peek_goes_on_behind_urgent_data() {
     assert_eq!((segments.concat(), end), (b"123U456".to_vec(), false));
     socket.discard(&mut peeker, 6).unwrap();
     assert_eq!(peek(&mut socket, &mut peeker, 0, 2, 8).0.concat(), b"56");
+}
+
+#[test]
+fn bytes_that_came_over_ipv6_are_peeked_and_discarded() {
+    // Where the host's loopback has no IPv6 there is nothing to see.
+    let Ok((mut sender, mut socket)) = pair_at(Ipv6Addr::LOCALHOST.into()) else {
+        return;
+    };
+    assert_eq!(socket.family, Family::V6);
+    let mut peeker = Peeker::new();
+    sender.write_all(b"0123456789").unwrap();
+    await_bytes(&socket, 10);
+    for _ in 0..2 {
+        let all = peek(&mut socket, &mut peeker, 4, 4, 8);
+        assert_eq!(all, (texts(&[b"4567", b"89"]), false));
+    }
+    socket.discard(&mut peeker, 6).unwrap();
+    assert_eq!(
+        peek(&mut socket, &mut peeker, 0, 4, 8),
+        (texts(&[b"6789"]), false)
+    );
+}
+
+#[test]
+fn a_connection_to_ipv6_is_made_or_refused_at_once() {
+    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+        return;
+    };
+    let to = listener.local_addr().unwrap();
+    assert_eq!(TcpSocket::connect(to).unwrap().phase, Phase::Open);
+    drop(listener);
+    let refused = TcpSocket::connect(to).map(|socket| socket.take_error());
+    assert!(
+        matches!(refused, Err(HostError::Refused) | Ok(Some(HostError::Refused))),
+        "{refused:?}"
+    );
 }

@@ -1,7 +1,7 @@
 //! A UDP socket of the host: a guest's port, or a forward's.
 //!
 //! A guest's is unconnected, so that it hears every peer: the guest's address and port map to one port of the host whatever the
-//! destination (RFC 4787, endpoint-independent mapping). ICMP errors come from the socket's error queue, where there is
+//! destination of its family (RFC 4787, endpoint-independent mapping). ICMP errors come from the socket's error queue, where there is
 //! one, with the address to which the datagram went.
 //!
 //! Both ways datagrams go in batches: [`outbox`](crate::outbox) says how they leave, and one call takes as many as were expected from
@@ -9,7 +9,7 @@
 //! A kernel that will not cut a message for this socket (no checksums on the route, a transformation, a size beyond the
 //! path's MTU) says so once, and gets datagrams one by one from then on.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use atoll_engine::{Datagrams, Event, Family, FlowId, ForwardId, HostError};
@@ -81,12 +81,13 @@ impl Owner {
 impl UdpSocket {
     /// A guest's, on any port.
     pub(crate) fn open(flow: FlowId, family: Family) -> Result<Self, HostError> {
-        if family == Family::V6 {
-            return Err(HostError::NetUnreachable);
-        }
-        let fd = sys::open_socket(SocketType::DGRAM, None).map_err(host_error)?;
-        bind(&fd, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).map_err(host_error)?;
-        sys::enable_error_queue(&fd).map_err(|error| host_error_of(&error))?;
+        let any: IpAddr = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let fd = sys::open_socket(family, SocketType::DGRAM, None).map_err(host_error)?;
+        bind(&fd, &SocketAddr::new(any, 0)).map_err(host_error)?;
+        sys::enable_error_queue(&fd, family).map_err(|error| host_error_of(&error))?;
         Ok(Self::adopt(fd, Owner::Flow(flow)))
     }
 
@@ -168,7 +169,7 @@ impl UdpSocket {
         let mut any = false;
         for queued in queued_errors(&self.fd) {
             any = true;
-            events.extend(self.owner.refused(queued.to.into(), queued.error));
+            events.extend(self.owner.refused(queued.to, queued.error));
         }
         any
     }

@@ -1,6 +1,6 @@
 //! Real sockets on the loopback, for both ways in which a kernel takes datagrams.
 
-use std::net::UdpSocket as Peer;
+use std::net::{SocketAddrV4, UdpSocket as Peer};
 
 use atoll_engine::{Action, Config, Engine, Instant, PortConfig, PortId, Subnet};
 use atoll_wire::packet::{self, Ipv4Header};
@@ -38,20 +38,43 @@ fn flow() -> FlowId {
     }
 }
 
+/// Those that the host's loopback has.
+fn families() -> impl Iterator<Item = Family> {
+    let has_v6 = Peer::bind((loopback(Family::V6), 0)).is_ok();
+    [Some(Family::V4), has_v6.then_some(Family::V6)]
+        .into_iter()
+        .flatten()
+}
+
+fn loopback(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => Ipv4Addr::LOCALHOST.into(),
+        Family::V6 => Ipv6Addr::LOCALHOST.into(),
+    }
+}
+
 fn socket() -> UdpSocket {
-    UdpSocket::open(flow(), Family::V4).unwrap()
+    socket_of(Family::V4)
+}
+
+fn socket_of(family: Family) -> UdpSocket {
+    UdpSocket::open(flow(), family).unwrap()
 }
 
 fn peer() -> (Peer, SocketAddr) {
-    let peer = Peer::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    peer_of(Family::V4)
+}
+
+fn peer_of(family: Family) -> (Peer, SocketAddr) {
+    let peer = Peer::bind((loopback(family), 0)).unwrap();
     let address = peer.local_addr().unwrap();
     (peer, address)
 }
 
 /// Where the socket is reached.
 fn address(socket: &UdpSocket) -> SocketAddr {
-    let any: SocketAddrV4 = rustix::net::getsockname(socket).unwrap().try_into().unwrap();
-    (Ipv4Addr::LOCALHOST, any.port()).into()
+    let any: SocketAddr = rustix::net::getsockname(socket).unwrap().try_into().unwrap();
+    (loopback(Family::of(any.ip())), any.port()).into()
 }
 
 fn to(to: SocketAddr, payload: impl Into<Bytes>) -> Datagram<()> {
@@ -101,8 +124,8 @@ fn payloads() -> Vec<Vec<u8>> {
     (0_u8..).zip(sizes).map(|(byte, size)| vec![byte; size]).collect()
 }
 
-fn arrives_in_order(change: impl FnOnce(&mut UdpSocket)) -> UdpSocket {
-    let (mut sender, (peer, there)) = (socket(), peer());
+fn arrives_in_order(family: Family, change: impl FnOnce(&mut UdpSocket)) -> UdpSocket {
+    let (mut sender, (peer, there)) = (socket_of(family), peer_of(family));
     change(&mut sender);
     let datagrams: Vec<_> = payloads().into_iter().map(|payload| to(there, payload)).collect();
     assert!(send(&mut sender, &datagrams).is_empty());
@@ -116,17 +139,21 @@ fn arrives_in_order(change: impl FnOnce(&mut UdpSocket)) -> UdpSocket {
 
 #[test]
 fn a_batch_arrives_in_order() {
-    arrives_in_order(|_| ());
+    for family in families() {
+        arrives_in_order(family, |_| ());
+    }
 }
 
 #[test]
 fn a_batch_arrives_in_order_without_the_kernels_help() {
-    arrives_in_order(|sender| sender.cuts = false);
+    for family in families() {
+        arrives_in_order(family, |sender| sender.cuts = false);
+    }
 }
 
 #[test]
 fn a_kernel_that_refuses_to_cut_is_not_asked_again_and_nothing_is_lost() {
-    let sender = arrives_in_order(|sender| sys::forbid_batches(&sender.fd));
+    let sender = arrives_in_order(Family::V4, |sender| sys::forbid_batches(&sender.fd));
     assert!(!sender.cuts);
 }
 
@@ -148,10 +175,11 @@ fn what_a_guest_sent_as_one_arrives_as_several() {
 
 #[test]
 fn a_refusal_is_told_of_its_destination_and_costs_no_other_datagram() {
-    for cuts in [true, false] {
-        let (mut sender, (open, there)) = (socket(), peer());
+    let ways = families().flat_map(|family| [(family, true), (family, false)]);
+    for (family, cuts) in ways {
+        let (mut sender, (open, there)) = (socket_of(family), peer_of(family));
         sender.cuts &= cuts;
-        let (closed, nowhere) = peer();
+        let (closed, nowhere) = peer_of(family);
         drop(closed);
         assert!(send(&mut sender, &[to(nowhere, "x")]).is_empty());
         let events = send(&mut sender, &[to(there, "first"), to(there, "other")]);
@@ -178,13 +206,15 @@ fn a_datagram_that_no_path_takes_is_told() {
 
 #[test]
 fn datagrams_of_any_size_are_received_whole_and_in_order() {
-    let (mut receiver, (peer, from)) = (socket(), peer());
-    let here = address(&receiver);
-    for payload in payloads() {
-        peer.send_to(&payload, here).unwrap();
+    for family in families() {
+        let (mut receiver, (peer, from)) = (socket_of(family), peer_of(family));
+        let here = address(&receiver);
+        for payload in payloads() {
+            peer.send_to(&payload, here).unwrap();
+        }
+        let sent: Vec<_> = payloads().into_iter().map(|payload| (from, payload)).collect();
+        assert!(received(&mut receiver).0 == sent);
     }
-    let sent: Vec<_> = payloads().into_iter().map(|payload| (from, payload)).collect();
-    assert!(received(&mut receiver).0 == sent);
 }
 
 #[test]

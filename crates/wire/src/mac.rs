@@ -30,6 +30,13 @@ impl Mac {
     pub fn is_station(self) -> bool {
         !self.is_group() && self.0 != [0; 6]
     }
+
+    /// The interface identifier of an IPv6 address that a NIC makes of this address: modified EUI-64 (RFC 4291, appendix A).
+    #[must_use]
+    pub fn interface_identifier(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    }
 }
 
 impl fmt::Display for Mac {
@@ -92,6 +99,12 @@ mod tests {
     fn a_printed_address_reads_back() {
         let mac = Mac([0x52, 0x54, 0, 0xab, 1, 0xff]);
         assert_eq!(mac.to_string().parse(), Ok(mac));
+    }
+
+    #[test]
+    fn an_interface_identifier_has_the_universal_bit_turned() {
+        let mac = Mac([0x52, 0x54, 0x00, 0x12, 0x34, 0x56]);
+        assert_eq!(mac.interface_identifier(), 0x5054_00ff_fe12_3456);
     }
 
     #[test]

@@ -13,13 +13,15 @@ pub(crate) use datagram::{Inbox, enable_batches, send_messages};
 
 use std::io::{self, Read, Write};
 use std::mem::{MaybeUninit, size_of};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use atoll_engine::HostError;
+use atoll_engine::{Family, HostError};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with};
+use rustix::net::{Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt};
+
+use name::Name;
 
 use super::{PeekMethod, QueuedError};
 use crate::errno::host_error;
@@ -38,10 +40,25 @@ pub(crate) fn discard(fd: impl AsFd, bytes: usize, _scratch: &mut [u8]) -> Resul
     usize::try_from(count).map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
 }
 
-/// An IPv4 socket that never blocks and that no child inherits.
-pub(crate) fn open_socket(kind: SocketType, protocol: Option<Protocol>) -> Result<OwnedFd, Errno> {
+/// A socket of one family that never blocks and that no child inherits.
+pub(crate) fn open_socket(
+    family: Family,
+    kind: SocketType,
+    protocol: Option<Protocol>,
+) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::INET, kind, flags, protocol)
+    let fd = socket_with(super::address_family(family), kind, flags, protocol)?;
+    if family == Family::V6 {
+        sockopt::set_ipv6_v6only(&fd, true)?;
+    }
+    Ok(fd)
+}
+
+/// The number of a link by its name.
+pub(crate) fn link_number(name: &str) -> Option<u32> {
+    let socket = open_socket(Family::V4, SocketType::DGRAM, None);
+    let socket = socket.or_else(|_| open_socket(Family::V6, SocketType::DGRAM, None));
+    rustix::net::netdevice::name_to_index(socket.ok()?, name).ok()
 }
 
 fn set_option(fd: impl AsFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
@@ -74,26 +91,40 @@ pub(crate) fn stream_interest() -> mio::Interest {
     mio::Interest::READABLE | mio::Interest::PRIORITY
 }
 
-/// Keep ICMP errors, each with the address to which the datagram went.
-pub(crate) fn enable_error_queue(fd: impl AsFd) -> io::Result<()> {
-    set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1)
+/// Keep ICMP errors, each with the address to which the datagram went. Of IPv6 also that a packet was too big: the kernel keeps
+/// what it learns of the path, and from then on sends larger datagrams in fragments, as it does for IPv4.
+pub(crate) fn enable_error_queue(fd: impl AsFd, family: Family) -> io::Result<()> {
+    match family {
+        Family::V4 => set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1),
+        Family::V6 => {
+            let discover = libc::IPV6_PMTUDISC_WANT;
+            set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, discover)?;
+            set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)
+        }
+    }
 }
 
 /// Where in what an ICMP echo socket receives the ICMP header begins.
-pub(crate) fn icmp_reply_offset(_datagram: &[u8]) -> usize {
+pub(crate) fn icmp_reply_offset(_family: Family, _datagram: &[u8]) -> usize {
     0
 }
 
-/// Try `SO_PEEK_OFF` on a connection of our own: kernels before 6.9 refuse it, or take it and keep to the first byte.
-pub(crate) fn peek_method() -> PeekMethod {
+/// Try `SO_PEEK_OFF` on a connection of our own: kernels before 6.9 refuse it, or take it and keep to the first byte. For
+/// IPv6, kernels before 6.11 refuse it, whatever they do for IPv4.
+pub(crate) fn peek_method(family: Family) -> PeekMethod {
+    let takes_it = || {
+        let socket = open_socket(family, SocketType::STREAM, None);
+        socket.is_ok_and(|socket| set_peek_offset(socket, 0).is_ok())
+    };
     match offset_works() {
-        Ok(true) => PeekMethod::Offset,
-        Ok(false) | Err(_) => PeekMethod::Skip,
+        Ok(true) if family == Family::V4 || takes_it() => PeekMethod::Offset,
+        Ok(_) | Err(_) => PeekMethod::Skip,
     }
 }
 
 fn offset_works() -> io::Result<bool> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let own: [SocketAddr; 2] = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
+    let listener = TcpListener::bind(&own[..])?;
     let mut sender = TcpStream::connect(listener.local_addr()?)?;
     let (mut receiver, _) = listener.accept()?;
     receiver.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -116,7 +147,7 @@ fn offset_works() -> io::Result<bool> {
 #[repr(C, align(8))]
 struct Control([MaybeUninit<u8>; 256]);
 
-/// Take the oldest entry of the error queue; `None` when there is none. Entries that are no ICMP or local error of an IPv4
+/// Take the oldest entry of the error queue; `None` when there is none. Entries that are no ICMP or local error of a
 /// datagram are skipped.
 pub(crate) fn next_error(fd: impl AsFd) -> Option<QueuedError> {
     loop {
@@ -134,12 +165,12 @@ fn receive_error(fd: impl AsFd) -> io::Result<Option<QueuedError>> {
         iov_base: payload.as_mut_ptr().cast(),
         iov_len: payload.len(),
     };
-    let mut control = Control([MaybeUninit::uninit(); 256]);
-    let mut name = MaybeUninit::<libc::sockaddr_in>::zeroed();
+    let mut control = Control([MaybeUninit::zeroed(); 256]);
+    let mut name = Name::empty();
     // SAFETY: a `msghdr` of zeros has no name, no buffers and no control data.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-    message.msg_name = name.as_mut_ptr().cast();
-    message.msg_namelen = libc::socklen_t::try_from(size_of::<libc::sockaddr_in>()).unwrap_or(0);
+    message.msg_name = (&raw mut name).cast();
+    message.msg_namelen = libc::socklen_t::try_from(size_of::<Name>()).unwrap_or(0);
     message.msg_iov = &raw mut iov;
     message.msg_iovlen = 1;
     message.msg_control = (&raw mut control).cast();
@@ -150,44 +181,42 @@ fn receive_error(fd: impl AsFd) -> io::Result<Option<QueuedError>> {
     if status < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the name was zeroed, and all zeros is a `sockaddr_in`.
-    let name = unsafe { name.assume_init() };
-    if i32::from(name.sin_family) != libc::AF_INET {
+    let Some(to) = name.address() else {
         return Ok(None);
-    }
-    let to = SocketAddrV4::new(
-        Ipv4Addr::from_bits(u32::from_be(name.sin_addr.s_addr)),
-        u16::from_be(name.sin_port),
-    );
+    };
     // SAFETY: `message` was filled by the kernel and its control buffer still lives.
     let extended = unsafe { extended_error(&message) };
     Ok(extended.map(|(extended, router)| QueuedError {
         to,
-        error: meaning(&extended, router.map(Into::into)),
+        error: meaning(&extended, router),
         payload,
     }))
 }
 
-/// Find the `IP_RECVERR` control message.
+/// Find the `IP_RECVERR` or `IPV6_RECVERR` control message.
 ///
 /// # Safety
 /// `message` must have been filled by `recvmsg`, and its control buffer must be alive.
-unsafe fn extended_error(message: &libc::msghdr) -> Option<(libc::sock_extended_err, Option<Ipv4Addr>)> {
+unsafe fn extended_error(message: &libc::msghdr) -> Option<(libc::sock_extended_err, Option<IpAddr>)> {
+    const KINDS: [(libc::c_int, libc::c_int); 2] = [
+        (libc::IPPROTO_IP, libc::IP_RECVERR),
+        (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    ];
     // SAFETY: by the caller's promise.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
         // SAFETY: the kernel wrote a whole header here.
         let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
-        if level == libc::IPPROTO_IP && kind == libc::IP_RECVERR {
-            // SAFETY: an IP_RECVERR message holds a `sock_extended_err` and, behind it, a `sockaddr_in` (ip(7)).
+        if KINDS.contains(&(level, kind)) {
+            // SAFETY: the message begins with a `sock_extended_err` (ip(7)).
             let (error, offender) = unsafe {
                 let error = libc::CMSG_DATA(header).cast::<libc::sock_extended_err>();
-                let offender = error.add(1).cast::<libc::sockaddr_in>();
-                (error.read_unaligned(), offender.read_unaligned())
+                (error.read_unaligned(), error.add(1))
             };
-            let router = (i32::from(offender.sin_family) == libc::AF_INET)
-                .then(|| Ipv4Addr::from_bits(u32::from_be(offender.sin_addr.s_addr)));
-            return Some((error, router));
+            // SAFETY: behind it lies the offender's address, a `sockaddr_in` or a `sockaddr_in6` (ip(7), ipv6(7)); the control
+            // buffer has room for the larger of the two there, whichever came.
+            let offender = unsafe { offender.cast::<Name>().read_unaligned() };
+            return Some((error, offender.address().map(|router| router.ip())));
         }
         // SAFETY: by the caller's promise.
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
@@ -195,26 +224,36 @@ unsafe fn extended_error(message: &libc::msghdr) -> Option<(libc::sock_extended_
     None
 }
 
-/// RFC 792 and RFC 1812, 5.2.7.1 type and code, or the local errno.
+/// What an errno can be (`MAX_ERRNO`).
+const ERRNOS: std::ops::Range<i32> = 1..4096;
+
+/// Type and code, of RFC 792 and RFC 1812, 5.2.7.1, or of RFC 4443, 3; or the local errno.
 fn meaning(error: &libc::sock_extended_err, router: Option<IpAddr>) -> HostError {
-    let by_errno = i32::try_from(error.ee_errno)
-        .map(Errno::from_raw_os_error)
-        .map_or(HostError::Other, host_error);
+    let errno = i32::try_from(error.ee_errno)
+        .ok()
+        .filter(|errno| ERRNOS.contains(errno));
+    let by_errno = errno.map_or(HostError::Other, |errno| {
+        host_error(Errno::from_raw_os_error(errno))
+    });
     let mtu = u16::try_from(error.ee_info).ok().filter(|&mtu| mtu > 0);
-    if error.ee_origin != libc::SO_EE_ORIGIN_ICMP {
-        return match by_errno {
+    match (error.ee_origin, error.ee_type, error.ee_code) {
+        (libc::SO_EE_ORIGIN_ICMP, 3, 0 | 5 | 6 | 11) => HostError::NetUnreachable,
+        (libc::SO_EE_ORIGIN_ICMP, 3, 1 | 7 | 8 | 12) => HostError::HostUnreachable,
+        (libc::SO_EE_ORIGIN_ICMP, 3, 2 | 3) => HostError::Refused,
+        (libc::SO_EE_ORIGIN_ICMP, 3, 4) => HostError::TooBig { mtu },
+        (libc::SO_EE_ORIGIN_ICMP, 3, 9 | 10 | 13) => HostError::Prohibited,
+        (libc::SO_EE_ORIGIN_ICMP, 11, _) => HostError::TimeExceeded { router },
+        (libc::SO_EE_ORIGIN_ICMP6, 1, 0 | 2) => HostError::NetUnreachable,
+        (libc::SO_EE_ORIGIN_ICMP6, 1, 1 | 5 | 6) => HostError::Prohibited,
+        (libc::SO_EE_ORIGIN_ICMP6, 1, 3) => HostError::HostUnreachable,
+        (libc::SO_EE_ORIGIN_ICMP6, 1, 4) => HostError::Refused,
+        (libc::SO_EE_ORIGIN_ICMP6, 2, _) => HostError::TooBig { mtu },
+        (libc::SO_EE_ORIGIN_ICMP6, 3, _) => HostError::TimeExceeded { router },
+        (libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6, ..) => by_errno,
+        _ => match by_errno {
             HostError::TooBig { .. } => HostError::TooBig { mtu },
             other => other,
-        };
-    }
-    match (error.ee_type, error.ee_code) {
-        (3, 0 | 5 | 6 | 11) => HostError::NetUnreachable,
-        (3, 1 | 7 | 8 | 12) => HostError::HostUnreachable,
-        (3, 2 | 3) => HostError::Refused,
-        (3, 4) => HostError::TooBig { mtu },
-        (3, 9 | 10 | 13) => HostError::Prohibited,
-        (11, _) => HostError::TimeExceeded { router },
-        _ => by_errno,
+        },
     }
 }
 
@@ -250,7 +289,7 @@ mod tests {
 
     #[test]
     fn discarding_with_msg_trunc_moves_the_peek_offset_back() {
-        if peek_method() != PeekMethod::Offset {
+        if peek_method(Family::V4) != PeekMethod::Offset {
             return;
         }
         let (mut sender, receiver) = pair();
@@ -272,7 +311,7 @@ mod tests {
 
     #[test]
     fn the_end_is_seen_behind_data_that_is_unread() {
-        if peek_method() != PeekMethod::Offset {
+        if peek_method(Family::V4) != PeekMethod::Offset {
             return;
         }
         let (mut sender, receiver) = pair();
@@ -287,18 +326,67 @@ mod tests {
 
     #[test]
     fn a_refused_datagram_is_told_with_its_destination() {
-        let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let std::net::SocketAddr::V4(to) = closed.local_addr().unwrap() else {
-            panic!("bound to IPv4");
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+        for address in loopback {
+            // Where the host's loopback has no IPv6 there is nothing to see.
+            let Ok(closed) = UdpSocket::bind((address, 0)) else {
+                continue;
+            };
+            let to = closed.local_addr().unwrap();
+            drop(closed);
+            let socket = UdpSocket::bind((address, 0)).unwrap();
+            enable_error_queue(&socket, Family::of(address)).unwrap();
+            assert_eq!(next_error(&socket), None);
+            socket.send_to(b"datagram", to).unwrap();
+            let error = next_error(&socket).unwrap();
+            assert_eq!((error.to, error.error), (to, HostError::Refused));
+            assert_eq!(&error.payload, b"datagram");
+            assert_eq!(next_error(&socket), None);
+        }
+    }
+
+    #[test]
+    fn an_icmp_error_means_what_its_rfc_says() {
+        let error = |ee_origin, ee_type, ee_code| libc::sock_extended_err {
+            ee_errno: 0,
+            ee_origin,
+            ee_type,
+            ee_code,
+            ee_pad: 0,
+            ee_info: 1280,
+            ee_data: 0,
         };
-        drop(closed);
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        enable_error_queue(&socket).unwrap();
-        assert_eq!(next_error(&socket), None);
-        socket.send_to(b"datagram", to).unwrap();
-        let error = next_error(&socket).unwrap();
-        assert_eq!((error.to, error.error), (to, HostError::Refused));
-        assert_eq!(&error.payload, b"datagram");
-        assert_eq!(next_error(&socket), None);
+        let (v4, v6) = (libc::SO_EE_ORIGIN_ICMP, libc::SO_EE_ORIGIN_ICMP6);
+        let router = Some(Ipv6Addr::LOCALHOST.into());
+        for (origin, kind, code, expected) in [
+            (v4, 3, 3, HostError::Refused),
+            (v4, 3, 13, HostError::Prohibited),
+            (v4, 11, 0, HostError::TimeExceeded { router }),
+            (v6, 1, 0, HostError::NetUnreachable),
+            (v6, 1, 1, HostError::Prohibited),
+            (v6, 1, 3, HostError::HostUnreachable),
+            (v6, 1, 4, HostError::Refused),
+            (v6, 2, 0, HostError::TooBig { mtu: Some(1280) }),
+            (v6, 3, 0, HostError::TimeExceeded { router }),
+            (v6, 4, 1, HostError::Other),
+        ] {
+            assert_eq!(
+                meaning(&error(origin, kind, code), router),
+                expected,
+                "{origin}, {kind}, {code}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_socket_of_ipv6_leaves_ipv4_to_others() {
+        let Ok(six) = open_socket(Family::V6, SocketType::DGRAM, None) else {
+            return;
+        };
+        if rustix::net::bind(&six, &SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))).is_err() {
+            return;
+        }
+        let port = UdpSocket::from(six).local_addr().unwrap().port();
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
     }
 }

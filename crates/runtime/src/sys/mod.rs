@@ -8,8 +8,8 @@ mod arena;
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, namespace,
-    next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, link_number,
+    namespace, next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, target_os = "linux"))]
@@ -19,8 +19,8 @@ pub(crate) use linux::forbid_batches;
 mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, namespace,
-    next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, link_number,
+    namespace, next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, not(target_os = "linux")))]
@@ -29,9 +29,18 @@ pub(crate) use other::forbid_batches;
 pub(crate) use arena::{Arena, Cut};
 
 use std::io::IoSlice;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
-use atoll_engine::{Datagrams, HostError};
+use atoll_engine::{Datagrams, Family, HostError};
+use rustix::net::AddressFamily;
+
+/// The system's word for a family.
+pub(crate) fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::INET,
+        Family::V6 => AddressFamily::INET6,
+    }
+}
 
 /// How bytes in a TCP receive queue are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +58,7 @@ pub(crate) enum PeekMethod {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueuedError {
     /// Where the datagram went.
-    pub(crate) to: SocketAddrV4,
+    pub(crate) to: SocketAddr,
     /// What became of it.
     pub(crate) error: HostError,
     /// The first bytes of its payload, as far as they were returned: for an ICMP socket its ICMP header.

@@ -1,13 +1,14 @@
 //! Systems without `SO_PEEK_OFF`, error queues, and many datagrams in one call.
+#![expect(unsafe_code, reason = "a link's number is told by the C library only")]
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use atoll_wire::FrameBuf;
+use atoll_wire::{Family, FrameBuf};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketType, recvfrom, sendto, socket,
+    Protocol, RecvFlags, SendFlags, SocketAddrAny, SocketType, recvfrom, sendto, socket, sockopt,
 };
 
 use super::{Ask, MAX_MESSAGES, Outgoing, PeekMethod, QueuedError, Received};
@@ -21,9 +22,16 @@ pub(crate) fn discard(fd: impl AsFd, bytes: usize, scratch: &mut [u8]) -> Result
     rustix::net::recv(fd, &mut scratch[..room], RecvFlags::DONTWAIT).map(|(_, count)| count)
 }
 
-/// An IPv4 socket that never blocks and that no child inherits.
-pub(crate) fn open_socket(kind: SocketType, protocol: Option<Protocol>) -> Result<OwnedFd, Errno> {
-    let fd = socket(AddressFamily::INET, kind, protocol)?;
+/// A socket of one family that never blocks and that no child inherits.
+pub(crate) fn open_socket(
+    family: Family,
+    kind: SocketType,
+    protocol: Option<Protocol>,
+) -> Result<OwnedFd, Errno> {
+    let fd = socket(super::address_family(family), kind, protocol)?;
+    if family == Family::V6 {
+        sockopt::set_ipv6_v6only(&fd, true)?;
+    }
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&fd, true)?;
     Ok(fd)
@@ -40,7 +48,7 @@ pub(crate) fn stream_interest() -> mio::Interest {
 }
 
 /// There is no such queue; errors come from the next call on the socket.
-pub(crate) fn enable_error_queue(_fd: impl AsFd) -> io::Result<()> {
+pub(crate) fn enable_error_queue(_fd: impl AsFd, _family: Family) -> io::Result<()> {
     Ok(())
 }
 
@@ -49,13 +57,24 @@ pub(crate) fn next_error(_fd: impl AsFd) -> Option<QueuedError> {
     None
 }
 
-/// BSD's ICMP sockets return the IP header too; its length is in its first byte, in words.
-pub(crate) fn icmp_reply_offset(datagram: &[u8]) -> usize {
-    datagram.first().map_or(0, |first| usize::from(first & 0x0f) * 4)
+/// BSD's ICMP sockets return the IPv4 header too, whose length is in its first byte, in words; of IPv6 they return none.
+pub(crate) fn icmp_reply_offset(family: Family, datagram: &[u8]) -> usize {
+    match family {
+        Family::V4 => datagram.first().map_or(0, |first| usize::from(first & 0x0f) * 4),
+        Family::V6 => 0,
+    }
+}
+
+/// The number of a link by its name.
+pub(crate) fn link_number(name: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: the name is a C string that outlives the call.
+    let number = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (number > 0).then_some(number)
 }
 
 /// Bytes are read and kept.
-pub(crate) fn peek_method() -> PeekMethod {
+pub(crate) fn peek_method(_family: Family) -> PeekMethod {
     PeekMethod::Keep
 }
 
