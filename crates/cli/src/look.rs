@@ -1,11 +1,12 @@
 //! `ls`, `status`, `logs`, `qemu-args`: what can be seen of a cluster.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 
 use atoll_control::cluster::console;
 use atoll_control::cluster::dry;
-use atoll_control::cluster::status::{MachineStatus, NetworkStatus, Status};
+use atoll_control::cluster::status::{MachineStatus, NetworkStatus, NicStatus, Status};
 use clap::Args;
 
 use crate::failure::Failure;
@@ -65,7 +66,7 @@ fn print_machines(status: &Status) -> io::Result<()> {
 }
 
 fn row(machine: &MachineStatus) -> Vec<String> {
-    let addresses: Vec<String> = machine.nics.iter().map(|nic| nic.address.to_string()).collect();
+    let addresses: Vec<String> = machine.nics.iter().filter_map(address).collect();
     let state = match (machine.stage, machine.in_file) {
         (Some(stage), _) => format!("{} ({stage})", machine.state.as_str()),
         (None, true) => machine.state.as_str().to_owned(),
@@ -78,6 +79,12 @@ fn row(machine: &MachineStatus) -> Vec<String> {
         or_dash(machine.ssh_port.map(|port| format!("127.0.0.1:{port}"))),
         or_dash(machine.image.as_ref()),
     ]
+}
+
+/// The one to write down where there is room for one: IPv6 addresses are long, and seldom the only ones.
+fn address(nic: &NicStatus) -> Option<String> {
+    let v4 = nic.address.map(|address| address.to_string());
+    v4.or_else(|| Some(nic.address6?.to_string()))
 }
 
 pub(crate) fn status(args: &ListArgs) -> Result<(), Failure> {
@@ -108,8 +115,17 @@ pub(crate) fn status(args: &ListArgs) -> Result<(), Failure> {
 
 fn print_network(network: &NetworkStatus, status: &Status) -> io::Result<()> {
     let picture = &network.snapshot;
-    let gateway = or_dash(picture.gateway);
-    let facts = format!("{} gateway {gateway} domain {}", picture.subnet, picture.domain);
+    let families = [
+        (picture.subnet.as_deref(), picture.gateway.map(IpAddr::V4)),
+        (picture.ipv6.as_deref(), picture.gateway6.map(IpAddr::V6)),
+    ];
+    let mut facts = String::new();
+    for (network, gateway) in families {
+        if let (Some(network), Some(gateway)) = (network, gateway) {
+            facts += &format!("{network} gateway {gateway} ");
+        }
+    }
+    facts += &format!("domain {}", picture.domain);
     writeln!(io::stdout(), "\nnetwork {}  {facts}", network.name)?;
     let on_it = status.machines.iter().flat_map(|machine| {
         let nics = machine.nics.iter().filter(|nic| nic.network == network.name);
@@ -121,13 +137,14 @@ fn print_network(network: &NetworkStatus, status: &Status) -> io::Result<()> {
             let frames = port.map(|port| format!("{}/{}", port.rx_frames, port.tx_frames));
             vec![
                 name.to_owned(),
-                nic.address.to_string(),
+                or_dash(nic.address),
+                or_dash(nic.address6),
                 nic.mac.clone(),
                 or_dash(frames),
             ]
         })
         .collect();
-    print(&["  GUEST", "ADDRESS", "MAC", "FRAMES IN/OUT"], &rows)?;
+    print(&["  GUEST", "ADDRESS", "IPV6", "MAC", "FRAMES IN/OUT"], &rows)?;
     let rows: Vec<_> = picture.forwards.iter().map(crate::forward::row).collect();
     if rows.is_empty() {
         Ok(())

@@ -173,12 +173,92 @@ fn serve(body: Vec<u8>) -> u16 {
 }
 
 #[test]
-fn ipv6_is_refused_until_it_is_there() {
+fn an_ipv6_prefix_that_no_network_can_have_is_refused_with_the_reason() {
     let home = Home::new();
-    insta::assert_snapshot!(home.fails(&["net", "run", "--ipv6", "on"], 2), @r"
-    error: --ipv6 on: IPv6 is not offered yet
-    hint: leave it out, or write --ipv6 off
-    ");
+    for (value, words) in [
+        ("on", "\"on\" is no IPv6 prefix"),
+        ("fd77::/48", "its prefix length is not 64"),
+        ("fd77::", "the prefix length is missing"),
+        ("fd77::5/64", "the address has bits beyond its prefix"),
+        ("ff02::/64", "it lies in ff00::/8 (multicast)"),
+        ("fe80::/64", "it lies in fe80::/10 (link-local)"),
+        ("::ffff:10.0.0.0/64", "it lies in ::ffff:0:0/96 (IPv4-mapped)"),
+        ("::1/128", "it lies in ::1/128 (loopback)"),
+        (
+            "::/64",
+            "it lies in ::/16 (unspecified, loopback and IPv4-mapped)",
+        ),
+    ] {
+        let said = home.fails(&["net", "run", "--ipv6", value], 2);
+        assert!(said.starts_with(&format!("error: --ipv6 {value}: ")), "{said}");
+        assert!(said.contains(words) && said.contains("\nhint: "), "{said}");
+    }
+}
+
+#[test]
+fn a_network_without_any_address_is_refused() {
+    let home = Home::new();
+    insta::assert_snapshot!(home.fails(&["net", "run", "--subnet", "off", "--ipv6", "off"], 2), @r#"
+    error: --subnet off: without IPv6 this leaves no address at all
+    hint: leave out --subnet off or --ipv6 off
+    "#);
+    insta::assert_snapshot!(home.fails(&["net", "run", "--subnet", "off", "--mtu", "1279"], 2), @r#"
+    error: --subnet off: IPv6, which is all that this leaves, needs an MTU of 1280 bytes at least
+    hint: give a larger --mtu
+    "#);
+    insta::assert_snapshot!(home.fails(&["net", "run", "--ipv6", "fd77::/64", "--mtu", "1279"], 2), @r#"
+    error: --ipv6 fd77::/64: IPv6 needs an MTU of 1280 bytes at least
+    hint: give a larger --mtu, or --ipv6 off
+    "#);
+}
+
+#[test]
+fn addresses_that_a_guest_cannot_have_are_refused() {
+    let home = Home::new();
+    let fails = |arguments: &[&str]| {
+        let all = [&["net", "run", "--ipv6", "fd77::/64"], arguments].concat();
+        home.fails(&all, 2)
+    };
+    insta::assert_snapshot!(fails(&["--lease", "52:54:00:00:00:01=fd77::1"]), @r#"
+    error: --lease 52:54:00:00:00:01=fd77::1: fd77::1 is the gateway
+    hint: guests are in 10.77.0.0/24 and fd77::/64
+    "#);
+    insta::assert_snapshot!(fails(&["--lease", "52:54:00:00:00:01=fd78::9"]), @r#"
+    error: --lease 52:54:00:00:00:01=fd78::9: fd78::9 is not in fd77::/64
+    hint: guests are in 10.77.0.0/24 and fd77::/64
+    "#);
+    insta::assert_snapshot!(fails(&["--lease", "52:54:00:00:00:01=fd77::9", "--lease", "52:54:00:00:00:01=fd77::8"]), @r#"
+    error: --lease 52:54:00:00:00:01=fd77::8: there is an IPv6 address already
+    hint: a second one can be of IPv4 only
+    "#);
+    insta::assert_snapshot!(fails(&["--lease", "52:54:00:00:00:01=nas"]), @r#"
+    error: --lease 52:54:00:00:00:01=nas: "nas" is no IP address
+    hint: write MAC=ADDRESS, as in 52:54:00:12:34:56=10.77.0.5
+    "#);
+    insta::assert_snapshot!(fails(&["--dns-host", "nas=fd77::9", "--dns-host", "nas=fd77::8"]), @r#"
+    error: --dns-host nas=fd77::8: there is an IPv6 address already
+    hint: a second one can be of IPv4 only
+    "#);
+    insta::assert_snapshot!(fails(&["--forward", "[::1]:8080:[fd77::fe]:80"]), @r#"
+    error: --forward [::1]:8080:[fd77::fe]:80: fd77::fe is the host alias
+    hint: guests are in 10.77.0.0/24 and fd77::/64
+    "#);
+    insta::assert_snapshot!(fails(&["--forward", "[::1]:8080:[fd78::9]:80"]), @r#"
+    error: --forward [::1]:8080:[fd78::9]:80: fd78::9 is not in fd77::/64
+    hint: guests are in 10.77.0.0/24 and fd77::/64
+    "#);
+    insta::assert_snapshot!(fails(&["--forward", "*:0:10.77.0.9:80"]), @r#"
+    error: --forward *:0:10.77.0.9:80: "*:0:10.77.0.9:80" is no forward: the host cannot choose one port for both families
+    hint: give the host's port, or one forward for 0.0.0.0 and one for [::]
+    "#);
+    insta::assert_snapshot!(fails(&["--dns", "fe80::1%no-such-link"]), @r#"
+    error: --dns fe80::1%no-such-link: this is no resolver's address
+    hint: write 1.1.1.1, 127.0.0.1:5353, [::1]:5353, or fe80::1%LINK with a link of this host
+    "#);
+    insta::assert_snapshot!(home.fails(&["net", "run", "--subnet", "off", "--lease", "52:54:00:00:00:01=10.77.0.9"], 2), @r#"
+    error: --lease 52:54:00:00:00:01=10.77.0.9: this network has no IPv4
+    hint: guests are in fd86:e2f4:f350:a78d::/64
+    "#);
 }
 
 #[test]

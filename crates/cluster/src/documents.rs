@@ -41,7 +41,12 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
         Some(spec::UserData::Text(text)) => Some(text.clone().into_bytes()),
         Some(spec::UserData::File(path)) => Some(read(&resolve(ground.folder, path), name, "user-data")?),
     };
-    let nics: Vec<nocloud::MacAddress> = machine.nics.iter().map(|nic| nic.mac.octets()).collect();
+    let nic = |nic: &spec::Nic| nocloud::Nic {
+        mac: nic.mac.octets(),
+        ipv4: nic.address.is_some(),
+        ipv6: nic.address6.is_some(),
+    };
+    let nics: Vec<nocloud::Nic> = machine.nics.iter().map(nic).collect();
     let documents = nocloud::documents(&nocloud::Machine {
         instance_id: ground.instance_id,
         hostname: name,

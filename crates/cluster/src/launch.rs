@@ -49,10 +49,13 @@ pub fn image_arch(arch: spec::Arch) -> images::Arch {
     }
 }
 
-/// Where cloud-init finds a machine's documents: at the gateway of its first network.
+/// Where cloud-init finds a machine's documents: at the gateway of its first network, over IPv4 where it has that.
 pub fn seed_url(cluster: &spec::Cluster, machine: &spec::Machine) -> Option<String> {
     let network = cluster.network(machine.nics.first()?.network.as_str())?;
-    Some(format!("http://{}/", network.subnet.gateway()))
+    let over_v4 = network
+        .subnet
+        .map(|subnet| format!("http://{}/", subnet.gateway()));
+    over_v4.or_else(|| Some(format!("http://[{}]/", network.ipv6?.gateway())))
 }
 
 /// What QEMU is to run for this machine.

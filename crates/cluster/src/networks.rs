@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 use atoll_runtime::{
-    Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, Network,
-    NetworkOptions, Protocol, RequestError, StartError, StaticLease, Subnet,
+    Addresses, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, Network,
+    NetworkOptions, Prefix, Protocol, RequestError, StartError, StaticLease, Subnet,
 };
 use atoll_spec as spec;
 
@@ -157,7 +157,7 @@ impl Networks {
                 continue;
             };
             for forward in handle.forwards().unwrap_or_default() {
-                if leads_to(&forward, name, nic.address) {
+                if leads_to(&forward, name, nic) {
                     log_error(handle.remove_forward(forward.id));
                 }
             }
@@ -238,10 +238,7 @@ fn start(
 ) -> Result<Network, NetworkError> {
     let state = paths.network_state(wanted.name.as_str());
     files::make_private(&state)?;
-    let mut options = NetworkOptions::new(Subnet {
-        address: wanted.subnet.network(),
-        prefix_len: wanted.subnet.prefix(),
-    });
+    let mut options = NetworkOptions::new(addresses(wanted));
     options.mtu = wanted.mtu;
     options.host_loopback = wanted.host_loopback;
     options.isolate = wanted.isolate;
@@ -249,7 +246,7 @@ fn start(
     options.names = wanted
         .hosts
         .iter()
-        .map(|(name, address)| (name.to_string(), vec![(*address).into()]))
+        .map(|(name, addresses)| (name.to_string(), addresses.iter().collect()))
         .collect();
     options.ntp.clone_from(&wanted.ntp);
     options.resolvers = (!wanted.dns.is_empty()).then(|| wanted.dns.clone());
@@ -271,21 +268,33 @@ fn start(
     })
 }
 
+fn addresses(network: &spec::Network) -> Addresses {
+    Addresses {
+        subnet: network.subnet.map(|subnet| Subnet {
+            address: subnet.network(),
+            prefix_len: subnet.prefix(),
+        }),
+        prefix: network.ipv6.map(|prefix| Prefix {
+            address: prefix.network(),
+        }),
+    }
+}
+
 /// A machine has its name on each of its networks once: at its first NIC there.
 fn lease(machine: &spec::Machine, nic: &spec::Nic) -> StaticLease {
     let first = machine.nics.iter().find(|it| it.network == nic.network);
     let is_first = first.is_some_and(|first| first.mac == nic.mac);
     StaticLease {
         mac: atoll_runtime::Mac(nic.mac.octets()),
-        address: Some(nic.address),
-        address6: None,
+        address: nic.address,
+        address6: nic.address6,
         hostname: is_first.then(|| machine.name.to_string()),
     }
 }
 
-fn leads_to(forward: &ForwardInfo, machine: &str, address: Ipv4Addr) -> bool {
+fn leads_to(forward: &ForwardInfo, machine: &str, nic: &spec::Nic) -> bool {
     match &forward.guest {
-        GuestTarget::Address(to) => *to == address,
+        GuestTarget::Address(to) => nic.addresses().any(|address| address == *to),
         GuestTarget::Name(to) => to == machine,
     }
 }
@@ -294,7 +303,7 @@ fn machine_of(cluster: &spec::Cluster, network: &str, guest: &GuestTarget) -> Op
     let found = cluster.assignments().find(|it| {
         it.nic.network.as_str() == network
             && match guest {
-                GuestTarget::Address(address) => it.nic.address == *address,
+                GuestTarget::Address(address) => it.nic.addresses().any(|own| own == *address),
                 GuestTarget::Name(name) => it.machine.as_str() == name,
             }
     });
@@ -309,23 +318,28 @@ fn is_same(there: &ForwardInfo, wanted: &ForwardSpec) -> bool {
         && there.guest_port == wanted.guest_port
 }
 
+/// Where forwards to a NIC lead: its IPv4 address, or its IPv6 address where it has no other.
+pub fn forward_target(nic: &spec::Nic) -> Option<IpAddr> {
+    nic.addresses().next()
+}
+
 /// The forwards that a forward of the file stands for, one a port, towards this address.
-pub fn forward_specs(forward: &spec::Forward, guest: Ipv4Addr) -> Vec<ForwardSpec> {
+pub fn forward_specs(forward: &spec::Forward, guest: IpAddr) -> Vec<ForwardSpec> {
     let protocol = match forward.protocol() {
         spec::Protocol::Tcp => Protocol::Tcp,
         spec::Protocol::Udp => Protocol::Udp,
     };
-    let one = |(host, guest_port)| ForwardSpec {
+    let one = |(listen, guest_port)| ForwardSpec {
         protocol,
-        listen: SocketAddr::new(forward.bind(), host),
+        listen,
         guest: GuestTarget::Address(guest),
         guest_port,
     };
-    forward.pairs().map(one).collect()
+    forward.listeners().map(one).collect()
 }
 
 /// The forward by which ssh reaches a machine.
-pub fn ssh_forward(host_port: u16, guest: Ipv4Addr) -> ForwardSpec {
+pub fn ssh_forward(host_port: u16, guest: IpAddr) -> ForwardSpec {
     ForwardSpec {
         protocol: Protocol::Tcp,
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host_port),

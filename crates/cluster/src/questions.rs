@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, UpRequest};
 use crate::files::FileError;
-use crate::networks::forward_specs;
+use crate::networks::{forward_specs, forward_target};
 use crate::paths::ClusterPaths;
 use crate::plan::UnknownMachine;
 use crate::problem::{Kind, Problem};
@@ -75,7 +75,8 @@ impl Cluster {
     pub fn add_forwards(&self, new: &NewForwards) -> Result<Vec<ForwardInfo>, Problem> {
         let mut shared = self.shared();
         let machine = known_machine(&shared.state, &new.machine)?;
-        let Some(nic) = machine.nics.first() else {
+        let first = machine.nics.first();
+        let Some((nic, guest)) = first.and_then(|nic| Some((nic, forward_target(nic)?))) else {
             return Err(Problem::new(
                 Kind::Configuration,
                 format!("machine {} is on no network", new.machine),
@@ -86,7 +87,7 @@ impl Cluster {
         for forward in new
             .forwards
             .iter()
-            .flat_map(|forward| forward_specs(forward, nic.address))
+            .flat_map(|forward| forward_specs(forward, guest))
         {
             let info = match shared.networks.forward(&network, forward.clone()) {
                 Ok(info) => info,
@@ -238,6 +239,7 @@ fn machine_status(
         .map(|nic| NicStatus {
             network: nic.network.to_string(),
             address: nic.address,
+            address6: nic.address6,
             mac: nic.mac.to_string(),
         });
     MachineStatus {

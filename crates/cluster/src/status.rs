@@ -1,6 +1,6 @@
 //! What people and scripts see of a cluster. The JSON of `ls --json` and `status --json`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use atoll_runtime::NetworkSnapshot;
@@ -94,8 +94,12 @@ pub struct MachineStatus {
 pub struct NicStatus {
     /// The network it is on.
     pub network: String,
-    /// Its IPv4 address.
-    pub address: Ipv4Addr,
+    /// Its IPv4 address, where its network has IPv4.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address, where its network has IPv6.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
     /// Its Ethernet address.
     pub mac: String,
 }

@@ -1,6 +1,7 @@
 //! The steps of a plan: what each one does to the host.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use crate::documents::{self, documents};
 use crate::files;
 use crate::image::{have_image, store};
 use crate::launch::{self, launch};
-use crate::networks::{NetworkError, forward_specs, ssh_forward};
+use crate::networks::{NetworkError, forward_specs, forward_target, ssh_forward};
 use crate::plan::{Row, Step};
 use crate::problem::Problem;
 use crate::progress::{Progress, Sink, Stage};
@@ -194,7 +195,7 @@ impl Job<'_> {
 
     /// The forwards of the file and those added since.
     fn forwards(&self, machine: &spec::Machine) -> Result<(), Problem> {
-        let Some(nic) = machine.nics.first() else {
+        let Some((nic, guest)) = first_nic(machine) else {
             return Ok(());
         };
         let shared = self.host.shared();
@@ -202,7 +203,7 @@ impl Job<'_> {
         let of_file = machine
             .forwards
             .iter()
-            .flat_map(|forward| forward_specs(forward, nic.address));
+            .flat_map(|forward| forward_specs(forward, guest));
         for forward in of_file {
             shared
                 .networks
@@ -225,11 +226,11 @@ impl Job<'_> {
 
     /// The forward for ssh, at the port it had before unless somebody took it meanwhile.
     fn ssh_host(&self, machine: &spec::Machine, port: Option<u16>, user: &str) -> Result<(), Problem> {
-        let Some(nic) = machine.nics.first() else {
+        let Some((nic, guest)) = first_nic(machine) else {
             return Ok(());
         };
         let network = nic.network.as_str();
-        let forward = |port| -> ForwardSpec { ssh_forward(port, nic.address) };
+        let forward = |port| -> ForwardSpec { ssh_forward(port, guest) };
         let mut shared = self.host.shared();
         let kept = port.and_then(|port| shared.networks.forward(network, forward(port)).ok());
         let made = match kept {
@@ -393,6 +394,12 @@ impl Job<'_> {
         }
         Ok(())
     }
+}
+
+/// Where forwards to a machine lead, if it has a NIC.
+fn first_nic(machine: &spec::Machine) -> Option<(&spec::Nic, IpAddr)> {
+    let nic = machine.nics.first()?;
+    Some((nic, forward_target(nic)?))
 }
 
 /// A forward's failure with the machine it is for.

@@ -10,7 +10,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -55,8 +55,10 @@ pub enum Reach {
 pub struct Wishes {
     /// Its host name there.
     pub name: Option<String>,
-    /// Its address; the one that DHCP would give when left out.
+    /// Its IPv4 address; the one that DHCP would give when left out.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address; what its MAC address makes of the prefix when left out.
+    pub address6: Option<Ipv6Addr>,
 }
 
 /// Why the command does not run.
@@ -195,13 +197,18 @@ impl Place {
     }
 
     fn attach(self, tap: OwnedFd, wishes: Wishes) -> Result<Attached, ExecError> {
-        let Wishes { name, address } = wishes;
+        let Wishes {
+            name,
+            address,
+            address6,
+        } = wishes;
         match self {
             Self::Own(network, server) => {
                 let spec = TapSpec {
                     fd: tap,
                     name,
                     address,
+                    address6,
                 };
                 let info = network.handle().attach_tap(spec)?;
                 let hold = Hold::Own(network, server);
@@ -212,6 +219,7 @@ impl Place {
                     network,
                     name,
                     address,
+                    address6,
                 };
                 let (info, joined) = client.join(&tap, &request)?;
                 let hold = Hold::Running(joined);

@@ -6,7 +6,7 @@
 //! taken back when a client is killed.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 use atoll_cluster::problem::Problem;
@@ -41,9 +41,12 @@ pub(crate) struct JoinRequest {
     /// Its host name.
     #[serde(default)]
     pub name: Option<String>,
-    /// Its address; the one that DHCP would give when left out.
+    /// Its IPv4 address; the one that DHCP would give when left out.
     #[serde(default)]
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address; what its MAC address makes of the prefix when left out.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
 }
 
 /// The answer after the descriptor.
@@ -92,6 +95,7 @@ async fn serve(network: Handle, upgrade: OnUpgrade, request: JoinRequest) -> io:
         fd,
         name: request.name,
         address: request.address,
+        address6: request.address6,
     };
     let attached = network.attach_tap(spec);
     let port = attached.as_ref().ok().map(|info| info.port);

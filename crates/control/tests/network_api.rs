@@ -44,7 +44,7 @@ fn forward(host_port: u16) -> ForwardSpec {
     ForwardSpec {
         protocol: Protocol::Tcp,
         listen: (Ipv4Addr::LOCALHOST, host_port).into(),
-        guest: GuestTarget::Address(Ipv4Addr::new(10, 77, 0, 9)),
+        guest: GuestTarget::Address(Ipv4Addr::new(10, 77, 0, 9).into()),
         guest_port: 80,
     }
 }
@@ -109,7 +109,7 @@ fn what_is_no_request_is_refused_and_the_server_goes_on() {
     );
     assert_eq!(
         world.client.get::<NetworkSnapshot>("/v1/status").unwrap().subnet,
-        "10.77.0.0/24"
+        Some("10.77.0.0/24".to_owned())
     );
 }
 

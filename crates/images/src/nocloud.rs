@@ -10,6 +10,11 @@
 //!   stage and then stops, "in local mode". `dsmode: net` in the served meta-data comes too late: what the serial number
 //!   or the kernel command line says wins, and there it has put `local` itself (seen in its log, on Debian 12). Only
 //!   `dsmode=net` in the serial number helps, see [`smbios_serial`]; later ones look at the URL and take it as well.
+//! - The seed may be at an IPv6 address, `http://[fd77:77::1]/`, where the network has no IPv4. It is fetched in the network
+//!   stage, so all depends on what configured the NIC before: without network-config that is cloud-init's fallback, which asks
+//!   for DHCPv4 alone before 24.1 and for DHCPv6 as well since (`net/__init__.py`, `generate_fallback_config`). systemd-networkd
+//!   follows router advertisements all the same, and DHCPv6 where these say so, so a guest on it has an address (run with
+//!   22.4.2, without IPv4); one on ifupdown (Debian's own cloud images) waits for DHCPv4 in vain.
 //! - Vendor-data is merged below user-data key by key: a user's `users:` displaces the vendor's list as a whole.
 //!   `user:`, however, is another key: when it is set, the default user is appended to whatever `users:` says and
 //!   takes name and keys from it, shell, groups and sudo rule from the distribution. That, not `users:`, is why our
@@ -33,6 +38,17 @@ const NO_USER_DATA: &[u8] = b"#cloud-config\n{}\n";
 /// The Ethernet address of one of a machine's NICs.
 pub type MacAddress = [u8; 6];
 
+/// One of a machine's NICs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nic {
+    /// By which the guest knows it.
+    pub mac: MacAddress,
+    /// Its network has IPv4, and gives addresses by DHCP.
+    pub ipv4: bool,
+    /// Its network has IPv6, announces its prefix and gives addresses by DHCPv6.
+    pub ipv6: bool,
+}
+
 /// What the documents of one machine are made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Machine<'a> {
@@ -47,7 +63,7 @@ pub struct Machine<'a> {
     /// The user's own user-data, passed on byte by byte.
     pub user_data: Option<&'a [u8]>,
     /// NICs in order; the first has the best route.
-    pub nics: &'a [MacAddress],
+    pub nics: &'a [Nic],
 }
 
 /// The system serial number (`-smbios type=1,serial=…`) that makes every cloud-init since 22.4 fetch its seed from a URL,
@@ -91,25 +107,34 @@ fn meta_data(machine: &Machine<'_>) -> String {
 /// Each NIC by its address, so that the names the guest's kernel picks do not matter, with one exception: cloud-init
 /// without netplan, on systemd-networkd, takes `dhcp4-overrides` only from an entry that is called as the NIC is (read in
 /// 25.1.4, `net/networkd.py`). So they are called what kernels call them. Clones of one image share their DUID, hence
-/// `dhcp-identifier: mac`.
-fn network_config(nics: &[MacAddress]) -> String {
+/// `dhcp-identifier: mac`. netplan wants the overrides of both DHCPs to be the same where both are asked.
+fn network_config(nics: &[Nic]) -> String {
     let mut text = String::from("version: 2\nethernets:\n");
     if nics.is_empty() {
         text = String::from("version: 2\nethernets: {}\n");
     }
-    for (index, mac) in nics.iter().enumerate() {
+    for (index, nic) in nics.iter().enumerate() {
         let metric = index.saturating_add(1).saturating_mul(100);
-        let [a, b, c, d, e, f] = mac;
+        let [a, b, c, d, e, f] = nic.mac;
         let _ = write!(
             text,
             "  eth{index}:\n    \
                match:\n      \
                  macaddress: \"{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}\"\n    \
-               dhcp4: true\n    \
-               dhcp-identifier: mac\n    \
-               dhcp4-overrides:\n      \
-                 route-metric: {metric}\n"
+               dhcp4: {}\n    \
+               dhcp6: {}\n    \
+               accept-ra: {}\n    \
+               dhcp-identifier: mac\n",
+            nic.ipv4, nic.ipv6, nic.ipv6,
         );
+        for (family, has) in [(4, nic.ipv4), (6, nic.ipv6)] {
+            if has {
+                let _ = write!(
+                    text,
+                    "    dhcp{family}-overrides:\n      route-metric: {metric}\n"
+                );
+            }
+        }
     }
     text
 }
@@ -157,7 +182,7 @@ mod tests {
         vec!["ssh-ed25519 AAAAC3Nza you@host".to_owned()]
     }
 
-    fn machine<'a>(keys: &'a [String], nics: &'a [MacAddress]) -> Machine<'a> {
+    fn machine<'a>(keys: &'a [String], nics: &'a [Nic]) -> Machine<'a> {
         Machine {
             instance_id: "i-5f0a",
             hostname: "a",
@@ -187,7 +212,12 @@ mod tests {
 
     #[test]
     fn network_config_matches_each_nic_by_its_address() {
-        let nics = [[0x52, 0x54, 0, 0, 0, 1], [0x52, 0x54, 0, 0, 0, 2]];
+        let nic = |last, ipv4, ipv6| Nic {
+            mac: [0x52, 0x54, 0, 0, 0, last],
+            ipv4,
+            ipv6,
+        };
+        let nics = [nic(1, true, true), nic(2, true, false), nic(3, false, true)];
         insta::assert_snapshot!(document(&machine(&[], &nics), "network-config"));
     }
 

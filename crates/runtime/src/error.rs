@@ -119,6 +119,9 @@ impl ForwardError {
         match self {
             Self::Taken { .. } => Some("choose another host port, or 0 to let the system choose".to_owned()),
             Self::Forbidden { .. } => Some("choose a host port above 1023".to_owned()),
+            Self::NoSuchAddress { listen } if listen.is_ipv6() => {
+                Some("use [::1] or [::], or IPv4 where the host has no IPv6".to_owned())
+            }
             Self::NoSuchAddress { .. } => Some("use 127.0.0.1 or 0.0.0.0".to_owned()),
             _ => None,
         }

@@ -54,7 +54,7 @@ pub(crate) struct EventLoop {
 /// What a snapshot says of the network beside what the engine knows.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
-    pub(crate) subnet: atoll_engine::Subnet,
+    pub(crate) addresses: atoll_engine::Addresses,
     pub(crate) domain: String,
     pub(crate) mtu: u16,
 }
@@ -74,7 +74,7 @@ impl EventLoop {
             ..config(&options, &resolvers, old_leases)
         };
         let about = About {
-            subnet: options.subnet,
+            addresses: options.addresses,
             domain: config.domain.clone(),
             mtu: config.mtu,
         };
@@ -280,7 +280,7 @@ fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Vec<Leas
 }
 
 fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Vec<Lease>) -> Config {
-    let defaults = Config::new(options.subnet);
+    let defaults = Config::new(options.addresses);
     Config {
         gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
         mtu: options.mtu,

@@ -1,6 +1,6 @@
 //! Forwards: sockets of the host whose connections and datagrams go to a guest.
 //!
-//! The host's port is bound before the engine hears of the forward, so a forward that exists works. A connection that was
+//! A socket hears one family, whatever the guest's is. The host's port is bound before the engine hears of the forward, so a forward that exists works. A connection that was
 //! accepted waits here under its [`AcceptId`] until the engine adopts or refuses it; it is watched from the adoption on.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,17 +9,22 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use atoll_engine::{AcceptId, Command, Event, ForwardTarget};
+use atoll_engine::{AcceptId, Command, Event, Family, ForwardTarget};
 use bytes::Bytes;
-use rustix::net::sockopt;
+use rustix::io::Errno;
+use rustix::net::{SocketType, sockopt};
 
 use crate::core::{Core, Readiness};
 use crate::outbox::{Datagram, Outbox};
 use crate::owner::port_owner;
 use crate::spare::Spare;
+use crate::sys;
 use crate::tokens::Source;
 use crate::udp::{Owner, UdpSocket};
 use crate::{ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Protocol};
+
+/// Connections that wait to be accepted, at most; the system has a bound of its own.
+const BACKLOG: i32 = 4096;
 
 /// Connections accepted by one forward in one turn.
 const BATCH: usize = 64;
@@ -71,7 +76,7 @@ impl Forwards {
         let command = Command::AddForward {
             forward: atoll_engine::ForwardId(id),
             guest: match spec.guest.clone() {
-                GuestTarget::Address(address) => ForwardTarget::Address(address.into()),
+                GuestTarget::Address(address) => ForwardTarget::Address(address),
                 GuestTarget::Name(name) => ForwardTarget::Name(name),
             },
             port: spec.guest_port,
@@ -223,15 +228,13 @@ impl Forwards {
 impl Socket {
     fn bind(spec: &ForwardSpec, id: u32) -> Result<(Self, SocketAddr), ForwardError> {
         let bound = match spec.protocol {
-            Protocol::Tcp => TcpListener::bind(spec.listen).and_then(|listener| {
-                listener.set_nonblocking(true)?;
-                // A socket that listens takes another backlog (POSIX listen).
-                rustix::net::listen(&listener, BACKLOG)?;
+            Protocol::Tcp => bind(spec.listen, SocketType::STREAM).and_then(|fd| {
+                let listener = TcpListener::from(fd);
                 let address = listener.local_addr()?;
                 Ok((Self::Tcp(listener), address))
             }),
-            Protocol::Udp => std::net::UdpSocket::bind(spec.listen).and_then(|socket| {
-                socket.set_nonblocking(true)?;
+            Protocol::Udp => bind(spec.listen, SocketType::DGRAM).and_then(|fd| {
+                let socket = std::net::UdpSocket::from(fd);
                 let address = socket.local_addr()?;
                 let owner = Owner::Forward(atoll_engine::ForwardId(id));
                 Ok((Self::Udp(UdpSocket::adopt(socket.into(), owner)), address))
@@ -241,8 +244,26 @@ impl Socket {
     }
 }
 
+/// A socket at this address and no other: one at `::` does not hear IPv4.
+fn bind(listen: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+    let fd = sys::open_socket(Family::of(listen.ip()), kind, None)?;
+    if kind == SocketType::STREAM {
+        // A port whose last connections are in TIME-WAIT is free (as the standard library has it).
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+    }
+    rustix::net::bind(&fd, &listen)?;
+    if kind == SocketType::STREAM {
+        rustix::net::listen(&fd, BACKLOG)?;
+    }
+    Ok(fd)
+}
+
 fn bind_error(spec: &ForwardSpec, source: io::Error) -> ForwardError {
     let (protocol, listen) = (spec.protocol, spec.listen);
+    // What a kernel without IPv6 says has no kind of its own.
+    if Errno::from_io_error(&source) == Some(Errno::AFNOSUPPORT) {
+        return ForwardError::NoSuchAddress { listen };
+    }
     match source.kind() {
         io::ErrorKind::AddrInUse => ForwardError::Taken {
             protocol,

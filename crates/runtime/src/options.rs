@@ -7,15 +7,15 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atoll_engine::{Config, Documents, StaticLease, Subnet};
+use atoll_engine::{Addresses, Config, Documents, StaticLease};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
 /// A network and all that it opens before [`Network::start`](crate::Network::start) returns.
 #[derive(Clone, Debug)]
 pub struct NetworkOptions {
-    /// Addresses of the LAN; gateway and host alias follow from it.
-    pub subnet: Subnet,
+    /// Addresses of the LAN, of one family or both; gateway and host alias follow from them.
+    pub addresses: Addresses,
     /// The gateway's MAC address; `None` for the usual one.
     pub gateway_mac: Option<Mac>,
     /// Largest IP packet on the LAN, in bytes.
@@ -51,12 +51,13 @@ pub struct NetworkOptions {
 }
 
 impl NetworkOptions {
-    /// A network on `subnet` with every default: no listener, no forward, the host's resolvers, nothing kept.
+    /// A network with these addresses and every default: no listener, no forward, the host's resolvers, nothing kept.
     #[must_use]
-    pub fn new(subnet: Subnet) -> Self {
-        let config = Config::new(subnet);
+    pub fn new(addresses: impl Into<Addresses>) -> Self {
+        let addresses = addresses.into();
+        let config = Config::new(addresses);
         Self {
-            subnet,
+            addresses,
             gateway_mac: None,
             mtu: config.mtu,
             host_loopback: false,
@@ -121,8 +122,8 @@ impl fmt::Display for Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum GuestTarget {
-    /// An address of the subnet.
-    Address(Ipv4Addr),
+    /// An address of the network.
+    Address(IpAddr),
     /// A name of the network, looked up at every connection.
     Name(String),
 }

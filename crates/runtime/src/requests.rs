@@ -1,6 +1,6 @@
 //! What handles ask, answered on the loop's thread.
 
-use atoll_engine::Command;
+use atoll_engine::{Addresses, Command, Prefix, Subnet};
 
 use crate::event_loop::EventLoop;
 use crate::handle::{Reply, Request};
@@ -56,13 +56,16 @@ impl EventLoop {
 
     fn snapshot(&self) -> NetworkSnapshot {
         let picture = self.core.engine.snapshot(self.core.now());
-        let subnet = self.about.subnet;
+        let Addresses { subnet, prefix } = self.about.addresses;
         let of_taps = self.guests.tap_counters();
         let counters = picture.counters.iter().chain(&of_taps);
         NetworkSnapshot {
-            subnet: format!("{}/{}", subnet.address, subnet.prefix_len),
-            gateway: Some(subnet.gateway()),
-            host_alias: Some(subnet.host_alias()),
+            subnet: subnet.map(|subnet| Addresses::from(subnet).to_string()),
+            gateway: subnet.map(Subnet::gateway),
+            host_alias: subnet.map(Subnet::host_alias),
+            ipv6: prefix.map(|prefix| Addresses::from(prefix).to_string()),
+            gateway6: prefix.map(Prefix::gateway),
+            host_alias6: prefix.map(Prefix::host_alias),
             domain: self.about.domain.clone(),
             mtu: self.about.mtu,
             resolvers: self.resolvers.servers().to_vec(),

@@ -1,7 +1,7 @@
 //! A picture of a running network, for people and programs: owned, serializable, free of the engine's types.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,21 @@ use crate::{GuestTarget, Protocol, Transport};
 /// The whole picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSnapshot {
-    /// The LAN, as `10.77.0.0/24`.
-    pub subnet: String,
-    /// The gateway's address.
+    /// The LAN, as `10.77.0.0/24`, if it has IPv4.
+    pub subnet: Option<String>,
+    /// The gateway's IPv4 address.
     pub gateway: Option<Ipv4Addr>,
-    /// The address that stands for the host.
+    /// The IPv4 address that stands for the host.
     pub host_alias: Option<Ipv4Addr>,
+    /// The LAN, as `fd77:77::/64`, if it has IPv6.
+    #[serde(default)]
+    pub ipv6: Option<String>,
+    /// The gateway's IPv6 address.
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Addr>,
+    /// The IPv6 address that stands for the host.
+    #[serde(default)]
+    pub host_alias6: Option<Ipv6Addr>,
     /// The network's own domain.
     pub domain: String,
     /// Largest IP packet, in bytes.

@@ -1,16 +1,16 @@
 //! TAPs as guests.
 //!
 //! Whoever made a TAP hands it in, and is told how its other side is to be configured: this is what `atoll net exec` does with the
-//! TAP of a network namespace. The address is the one that DHCP would give to the TAP's MAC address, or one that is asked
-//! for; it is the TAP's own for as long as it is attached, and so is its name. Both are free again when it goes. One whose owner
-//! has ended may stay for a moment, so that what was sent last arrives; it gives way to a new one of the same name.
+//! TAP of a network namespace. Its IPv4 address is the one that DHCP would give to the TAP's MAC address, its IPv6 address what
+//! the MAC address makes of the prefix, unless others are asked for; they are the TAP's own for as long as it is attached, and
+//! so is its name. All are free again when it goes. One whose owner has ended may stay for a moment, so that what was sent last arrives; it gives way to a new one of the same name.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
-use atoll_engine::{Command, PortConfig, PortId, StaticLease};
+use atoll_engine::{Addresses, Command, PortConfig, PortId, Prefix, StaticLease, Subnet};
 use atoll_ports::{TapError, TapPort};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,10 @@ pub struct TapSpec {
     pub fd: OwnedFd,
     /// The host name that it has on the network; a single label.
     pub name: Option<String>,
-    /// The address that it shall have.
+    /// The IPv4 address that it shall have.
     pub address: Option<Ipv4Addr>,
+    /// The IPv6 address that it shall have.
+    pub address6: Option<Ipv6Addr>,
 }
 
 /// How the other side of a TAP is to be configured.
@@ -38,12 +40,18 @@ pub struct TapInfo {
     pub port: u32,
     /// Its MAC address.
     pub mac: String,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Prefix length of the network.
+    /// Its IPv4 address, where the network has IPv4.
+    pub address: Option<Ipv4Addr>,
+    /// Prefix length of the network's IPv4.
     pub prefix_len: u8,
     /// The gateway, which is the resolver, too.
-    pub gateway: Ipv4Addr,
+    pub gateway: Option<Ipv4Addr>,
+    /// Its IPv6 address, where the network has IPv6; 64 bits of it are the network's.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
+    /// The gateway's IPv6 address, at which it is the resolver, too.
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Addr>,
     /// Largest IP packet, in bytes.
     pub mtu: u16,
     /// The network's own domain.
@@ -64,7 +72,10 @@ pub enum AttachError {
     NameTaken(String),
     /// A guest has the address.
     #[error("{0} is a guest's already")]
-    AddressTaken(Ipv4Addr),
+    AddressTaken(IpAddr),
+    /// The network does not have the address' family.
+    #[error("{0} is of a family that this network does not have")]
+    NoFamily(IpAddr),
     /// No address is left.
     #[error("no address is left on this network")]
     Exhausted,
@@ -87,9 +98,18 @@ impl AttachError {
             Self::MacTaken(_) | Self::NameTaken(_) => Some("choose another name: --name NAME"),
             Self::Exhausted => Some("give the network a larger subnet"),
             Self::Tap(error) => error.hint(),
-            Self::AddressTaken(_) | Self::Address(_) | Self::Watch(_) | Self::Stopped => None,
+            Self::AddressTaken(_) | Self::NoFamily(_) | Self::Address(_) | Self::Watch(_) | Self::Stopped => {
+                None
+            }
         }
     }
+}
+
+/// What a TAP wants to be.
+struct Wishes {
+    address: Option<Ipv4Addr>,
+    address6: Option<Ipv6Addr>,
+    hostname: Option<String>,
 }
 
 /// What is kept of TAPs beside their ports.
@@ -123,7 +143,12 @@ impl Guests {
         let port = PortId(self.next_id());
         core.watch(&tap, Source::Guest(port.0))
             .map_err(AttachError::Watch)?;
-        let address = self.reserve(core, (port, mac), spec.address, spec.name.clone())?;
+        let wishes = Wishes {
+            address: spec.address,
+            address6: spec.address6,
+            hostname: spec.name.clone(),
+        };
+        let lease = self.reserve(core, about.addresses, (port, mac), wishes)?;
         let guest = Guest {
             attached_at: None,
             endpoint: format!("tap {mac}"),
@@ -137,39 +162,50 @@ impl Guests {
         Ok(TapInfo {
             port: port.0,
             mac: mac.to_string(),
-            address,
-            prefix_len: about.subnet.prefix_len,
-            gateway: about.subnet.gateway(),
+            address: lease.address,
+            prefix_len: about.addresses.subnet.map_or(0, |subnet| subnet.prefix_len),
+            gateway: about.addresses.subnet.map(Subnet::gateway),
+            address6: lease.address6,
+            gateway6: about.addresses.prefix.map(Prefix::gateway),
             mtu: about.mtu,
             domain: about.domain.clone(),
         })
     }
 
-    /// Let a TAP have an address and a name while it is attached.
+    /// Let a TAP have addresses and a name while it is attached.
     fn reserve(
         &mut self,
         core: &mut Core,
+        network: Addresses,
         (port, mac): (PortId, Mac),
-        wanted: Option<Ipv4Addr>,
-        hostname: Option<String>,
-    ) -> Result<Ipv4Addr, AttachError> {
+        wishes: Wishes,
+    ) -> Result<StaticLease, AttachError> {
         let now = core.now();
-        if let Some(wanted) = wanted.filter(|wanted| is_held(core, *wanted, mac)) {
-            return Err(AttachError::AddressTaken(wanted));
+        let wanted = wishes.address.map(IpAddr::V4);
+        for wanted in wanted.into_iter().chain(wishes.address6.map(IpAddr::V6)) {
+            if network.gateway(wanted).is_none() {
+                return Err(AttachError::NoFamily(wanted));
+            }
+            if is_held(core, wanted, mac) {
+                return Err(AttachError::AddressTaken(wanted));
+            }
         }
-        let address = wanted
-            .or_else(|| core.engine.address_for(now, mac))
-            .ok_or(AttachError::Exhausted)?;
+        let of_dhcp = || core.engine.address_for(now, mac).ok_or(AttachError::Exhausted);
+        let address = match wishes.address {
+            None if network.subnet.is_some() => Some(of_dhcp()?),
+            wanted => wanted,
+        };
+        let of_mac = |prefix: Prefix| prefix.with(mac.interface_identifier());
         let lease = StaticLease {
             mac,
-            address: Some(address),
-            address6: None,
-            hostname,
+            address,
+            address6: wishes.address6.or_else(|| network.prefix.map(of_mac)),
+            hostname: wishes.hostname,
         };
-        let applied = core.engine.apply(now, Command::SetStaticLease(lease));
+        let applied = core.engine.apply(now, Command::SetStaticLease(lease.clone()));
         applied.map_err(|error| AttachError::Address(error.to_string()))?;
         self.tap_records.leases.insert(port, mac);
-        Ok(address)
+        Ok(lease)
     }
 
     /// The owner of a TAP has ended; `false` if there is no such TAP.
@@ -247,13 +283,9 @@ fn has_name(core: &Core, wanted: &str) -> bool {
 }
 
 /// Whether another guest has leased the address, or was heard to use it.
-fn is_held(core: &Core, address: Ipv4Addr, mac: Mac) -> bool {
+fn is_held(core: &Core, address: IpAddr, mac: Mac) -> bool {
     let picture = core.engine.snapshot(core.now());
     let mut leases = picture.leases.iter();
     let is_leased = leases.any(|lease| lease.address == address && lease.mac != mac);
-    is_leased
-        || picture
-            .ports
-            .iter()
-            .any(|port| port.addresses.contains(&address.into()))
+    is_leased || picture.ports.iter().any(|port| port.addresses.contains(&address))
 }

@@ -126,7 +126,7 @@ fn forward(protocol: Protocol, guest: Ipv4Addr, guest_port: u16) -> ForwardSpec 
     ForwardSpec {
         protocol,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        guest: GuestTarget::Address(guest),
+        guest: GuestTarget::Address(guest.into()),
         guest_port,
     }
 }

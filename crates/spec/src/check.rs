@@ -29,7 +29,7 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
     let name = file.name.take().unwrap_or_else(|| source.default_name());
     let domain = file.domain.take().unwrap_or_else(|| Domain::internal(&name));
     let networks_wrong = file.networks_wrong;
-    let networks = networks::resolve(file.networks.take(), report);
+    let networks = networks::resolve(&name, file.networks.take(), report);
     let machines = machines(file, report);
     check_hosts(&networks, &machines, &domain, report);
     check_forwards(&machines, report);

@@ -1,23 +1,26 @@
 //! A cluster as the rest of Atoll sees it: every default filled in, every name resolved, every NIC with its addresses.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::addresses::Addresses;
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, NicModel};
 use crate::image::{Image, SshKey, UserData};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
+use crate::prefix::Prefix;
 use crate::size::ByteSize;
 use crate::subnet::Subnet;
 
 /// The machines and networks of one file.
 ///
 /// It holds: names of machines and of networks are unique, every NIC's network exists, addresses and MACs are unique
-/// and addresses lie inside their networks, no two forwards want one host port, there is at least one machine.
+/// and addresses lie inside their networks, every network has a subnet or a prefix, every NIC an address of each family
+/// that its network has, no two forwards want one host port, there is at least one machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cluster {
@@ -37,9 +40,12 @@ pub struct Cluster {
 pub struct Network {
     /// Unique in the cluster.
     pub name: Name,
-    /// Its addresses; overlaps no other network's.
-    pub subnet: Subnet,
-    /// Whether guests reach the host's loopback at [`Subnet::host_alias`].
+    /// Its IPv4 addresses, if it has any; overlaps no other network's.
+    pub subnet: Option<Subnet>,
+    /// Its IPv6 addresses, if it has any; no other network's.
+    #[serde(default)]
+    pub ipv6: Option<Prefix>,
+    /// Whether guests reach the host's loopback at [`Subnet::host_alias`] and [`Prefix::host_alias`].
     pub host_loopback: bool,
     /// Whether guests are kept from each other.
     pub isolate: bool,
@@ -48,7 +54,7 @@ pub struct Network {
     /// Servers to ask instead of the host's own; empty for the host's own.
     pub dns: Vec<SocketAddr>,
     /// Further names and their addresses.
-    pub hosts: BTreeMap<Domain, Ipv4Addr>,
+    pub hosts: BTreeMap<Domain, Addresses>,
     /// Time servers to announce.
     pub ntp: Vec<Ipv4Addr>,
 }
@@ -99,8 +105,20 @@ pub struct Nic {
     pub model: NicModel,
     /// Unique in the cluster.
     pub mac: Mac,
-    /// Unique in its network, given to the guest by DHCP.
-    pub address: Ipv4Addr,
+    /// Unique in its network, given to the guest by DHCP; absent where the network has no IPv4.
+    pub address: Option<Ipv4Addr>,
+    /// Unique in its network, given to the guest by DHCPv6, and unless the file says otherwise what the guest makes of its MAC;
+    /// absent where the network has no IPv6.
+    #[serde(default)]
+    pub address6: Option<Ipv6Addr>,
+}
+
+impl Nic {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let (v4, v6) = (self.address, self.address6);
+        Addresses { v4, v6 }.iter()
+    }
 }
 
 /// How to log in.

@@ -8,12 +8,15 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
+use crate::addresses::{Addresses, GivenAddresses};
+use crate::choice::OrOff;
 use crate::diagnostic::{Report, Span};
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, NicModel};
 use crate::image::{Image, SshKey, UserData};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
+use crate::prefix::Prefix;
 use crate::read::{ByName, Entries, FromYaml, Keys, Noun, Spot};
 use crate::scalar::{Count, DnsServer, Mtu, UserName};
 use crate::size::ByteSize;
@@ -50,14 +53,16 @@ pub(crate) struct ClusterFile {
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct NetworkFile {
-    /// Its addresses; the first free one of 10.77.0.0/24, 10.77.1.0/24 and so on when left out.
-    pub(crate) subnet: Option<Spot<Subnet>>,
+    /// Its IPv4 addresses, or off; the first free one of 10.77.0.0/24, 10.77.1.0/24 and so on when left out.
+    pub(crate) subnet: Option<Spot<OrOff<Subnet>>>,
+    /// Its IPv6 addresses, a /64, or off; a unique local one that follows from the names when left out.
+    pub(crate) ipv6: Option<Spot<OrOff<Prefix>>>,
     /// Whether guests reach the host's loopback at the host alias; false when left out.
     pub(crate) host_loopback: Option<bool>,
     /// Whether guests are kept from each other; false when left out.
     pub(crate) isolate: Option<bool>,
-    /// The largest IP packet, 576 to 65535. When left out: 65520 where every NIC is virtio, else 1500.
-    pub(crate) mtu: Option<Mtu>,
+    /// The largest IP packet, 576 to 65535, with IPv6 from 1280. When left out: 65520 where every NIC is virtio, else 1500.
+    pub(crate) mtu: Option<Spot<Mtu>>,
     /// DNS servers to ask instead of the host's own.
     pub(crate) dns: Option<Vec<DnsServer>>,
     /// Further names and their addresses.
@@ -121,7 +126,7 @@ pub(crate) struct NicFile {
     pub(crate) network: Option<Spot<Name>>,
     pub(crate) model: Option<NicModel>,
     pub(crate) mac: Option<Spot<Mac>>,
-    pub(crate) address: Option<Spot<Ipv4Addr>>,
+    pub(crate) addresses: GivenAddresses,
     /// Where it stands; `None` for the NIC of a machine that lists none.
     pub(crate) span: Option<Span>,
     /// Whether part of it could not be read.
@@ -139,9 +144,9 @@ pub(crate) struct SshFile {
     pub(crate) keys: Option<Vec<SshKey>>,
 }
 
-/// The address of a further name.
+/// The addresses of a further name.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HostAddress(pub(crate) Ipv4Addr);
+pub(crate) struct HostAddress(pub(crate) Addresses);
 
 impl Noun for NetworkFile {
     const NOUN: &'static str = "network";
@@ -187,6 +192,7 @@ impl FromYaml for NetworkFile {
         let mut keys = Keys::of(node, what, report)?;
         let file = Self {
             subnet: keys.take("subnet"),
+            ipv6: keys.take("ipv6"),
             host_loopback: keys.take("host-loopback"),
             isolate: keys.take("isolate"),
             mtu: keys.take("mtu"),
@@ -263,7 +269,7 @@ impl NicFile {
         network: None,
         model: None,
         mac: None,
-        address: None,
+        addresses: GivenAddresses { v4: None, v6: None },
         span: None,
         wrong: false,
     };
@@ -284,7 +290,7 @@ impl FromYaml for NicFile {
             network: keys.take("network"),
             model: keys.take("model"),
             mac: keys.take("mac"),
-            address: keys.take("address"),
+            addresses: keys.take("address").unwrap_or_default(),
             span: Some(node.span.clone()),
             wrong: false,
         };
@@ -322,6 +328,7 @@ impl FromYaml for SshFile {
 
 impl FromYaml for HostAddress {
     fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
-        Ipv4Addr::from_yaml(node, &format!("the address of {what}"), report).map(Self)
+        let given = GivenAddresses::from_yaml(node, &format!("the address of {what}"), report)?;
+        Some(Self(given.values()))
     }
 }

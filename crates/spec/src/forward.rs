@@ -4,9 +4,12 @@
 //! On the command line the guest stands before its port: `[BIND:]HOST-PORT:GUEST:GUEST-PORT[/PROTOCOL]`
 //! ([`GuestForward`]). Ports may be ranges of equal length, `9000-9010:9000-9010`. IPv6 addresses stand in brackets.
 //! Without BIND the listener is on 127.0.0.1, without PROTOCOL it is TCP. Host port 0 lets the host choose.
+//!
+//! A listener is of one family: `0.0.0.0` is every IPv4 address of the host, `[::]` every IPv6 address and no other, and `*`
+//! two listeners, one of each. The guest's family may be another than the listener's.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::name::Name;
@@ -28,10 +31,19 @@ pub struct PortRange {
     last: u16,
 }
 
+/// Where on the host a forward listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Bind {
+    /// At this address.
+    Address(IpAddr),
+    /// At every address of both families.
+    Everywhere,
+}
+
 /// A forward whose guest is known from where it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Forward {
-    bind: IpAddr,
+    bind: Bind,
     host_ports: PortRange,
     guest_ports: PortRange,
     protocol: Protocol,
@@ -69,6 +81,8 @@ pub enum ForwardError {
     Port { text: String, port: String },
     #[error("{text:?} is no forward: {bind:?} is no address of the host")]
     Bind { text: String, bind: String },
+    #[error("{0:?} is no forward: the host cannot choose one port for both families")]
+    NoCommonPort(String),
     #[error("{text:?} is no forward: {guest:?} is no address or name of a guest")]
     Guest { text: String, guest: String },
     #[error("{text:?} is no forward: {host} host ports cannot go to {guest} guest ports")]
@@ -87,8 +101,13 @@ impl Hint for ForwardError {
             Self::NoGuestPort(port) => format!("did you mean \"{port}:{port}\"?"),
             Self::Protocol { .. } => "use tcp or udp".to_owned(),
             Self::Port { .. } => "ports are 1 to 65535, ranges like 9000-9010".to_owned(),
-            Self::Bind { .. } => "use 127.0.0.1, 0.0.0.0 or an address of this host; IPv6 in brackets".to_owned(),
-            Self::Guest { .. } => "use an address like 10.77.0.2 or a machine's name; IPv6 in brackets".to_owned(),
+            Self::Bind { .. } => {
+                "use 127.0.0.1, 0.0.0.0, [::1], [::], * for both families, or an address of this host".to_owned()
+            }
+            Self::NoCommonPort(_) => "give the host's port, or one forward for 0.0.0.0 and one for [::]".to_owned(),
+            Self::Guest { .. } => {
+                "use an address like 10.77.0.2 or [fd77:77::2], or a machine's name".to_owned()
+            }
             Self::RangeLength { .. } => "give both sides the same number of ports".to_owned(),
             Self::GuestGiven(_) => "leave the guest out: 127.0.0.1:8022:22/tcp".to_owned(),
         })
@@ -102,6 +121,20 @@ impl Protocol {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
         }
+    }
+}
+
+impl Bind {
+    /// The addresses at which listeners are needed.
+    pub fn addresses(self) -> impl Iterator<Item = IpAddr> + use<> {
+        let (first, second) = match self {
+            Self::Address(address) => (address, None),
+            Self::Everywhere => (
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            ),
+        };
+        std::iter::once(first).chain(second)
     }
 }
 
@@ -127,8 +160,8 @@ impl PortRange {
 }
 
 impl Forward {
-    /// The host address that the listener binds.
-    pub fn bind(&self) -> IpAddr {
+    /// Where the host listens.
+    pub fn bind(&self) -> Bind {
         self.bind
     }
 
@@ -153,11 +186,22 @@ impl Forward {
         host.zip(self.guest_ports.first..=self.guest_ports.last)
     }
 
+    /// Every listener of the host: its address and port, and the guest's port.
+    pub fn listeners(&self) -> impl Iterator<Item = (SocketAddr, u16)> + use<> {
+        let forward = *self;
+        self.bind.addresses().flat_map(move |address| {
+            let pairs = forward.pairs();
+            pairs.map(move |(host, guest)| (SocketAddr::new(address, host), guest))
+        })
+    }
+
     /// Whether the host could not listen for both.
     pub fn conflicts_with(&self, other: &Self) -> bool {
-        let one_address = self.bind == other.bind
-            || (self.bind.is_ipv4() == other.bind.is_ipv4()
-                && (self.bind.is_unspecified() || other.bind.is_unspecified()));
+        let meets = |a: IpAddr, b: IpAddr| {
+            a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
+        };
+        let mut own = self.bind.addresses();
+        let one_address = own.any(|a| other.bind.addresses().any(|b| meets(a, b)));
         let chosen_by_host = self.host_ports.first == 0 || other.host_ports.first == 0;
         one_address
             && !chosen_by_host
@@ -198,13 +242,15 @@ impl<'a> Parts<'a> {
         })
     }
 
-    fn bind(&self, field: Option<&str>) -> Result<IpAddr, ForwardError> {
-        let Some(field) = field else {
-            return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    fn bind(&self, field: Option<&str>) -> Result<Bind, ForwardError> {
+        let bind = match field {
+            None => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Some("*") => return Ok(Bind::Everywhere),
+            Some(field) => parse_address(field),
         };
-        parse_address(field).ok_or_else(|| ForwardError::Bind {
+        bind.map(Bind::Address).ok_or_else(|| ForwardError::Bind {
             text: self.whole.to_owned(),
-            bind: field.to_owned(),
+            bind: field.unwrap_or_default().to_owned(),
         })
     }
 
@@ -228,6 +274,9 @@ impl<'a> Parts<'a> {
         } else {
             self.ports(host)?
         };
+        if (bind, host_ports.first) == (Bind::Everywhere, 0) {
+            return Err(ForwardError::NoCommonPort(self.whole.to_owned()));
+        }
         let guest_ports = self.ports(guest)?;
         let (host, guest) = (host_ports.count(), guest_ports.count());
         if host != guest {
@@ -342,6 +391,15 @@ impl fmt::Display for Bracketed {
     }
 }
 
+impl fmt::Display for Bind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => Bracketed(*address).fmt(f),
+            Self::Everywhere => f.write_str("*"),
+        }
+    }
+}
+
 impl fmt::Display for Guest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -359,7 +417,7 @@ impl fmt::Display for Forward {
             guest_ports,
             protocol,
         } = self;
-        write!(f, "{}:{host_ports}:{guest_ports}/{protocol}", Bracketed(*bind))
+        write!(f, "{bind}:{host_ports}:{guest_ports}/{protocol}")
     }
 }
 
@@ -371,20 +429,15 @@ impl fmt::Display for GuestForward {
             guest_ports,
             protocol,
         } = self.forward;
-        write!(
-            f,
-            "{}:{host_ports}:{}:{guest_ports}/{protocol}",
-            Bracketed(bind),
-            self.guest
-        )
+        write!(f, "{bind}:{host_ports}:{}:{guest_ports}/{protocol}", self.guest)
     }
 }
 
 text_type!(
     Forward,
     expected: "a forward like 8022:22",
-    pattern: r"^((\[[0-9a-fA-F:.]+\]|[0-9.]+):)?[0-9]+(-[0-9]+)?:[0-9]+(-[0-9]+)?(/(tcp|udp))?$",
-    about: "[BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL]; 127.0.0.1 and tcp when left out; ranges like 9000-9010:9000-9010."
+    pattern: r"^((\[[0-9a-fA-F:.]+\]|[0-9.]+|\*):)?[0-9]+(-[0-9]+)?:[0-9]+(-[0-9]+)?(/(tcp|udp))?$",
+    about: "[BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL]; 127.0.0.1 and tcp when left out; [::] is IPv6 only, * both families; ranges like 9000-9010:9000-9010."
 );
 text_type!(
     GuestForward,

@@ -44,6 +44,10 @@ fn the_command_line_names_the_guest() {
             .to_string(),
         "[::]:53:[fd77::2]:53/udp"
     );
+    assert_eq!(
+        Forward::parse_cli("[::1]:8080:10.77.0.2:80").unwrap().to_string(),
+        "[::1]:8080:10.77.0.2:80/tcp"
+    );
     for wrong in [
         "8022:22",
         "8022:10.77.0:22",
@@ -56,12 +60,29 @@ fn the_command_line_names_the_guest() {
 }
 
 #[test]
+fn a_listener_is_of_one_family_unless_it_is_asked_for_both() {
+    let listeners = |text: &str| {
+        let forward: Forward = text.parse().unwrap();
+        forward
+            .listeners()
+            .map(|(listen, guest)| format!("{listen} {guest}"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listeners("[::]:80-81:90-91"), ["[::]:80 90", "[::]:81 91"]);
+    assert_eq!(listeners("0.0.0.0:80:90"), ["0.0.0.0:80 90"]);
+    assert_eq!(listeners("*:80:90"), ["0.0.0.0:80 90", "[::]:80 90"]);
+    assert_eq!(shown("*:80:90"), "*:80:90/tcp");
+}
+
+#[test]
 fn each_mistake_has_its_sentence() {
     insta::assert_snapshot!(refused("22"), @r#""22" is no forward: it does not say the guest's port (did you mean "22:22"?)"#);
     insta::assert_snapshot!(refused("a"), @r#""a" is no forward (write [BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL], with the guest before its port on the command line)"#);
     insta::assert_snapshot!(refused("8022:22/sctp"), @r#""8022:22/sctp" is no forward: "sctp" is no protocol (use tcp or udp)"#);
     insta::assert_snapshot!(refused("8022:70000"), @r#""8022:70000" is no forward: "70000" is no port (ports are 1 to 65535, ranges like 9000-9010)"#);
-    insta::assert_snapshot!(refused("localhost:8022:22"), @r#""localhost:8022:22" is no forward: "localhost" is no address of the host (use 127.0.0.1, 0.0.0.0 or an address of this host; IPv6 in brackets)"#);
+    insta::assert_snapshot!(refused("localhost:8022:22"), @r#""localhost:8022:22" is no forward: "localhost" is no address of the host (use 127.0.0.1, 0.0.0.0, [::1], [::], * for both families, or an address of this host)"#);
+    insta::assert_snapshot!(refused("*:0:22"), @r#""*:0:22" is no forward: the host cannot choose one port for both families (give the host's port, or one forward for 0.0.0.0 and one for [::])"#);
+    insta::assert_snapshot!(refused("::1:8022:22"), @r#""::1:8022:22" is no forward (write [BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL], with the guest before its port on the command line)"#);
     insta::assert_snapshot!(refused("1-3:1-2"), @r#""1-3:1-2" is no forward: 3 host ports cannot go to 2 guest ports (give both sides the same number of ports)"#);
     insta::assert_snapshot!(refused("127.0.0.1:8022:10.77.0.2:22"), @r#""127.0.0.1:8022:10.77.0.2:22" is no forward: it names a guest, but here the guest is the machine itself (leave the guest out: 127.0.0.1:8022:22/tcp)"#);
 }
@@ -80,13 +101,17 @@ fn two_listeners_conflict_on_one_address_protocol_and_port() {
     assert!(!conflict("8022:22", "8022:22/udp"));
     assert!(!conflict("8022:22", "127.0.0.2:8022:22"));
     assert!(!conflict("8022:22", "[::]:8022:22"));
+    assert!(conflict("[::1]:8022:22", "[::]:8022:22"));
+    assert!(conflict("8022:22", "*:8022:22"));
+    assert!(conflict("*:8022:22", "[::1]:8022:22"));
     assert!(!conflict("0:22", "0:23"));
 }
 
 fn any_forward() -> impl Strategy<Value = Forward> {
     let bind = prop_oneof![
-        any::<Ipv4Addr>().prop_map(IpAddr::V4),
-        any::<Ipv6Addr>().prop_map(IpAddr::V6)
+        any::<Ipv4Addr>().prop_map(|address| Bind::Address(address.into())),
+        any::<Ipv6Addr>().prop_map(|address| Bind::Address(address.into())),
+        Just(Bind::Everywhere),
     ];
     let udp = any::<bool>();
     (bind, 1..u16::MAX - 100, 1..u16::MAX - 100, 0..100u16, udp).prop_map(|(bind, host, guest, more, udp)| {

@@ -11,8 +11,10 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod assign;
 mod check;
+mod choice;
 mod cluster;
 mod diagnostic;
 mod file;
@@ -23,6 +25,7 @@ mod mac;
 mod name;
 mod networks;
 mod nics;
+mod prefix;
 mod read;
 mod scalar;
 mod schema;
@@ -32,15 +35,18 @@ mod subnet;
 mod text;
 mod yaml;
 
+pub use addresses::Addresses;
+pub use choice::OrOff;
 pub use cluster::{Assignment, Boot, Cluster, Machine, Network, Nic, Ssh};
 pub use diagnostic::{Diagnostic, Diagnostics};
-pub use forward::{Forward, ForwardError, Guest, GuestForward, PortRange, Protocol};
+pub use forward::{Bind, Forward, ForwardError, Guest, GuestForward, PortRange, Protocol};
 pub use hardware::{Accel, Arch, NicModel, UnknownWord};
 pub use image::{
     Checksum, Hex, HexError, Image, ImageError, Sha256Hex, Sha512Hex, SshKey, SshKeyError, UserData,
 };
 pub use mac::{Mac, MacError};
 pub use name::{Domain, Name, NameError};
+pub use prefix::{Prefix, PrefixError};
 pub use size::{ByteSize, SizeError};
 pub use subnet::{Subnet, SubnetError};
 pub use text::Hint;

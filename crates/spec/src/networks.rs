@@ -1,4 +1,4 @@
-//! The networks of a cluster: each gets a subnet of its own.
+//! The networks of a cluster: each gets a subnet and an IPv6 prefix of its own.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use crate::cluster::{Network, Nic};
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::NetworkFile;
 use crate::name::{Domain, Name};
+use crate::prefix::Prefix;
 use crate::read::{ByName, Spot};
 use crate::subnet::Subnet;
 
@@ -14,6 +15,9 @@ const USUAL_MTU: u16 = 1500;
 
 /// What virtio takes and a network of ours carries, a multiple of 8 (the unit of IPv4 fragments).
 const LARGE_MTU: u16 = 65520;
+
+/// What every link of IPv6 carries (RFC 8200, section 5).
+const IPV6_MTU: u16 = 1280;
 
 /// A network, and where the file speaks of it.
 #[derive(Debug)]
@@ -39,24 +43,25 @@ impl PlacedNetwork {
 }
 
 /// The networks of the file, or the default one where it has none.
-pub(crate) fn resolve(given: Option<ByName<NetworkFile>>, report: &mut Report) -> Vec<PlacedNetwork> {
-    let given = given.map(|given| given.0).unwrap_or_default();
+pub(crate) fn resolve(
+    cluster: &Name,
+    given: Option<ByName<NetworkFile>>,
+    report: &mut Report,
+) -> Vec<PlacedNetwork> {
+    let mut given = given.map(|given| given.0).unwrap_or_default();
     if given.is_empty() {
-        return vec![finish(
-            Name::default_network(),
-            NetworkFile::default(),
-            Subnet::default_nth(0),
-        )];
+        let name = Spot {
+            value: Name::default_network(),
+            span: 0..0,
+        };
+        given.push((name, NetworkFile::default()));
     }
     check_overlaps(&given, report);
-    let mut taken: Vec<Subnet> = given
-        .iter()
-        .filter_map(|(_, file)| Some(file.subnet.as_ref()?.value))
-        .collect();
+    let mut taken = Taken::by(&given);
     let mut placed = Vec::new();
     for (name, file) in given {
-        let given = file.subnet.as_ref().map(|subnet| subnet.value);
-        let Some(subnet) = given.or_else(|| free_subnet(&taken)) else {
+        check_families(&name, &file, report);
+        let Ok(subnet) = taken.subnet_for(&file) else {
             let title = format!(
                 "network {:?} needs a subnet: 10.77.0.0/16 is full",
                 name.value.as_str()
@@ -64,40 +69,130 @@ pub(crate) fn resolve(given: Option<ByName<NetworkFile>>, report: &mut Report) -
             report.push(Diagnostic::new(title, name.span));
             continue;
         };
-        taken.push(subnet);
-        placed.push(finish(name.value, file, subnet));
+        let ipv6 = taken.prefix_for(cluster, &name.value, &file);
+        placed.push(finish(name.value, file, subnet, ipv6));
     }
     placed
 }
 
-/// The first of 10.77.0.0/24, 10.77.1.0/24 and so on that overlaps nothing taken.
-fn free_subnet(taken: &[Subnet]) -> Option<Subnet> {
-    let mut candidates = (0..=u8::MAX).map(Subnet::default_nth);
-    candidates.find(|candidate| !taken.iter().any(|known| known.overlaps(*candidate)))
+/// What networks have, so that no other gets it.
+struct Taken {
+    subnets: Vec<Subnet>,
+    prefixes: Vec<Prefix>,
 }
 
-fn check_overlaps(networks: &[(Spot<Name>, NetworkFile)], report: &mut Report) {
-    let range = |subnet: Subnet| format!("{} to {}", subnet.network(), subnet.broadcast());
-    let mut seen: Vec<(&Name, &Spot<Subnet>)> = Vec::new();
-    for (name, file) in networks {
-        let Some(subnet) = &file.subnet else { continue };
-        if let Some((other, first)) = seen.iter().find(|(_, known)| known.value.overlaps(subnet.value)) {
-            let title = format!(
-                "networks {:?} and {:?} overlap",
-                other.as_str(),
-                name.value.as_str()
-            );
-            report.push(
-                Diagnostic::new(title, subnet.span.clone())
-                    .label(range(subnet.value))
-                    .and(first.span.clone(), range(first.value)),
-            );
+/// There is no subnet left.
+struct Full;
+
+impl Taken {
+    /// What the file gives.
+    fn by(networks: &[(Spot<Name>, NetworkFile)]) -> Self {
+        let files = || networks.iter().map(|(_, file)| file);
+        Self {
+            subnets: files()
+                .filter_map(|file| file.subnet.as_ref()?.value.on())
+                .collect(),
+            prefixes: files()
+                .filter_map(|file| file.ipv6.as_ref()?.value.on())
+                .collect(),
         }
-        seen.push((&name.value, subnet));
+    }
+
+    /// What the file says, or the first of 10.77.0.0/24, 10.77.1.0/24 and so on that overlaps nothing taken.
+    fn subnet_for(&mut self, file: &NetworkFile) -> Result<Option<Subnet>, Full> {
+        if let Some(given) = &file.subnet {
+            return Ok(given.value.on());
+        }
+        let mut candidates = (0..=u8::MAX).map(Subnet::default_nth);
+        let is_free = |candidate: &Subnet| !self.subnets.iter().any(|known| known.overlaps(*candidate));
+        let subnet = candidates.find(is_free).ok_or(Full)?;
+        self.subnets.push(subnet);
+        Ok(Some(subnet))
+    }
+
+    /// What the file says, or one that follows from the names; none where packets are too small for IPv6.
+    fn prefix_for(&mut self, cluster: &Name, name: &Name, file: &NetworkFile) -> Option<Prefix> {
+        if let Some(given) = &file.ipv6 {
+            return given.value.on();
+        }
+        if file.mtu.as_ref().is_some_and(|mtu| mtu.value.0 < IPV6_MTU) {
+            return None;
+        }
+        let mut candidates =
+            (0..).map(|attempt| Prefix::derived(&[cluster.as_str(), name.as_str()], attempt));
+        let prefix = candidates.find(|candidate| !self.prefixes.contains(candidate))?;
+        self.prefixes.push(prefix);
+        Some(prefix)
     }
 }
 
-fn finish(name: Name, file: NetworkFile, subnet: Subnet) -> PlacedNetwork {
+/// A network has IPv4, IPv6 or both, and packets that are large enough.
+fn check_families(name: &Spot<Name>, file: &NetworkFile, report: &mut Report) {
+    let name = name.value.as_str();
+    let (subnet, ipv6) = (file.subnet.as_ref(), file.ipv6.as_ref());
+    if let (Some(subnet), Some(ipv6)) = (subnet, ipv6)
+        && (subnet.value.on().is_none() && ipv6.value.on().is_none())
+    {
+        let title = format!("network {name:?} has neither IPv4 nor IPv6");
+        report.push(
+            Diagnostic::new(title, ipv6.span.clone())
+                .and(subnet.span.clone(), "off as well")
+                .with_hint("leave one of them out".to_owned()),
+        );
+    }
+    if let (Some(ipv6), Some(mtu)) = (ipv6, &file.mtu)
+        && (ipv6.value.on().is_some() && mtu.value.0 < IPV6_MTU)
+    {
+        let title = format!("the mtu of network {name:?} is too small for IPv6");
+        report.push(
+            Diagnostic::new(title, mtu.span.clone())
+                .and(ipv6.span.clone(), "IPv6 is wanted here")
+                .with_hint(format!("IPv6 needs {IPV6_MTU} bytes")),
+        );
+    }
+}
+
+fn check_overlaps(networks: &[(Spot<Name>, NetworkFile)], report: &mut Report) {
+    let mut subnets: Vec<(&Name, Subnet, &Span)> = Vec::new();
+    let mut prefixes: Vec<(&Name, Prefix, &Span)> = Vec::new();
+    let subnet_range = |subnet: Subnet| format!("{} to {}", subnet.network(), subnet.broadcast());
+    for (name, file) in networks {
+        let name = &name.value;
+        if let Some(Spot { value, span }) = &file.subnet
+            && let Some(subnet) = value.on()
+        {
+            let other = subnets.iter().find(|(_, known, _)| known.overlaps(subnet));
+            if let Some((other, known, first)) = other {
+                let ranges = [subnet_range(*known), subnet_range(subnet)];
+                report.push(overlap([(other, first), (name, span)], ranges));
+            }
+            subnets.push((name, subnet, span));
+        }
+        if let Some(Spot { value, span }) = &file.ipv6
+            && let Some(prefix) = value.on()
+        {
+            if let Some((other, known, first)) = prefixes.iter().find(|(_, known, _)| *known == prefix) {
+                let ranges = [known.to_string(), prefix.to_string()];
+                report.push(overlap([(other, first), (name, span)], ranges));
+            }
+            prefixes.push((name, prefix, span));
+        }
+    }
+}
+
+fn overlap([first, second]: [(&Name, &Span); 2], ranges: [String; 2]) -> Diagnostic {
+    let title = format!(
+        "networks {:?} and {:?} overlap",
+        first.0.as_str(),
+        second.0.as_str()
+    );
+    let [first_range, second_range] = ranges;
+    Diagnostic::new(title, second.1.clone())
+        .label(second_range)
+        .and(first.1.clone(), first_range)
+}
+
+fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Prefix>) -> PlacedNetwork {
     let hosts = file.hosts.map(|hosts| hosts.0).unwrap_or_default();
     let mtu_is_free = file.mtu.is_none();
     let addresses: BTreeMap<_, _> = hosts
@@ -107,9 +202,10 @@ fn finish(name: Name, file: NetworkFile, subnet: Subnet) -> PlacedNetwork {
     let network = Network {
         name,
         subnet,
+        ipv6,
         host_loopback: file.host_loopback.unwrap_or(false),
         isolate: file.isolate.unwrap_or(false),
-        mtu: file.mtu.map_or(USUAL_MTU, |mtu| mtu.0),
+        mtu: file.mtu.map_or(USUAL_MTU, |mtu| mtu.value.0),
         dns: file
             .dns
             .unwrap_or_default()

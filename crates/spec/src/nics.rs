@@ -4,17 +4,19 @@
 //! the given values against each other, the second one derives the rest in the order of the file.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::assign::{take_address, take_mac};
 use crate::check::PlacedMachine;
-use crate::cluster::Nic;
+use crate::cluster::{Network, Nic};
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::NicFile;
 use crate::mac::Mac;
 use crate::name::Name;
 use crate::networks::PlacedNetwork;
+use crate::prefix::Prefix;
 use crate::read::Spot;
+use crate::subnet::Subnet;
 use crate::text::nearest;
 
 /// A hint lists at most that many networks.
@@ -35,7 +37,7 @@ struct Plan<'a> {
     /// Whether names of networks may be missing because they could not be read.
     networks_wrong: bool,
     macs: HashMap<Mac, (&'a Name, Span)>,
-    addresses: HashMap<(usize, Ipv4Addr), (&'a Name, Span)>,
+    addresses: HashMap<(usize, IpAddr), (&'a Name, Span)>,
 }
 
 /// The NICs of each machine, in the order of the file. Where something was reported they are not complete.
@@ -60,7 +62,7 @@ pub(crate) fn assign(
     }
     for draft in drafts.iter().flatten() {
         plan.check_mac(draft, report);
-        plan.check_address(draft, report);
+        plan.check_addresses(draft, report);
     }
     plan.derive(&drafts, report)
 }
@@ -126,24 +128,35 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn check_address(&mut self, draft: &Draft<'a>, report: &mut Report) {
-        let Some(address) = &draft.file.address else {
-            return;
-        };
-        let place = (&draft.machine.value, address.span.clone());
+    fn check_addresses(&mut self, draft: &Draft<'a>, report: &mut Report) {
         let placed = &self.networks[draft.network];
-        if !placed.wrong {
-            report_unusable(placed, draft, address, report);
+        let given = &draft.file.addresses;
+        if let Some(address) = &given.v4 {
+            if !placed.wrong {
+                report_unusable_v4(placed, draft, address, report);
+            }
+            self.claim(draft, IpAddr::V4(address.value), &address.span, report);
         }
-        let key = (draft.network, address.value);
+        if let Some(address) = &given.v6 {
+            if !placed.wrong {
+                report_unusable_v6(placed, draft, address, report);
+            }
+            self.claim(draft, IpAddr::V6(address.value), &address.span, report);
+        }
+    }
+
+    /// Notes whose an address is; reports it when it is another's already.
+    fn claim(&mut self, draft: &Draft<'a>, address: IpAddr, span: &Span, report: &mut Report) {
+        let place = (&draft.machine.value, span.clone());
+        let key = (draft.network, address);
         if let Some(first) = self.addresses.get(&key) {
-            report.push(clash(&format!("the address {}", address.value), first, &place));
+            report.push(clash(&format!("the address {address}"), first, &place));
         } else {
             self.addresses.insert(key, place);
         }
     }
 
-    fn derive(&self, drafts: &[Vec<Draft<'_>>], report: &mut Report) -> Vec<Vec<Nic>> {
+    fn derive(&mut self, drafts: &[Vec<Draft<'a>>], report: &mut Report) -> Vec<Vec<Nic>> {
         let mut macs: HashSet<Mac> = self.macs.keys().copied().collect();
         let mut taken = self.taken_addresses();
         let mut machines = Vec::new();
@@ -157,68 +170,163 @@ impl<'a> Plan<'a> {
         machines
     }
 
-    /// What is not free on each network: given to a NIC, or the address of a further name.
+    /// What is not free of IPv4 on each network: given to a NIC, or the address of a further name.
     fn taken_addresses(&self) -> Vec<HashSet<Ipv4Addr>> {
         let networks = self.networks.iter();
-        let mut taken: Vec<HashSet<_>> = networks
-            .map(|placed| placed.network.hosts.values().copied().collect())
-            .collect();
+        let of_hosts = |placed: &PlacedNetwork| {
+            let hosts = placed.network.hosts.values();
+            hosts.filter_map(|addresses| addresses.v4).collect()
+        };
+        let mut taken: Vec<HashSet<_>> = networks.map(of_hosts).collect();
         for (network, address) in self.addresses.keys() {
-            taken[*network].insert(*address);
+            if let IpAddr::V4(address) = address {
+                taken[*network].insert(*address);
+            }
         }
         taken
     }
 
     fn derive_nic(
-        &self,
-        draft: &Draft<'_>,
+        &mut self,
+        draft: &Draft<'a>,
         macs: &mut HashSet<Mac>,
-        addresses: &mut HashSet<Ipv4Addr>,
+        taken: &mut HashSet<Ipv4Addr>,
         report: &mut Report,
     ) -> Option<Nic> {
-        let network = &self.networks[draft.network].network;
-        let (name, index) = (&draft.machine.value, draft.index);
+        let networks = self.networks;
+        let network = &networks[draft.network].network;
         let given = draft.file.mac.as_ref().map(|mac| mac.value);
-        let mac = given.or_else(|| take_mac(self.cluster, name, index, macs));
-        let given = draft.file.address.as_ref().map(|address| address.value);
-        let address = given.or_else(|| take_address(network.subnet, name, index, addresses));
-        if address.is_none() {
-            let title = format!(
-                "machine {:?} gets no address on network {:?}: {} has room for {} guests",
-                name.as_str(),
-                network.name.as_str(),
-                network.subnet,
-                network.subnet.guest_count()
-            );
-            let diagnostic = Diagnostic::new(title, draft.machine.span.clone());
-            report.push(diagnostic.with_hint("give the network a larger subnet".to_owned()));
-        }
-        let model = draft.file.model.unwrap_or_default();
+        let mac = given.or_else(|| take_mac(self.cluster, &draft.machine.value, draft.index, macs))?;
+        let address = match network.subnet {
+            Some(subnet) => Some(derive_v4(draft, network, subnet, taken, report)?),
+            None => None,
+        };
+        let address6 = network
+            .ipv6
+            .map(|prefix| self.derive_v6(draft, prefix, mac, report));
         Some(Nic {
             network: network.name.clone(),
-            model,
-            mac: mac?,
-            address: address?,
+            model: draft.file.model.unwrap_or_default(),
+            mac,
+            address,
+            address6,
         })
+    }
+
+    /// The given address, or what the guest makes of its MAC.
+    fn derive_v6(&mut self, draft: &Draft<'a>, prefix: Prefix, mac: Mac, report: &mut Report) -> Ipv6Addr {
+        if let Some(given) = &draft.file.addresses.v6 {
+            return given.value;
+        }
+        let address = prefix.guest(mac);
+        // Of two NICs with one MAC it is told already.
+        if report.is_empty() {
+            self.claim(draft, IpAddr::V6(address), &draft.machine.span, report);
+        }
+        address
     }
 }
 
+fn derive_v4(
+    draft: &Draft<'_>,
+    network: &Network,
+    subnet: Subnet,
+    taken: &mut HashSet<Ipv4Addr>,
+    report: &mut Report,
+) -> Option<Ipv4Addr> {
+    let name = &draft.machine.value;
+    let given = draft.file.addresses.v4.as_ref().map(|address| address.value);
+    let address = given.or_else(|| take_address(subnet, name, draft.index, taken));
+    if address.is_none() {
+        let title = format!(
+            "machine {:?} gets no address on network {:?}: {subnet} has room for {} guests",
+            name.as_str(),
+            network.name.as_str(),
+            subnet.guest_count()
+        );
+        let diagnostic = Diagnostic::new(title, draft.machine.span.clone());
+        report.push(diagnostic.with_hint("give the network a larger subnet".to_owned()));
+    }
+    address
+}
+
 /// Reports a given address that no guest of the network can have.
-fn report_unusable(placed: &PlacedNetwork, draft: &Draft<'_>, address: &Spot<Ipv4Addr>, report: &mut Report) {
-    let (network, subnet) = (placed.network.name.as_str(), placed.network.subnet);
-    let machine = draft.machine.value.as_str();
-    let problem = if !subnet.contains(address.value) {
-        format!("is outside network {network:?}, {subnet}")
-    } else if let Some(owner) = subnet.reserved_for(address.value) {
-        format!("is the {owner} of network {network:?}")
-    } else {
-        return;
+fn report_unusable_v4(
+    placed: &PlacedNetwork,
+    draft: &Draft<'_>,
+    address: &Spot<Ipv4Addr>,
+    report: &mut Report,
+) {
+    let network = placed.network.name.as_str();
+    let (problem, hint) = match placed.network.subnet {
+        None => (
+            format!("is of IPv4, which network {network:?} does not have"),
+            "give the network a subnet".to_owned(),
+        ),
+        Some(subnet) => {
+            let first = Ipv4Addr::from_bits(subnet.gateway().to_bits() + 1);
+            let last = Ipv4Addr::from_bits(subnet.host_alias().to_bits() - 1);
+            let hint = format!("machines can have {first} to {last}");
+            let reserved = subnet.reserved_for(address.value);
+            match reserved.filter(|_| subnet.contains(address.value)) {
+                Some(owner) => (format!("is the {owner} of network {network:?}"), hint),
+                None if subnet.contains(address.value) => return,
+                None => (format!("is outside network {network:?}, {subnet}"), hint),
+            }
+        }
     };
-    let title = format!("address {} of machine {machine:?} {problem}", address.value);
-    let first = Ipv4Addr::from_bits(subnet.gateway().to_bits() + 1);
-    let last = Ipv4Addr::from_bits(subnet.host_alias().to_bits() - 1);
-    let hint = format!("machines can have {first} to {last}");
-    report.push(Diagnostic::new(title, address.span.clone()).with_hint(hint));
+    report_unusable(
+        draft,
+        (address.value.into(), &address.span),
+        &problem,
+        hint,
+        report,
+    );
+}
+
+/// The same for IPv6.
+fn report_unusable_v6(
+    placed: &PlacedNetwork,
+    draft: &Draft<'_>,
+    address: &Spot<Ipv6Addr>,
+    report: &mut Report,
+) {
+    let network = placed.network.name.as_str();
+    let (problem, hint) = match placed.network.ipv6 {
+        None => (
+            format!("is of IPv6, which network {network:?} does not have"),
+            "give the network a prefix: ipv6: fd77:77::/64".to_owned(),
+        ),
+        Some(prefix) => {
+            let (gateway, alias) = (prefix.gateway(), prefix.host_alias());
+            let hint = format!("machines can have addresses of {prefix} other than {gateway} and {alias}");
+            let reserved = prefix.reserved_for(address.value);
+            match reserved.filter(|_| prefix.contains(address.value)) {
+                Some(owner) => (format!("is the {owner} of network {network:?}"), hint),
+                None if prefix.contains(address.value) => return,
+                None => (format!("is outside network {network:?}, {prefix}"), hint),
+            }
+        }
+    };
+    report_unusable(
+        draft,
+        (address.value.into(), &address.span),
+        &problem,
+        hint,
+        report,
+    );
+}
+
+fn report_unusable(
+    draft: &Draft<'_>,
+    (address, span): (IpAddr, &Span),
+    problem: &str,
+    hint: String,
+    report: &mut Report,
+) {
+    let machine = draft.machine.value.as_str();
+    let title = format!("address {address} of machine {machine:?} {problem}");
+    report.push(Diagnostic::new(title, span.clone()).with_hint(hint));
 }
 
 fn clash(what: &str, first: &(&Name, Span), second: &(&Name, Span)) -> Diagnostic {

@@ -33,6 +33,8 @@ pub(crate) enum ScalarError {
     #[error("{text:?} is no number from {min} to {max}")]
     Number { text: String, min: u16, max: u16 },
     #[error("{0:?} is no IPv4 address")]
+    Ipv4Address(String),
+    #[error("{0:?} is no IP address")]
     Address(String),
     #[error("{0:?} is no address of a DNS server")]
     DnsServer(String),
@@ -48,7 +50,12 @@ impl Hint for ScalarError {
             Self::DnsServer(_) => {
                 Some("write an address like 1.1.1.1, 127.0.0.1:5353 or [::1]:53".to_owned())
             }
-            Self::Address(_) => Some("write an address like 10.77.0.10, without a prefix length".to_owned()),
+            Self::Ipv4Address(_) => {
+                Some("write an address like 10.77.0.10, without a prefix length".to_owned())
+            }
+            Self::Address(_) => {
+                Some("write an address like 10.77.0.10 or fd77:77::10, without a prefix length".to_owned())
+            }
             Self::UserName(_) => Some("use letters, digits, '.', '-' and '_'".to_owned()),
             Self::Number { .. } | Self::EmptyPath => None,
         }
@@ -146,15 +153,35 @@ expects!(UserName, "a user name", { "type": "string", "pattern": "^[A-Za-z0-9._]
 
 impl FromYaml for Ipv4Addr {
     fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
-        let Some(text) = node.text() else {
-            return wrong_kind(node, what, "an address like 10.77.0.10", report);
-        };
-        let error = ScalarError::Address(text.to_owned());
-        let parsed = text.parse();
-        parsed
-            .map_err(|_| report.push(crate::read::bad_value(&node.span, what, &error)))
-            .ok()
+        address(
+            node,
+            (what, "an address like 10.77.0.10"),
+            ScalarError::Ipv4Address,
+            report,
+        )
     }
+}
+
+impl FromYaml for IpAddr {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        let expected = "an address like 10.77.0.10 or fd77:77::10";
+        address(node, (what, expected), ScalarError::Address, report)
+    }
+}
+
+fn address<T: FromStr>(
+    node: &Node,
+    (what, expected): (&str, &str),
+    error: fn(String) -> ScalarError,
+    report: &mut Report,
+) -> Option<T> {
+    let Some(text) = node.text() else {
+        return wrong_kind(node, what, expected, report);
+    };
+    let parsed = text.parse();
+    parsed
+        .map_err(|_| report.push(crate::read::bad_value(&node.span, what, &error(text.to_owned()))))
+        .ok()
 }
 
 impl FromYaml for PathBuf {

@@ -99,8 +99,8 @@ struct NicMapping {
     model: Option<NicModel>,
     /// Its Ethernet address; derived from the names when left out.
     mac: Option<Mac>,
-    /// Its IPv4 address; derived from the names when left out.
-    address: Option<String>,
+    /// Its address, or one of IPv4 and one of IPv6; derived from the names and the MAC when left out.
+    address: Option<HostAddress>,
 }
 
 macro_rules! text_or_mapping {
@@ -133,15 +133,14 @@ text_or_mapping!(
 text_or_mapping!(NicFile, "Nic", NicMapping, "The name of a network, or a mapping.");
 
 impl JsonSchema for HostAddress {
-    fn inline_schema() -> bool {
-        true
-    }
-
     fn schema_name() -> Cow<'static, str> {
-        "HostAddress".into()
+        "Address".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "ipv4" })
+        let address =
+            json_schema!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] });
+        let list = json_schema!({ "type": "array", "items": address, "maxItems": 2 });
+        json_schema!({ "anyOf": [address, list] })
     }
 }

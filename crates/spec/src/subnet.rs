@@ -42,7 +42,7 @@ pub enum SubnetError {
 impl Hint for SubnetError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Syntax(_) => "write an IPv4 network like 10.77.0.0/24".to_owned(),
+            Self::Syntax(_) => "write an IPv4 network like 10.77.0.0/24, or off for none".to_owned(),
             Self::NoPrefix(text) => format!("did you mean \"{text}/24\"?"),
             Self::Prefix(_) => {
                 "/29 leaves room for the gateway, the host alias and four guests; /24 is usual".to_owned()

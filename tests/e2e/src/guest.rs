@@ -9,7 +9,7 @@ use crate::{Cluster, Kit, LONG_PATIENCE, Net, PATIENCE};
 use rustix::process::Signal;
 use std::cell::Cell;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub struct Guest {
     child: Child,
     console: Output,
     keyboard: ChildStdin,
-    address: Cell<Option<Ipv4Addr>>,
+    address: Cell<Option<IpAddr>>,
     commands: u32,
 }
 
@@ -136,7 +136,7 @@ impl Guest {
             .spawn()
             .expect("the binary starts");
         let mut guest = Self::driven_by(child, machine);
-        guest.address.set(Some(cluster.address(machine)));
+        guest.address.set(Some(cluster.address(machine).into()));
         guest.leave_line_editor();
         guest
     }
@@ -187,7 +187,7 @@ impl Guest {
     /// # Panics
     /// Before it is ready, which [`Guest::start_all`] waits for.
     #[must_use]
-    pub fn address(&self) -> Ipv4Addr {
+    pub fn address(&self) -> IpAddr {
         self.address
             .get()
             .expect("a guest is handed out when it has its address")
@@ -298,7 +298,7 @@ impl Running {
     }
 }
 
-fn ready_address(console: &str) -> Option<Ipv4Addr> {
+fn ready_address(console: &str) -> Option<IpAddr> {
     let words = console.split_once("atoll-micro: ready ")?.1;
     let (address, _) = words.split_once([' ', '\r', '\n'])?;
     address.parse().ok()
@@ -340,6 +340,6 @@ mod tests {
     fn the_ready_line_may_come_in_pieces() {
         assert_eq!(ready_address("atoll-micro: ready 10.77.0.2"), None);
         let address = ready_address("boot\natoll-micro: ready 10.77.0.2 eth0\r\n");
-        assert_eq!(address, Some(Ipv4Addr::new(10, 77, 0, 2)));
+        assert_eq!(address, Some(Ipv4Addr::new(10, 77, 0, 2).into()));
     }
 }

@@ -3,7 +3,7 @@
 use atoll_e2e::{Guest, Kit, Net, Options};
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const PINGS: usize = 3;
@@ -79,7 +79,7 @@ fn every_frame_stands_in_the_capture_once() {
     let net = Net::start(kit, &options);
     let mut guests = Guest::start_all(kit, &net, &["a", "b"]);
     let (own, other) = (guests[0].address(), guests[1].address());
-    for to in [GATEWAY, other] {
+    for to in [GATEWAY.into(), other] {
         guests[0].ok(&format!("ping -c {PINGS} -W 20 {to}"));
     }
     drop(guests);
@@ -88,11 +88,11 @@ fn every_frame_stands_in_the_capture_once() {
 
     let file = fs::read(folder.path().join("lan.pcapng")).unwrap();
     let counts = echoes(&file);
-    for to in [GATEWAY, other] {
+    for to in [GATEWAY.into(), other] {
         for (request, from, to) in [(true, own, to), (false, to, own)] {
             let seen = counts
                 .keys()
-                .filter(|it| (it.0, it.1, it.2) == (request, from, to));
+                .filter(|it| (it.0, IpAddr::from(it.1), IpAddr::from(it.2)) == (request, from, to));
             assert_eq!(
                 seen.count(),
                 PINGS,

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use atoll_control::runtime::{
-    ForwardSpec, GuestTarget, ListenSpec, Mac, NetworkOptions, Protocol, StaticLease, Transport,
+    Addresses, ForwardSpec, GuestTarget, ListenSpec, Mac, NetworkOptions, Prefix, Protocol, StaticLease,
+    Subnet, Transport, parse_resolver,
 };
-use atoll_control::spec::{self, Hint};
+use atoll_control::spec::{self, Hint, OrOff};
 use clap::Args;
 
 use super::once;
@@ -18,18 +19,22 @@ use crate::failure::Failure;
 /// The smallest MTU every IPv4 link has (RFC 1122, 3.3.2), and the largest that fits a frame.
 const MTU: std::ops::RangeInclusive<u16> = 576..=65520;
 
+/// The smallest MTU every IPv6 link has (RFC 8200, section 5).
+const IPV6_MTU: u16 = 1280;
+
 /// Ethernet's, which every NIC takes.
 const USUAL_MTU: u16 = 1500;
 
 /// What a network is.
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArguments {
-    /// The LAN: the gateway is its first host address, the host alias its last one, guests get the rest.
-    #[arg(long, value_name = "NETWORK/PREFIX", default_value = "10.77.0.0/24")]
+    /// IPv4 on the LAN, or off: the gateway is the first host address, the host alias the last one, guests get the rest.
+    #[arg(long, value_name = "NETWORK/PREFIX|off", default_value = "10.77.0.0/24")]
     subnet: String,
 
-    /// IPv6 on the LAN. Only `off` is offered.
-    #[arg(long, value_name = "off")]
+    /// IPv6 on the LAN, a /64, or off: the gateway is ::1, the host alias ::fe. When left out: a unique local prefix (RFC 4193)
+    /// that follows from domain and subnet, the same each time.
+    #[arg(long, value_name = "PREFIX/64|off")]
     ipv6: Option<String>,
 
     /// Socket for QEMU's `-netdev stream`. Any number of guests; repeatable.
@@ -40,7 +45,8 @@ pub(crate) struct NetworkArguments {
     #[arg(long, value_name = "unix:PATH")]
     qemu_dgram: Vec<String>,
 
-    /// Lead a host port to a guest's address or name; tcp when no protocol is given; ranges like 9000-9010. Repeatable.
+    /// Lead a host port to a guest's address or name; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
+    /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, [::] IPv6 only, * both. Repeatable.
     #[arg(long, value_name = "[BIND:]PORT:GUEST:PORT[/PROTOCOL]")]
     forward: Vec<String>,
 
@@ -48,15 +54,17 @@ pub(crate) struct NetworkArguments {
     #[arg(long)]
     host_loopback: bool,
 
-    /// Give a guest its address for good, as in 52:54:00:12:34:56=10.77.0.5. Repeatable.
+    /// Give a guest its address for good, as in 52:54:00:12:34:56=10.77.0.5. Repeatable, for one guest once with IPv4 and once
+    /// with IPv6.
     #[arg(long, value_name = "MAC=ADDRESS")]
     lease: Vec<String>,
 
-    /// Resolver to ask instead of the host's own. Repeatable.
+    /// Resolver to ask instead of the host's own; IPv6 with a port in brackets, link-local with its link as in fe80::1%eth0.
+    /// Repeatable.
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     dns: Vec<String>,
 
-    /// Answer a name with an address, as in registry=10.77.0.9. Repeatable.
+    /// Answer a name with an address, as in registry=10.77.0.9. Repeatable, for one name once with IPv4 and once with IPv6.
     #[arg(long, value_name = "NAME=ADDRESS")]
     dns_host: Vec<String>,
 
@@ -64,8 +72,8 @@ pub(crate) struct NetworkArguments {
     #[arg(long, value_name = "NAME", default_value = "atoll.internal")]
     domain: String,
 
-    /// Largest IP packet on the LAN, in bytes; guests learn it by DHCP. When left out: 1500, which every NIC takes, or 65520 where
-    /// no hypervisor can attach. With virtio NICs only, 65520 is faster.
+    /// Largest IP packet on the LAN, in bytes; guests learn it by DHCP and router advertisements. When left out: 1500, which every
+    /// NIC takes, or 65520 where no hypervisor can attach. With virtio NICs only, 65520 is faster. IPv6 needs 1280.
     #[arg(long, value_name = "BYTES")]
     mtu: Option<String>,
 
@@ -94,31 +102,56 @@ impl NetworkArguments {
 
     /// The same for a network with one guest that is known by this name: `--forward` may leave it out.
     pub(super) fn options_for(&self, guest: Option<&str>) -> Result<NetworkOptions, Failure> {
-        if let Some(value) = self.ipv6.as_deref().filter(|value| *value != "off") {
-            let sentence = format!("--ipv6 {value}: IPv6 is not offered yet");
-            return Err(Failure::usage(
-                sentence,
-                Some("leave it out, or write --ipv6 off".to_owned()),
-            ));
-        }
-        let subnet: spec::Subnet = hinted("--subnet", &self.subnet)?;
-        let mut options = NetworkOptions::new(atoll_control::runtime::Subnet {
-            address: subnet.network(),
-            prefix_len: subnet.prefix(),
-        });
+        let lan = self.lan()?;
+        let mut options = NetworkOptions::new(lan.addresses());
         options.mtu = self.mtu()?;
         options.host_loopback = self.host_loopback;
         options.isolate = self.isolate;
-        options.domain = hinted::<spec::Domain>("--domain", &self.domain)?.to_string();
+        options.domain.clone_from(&self.domain);
         options.names = dns_hosts(&self.dns_host)?;
-        options.static_leases = each(&self.lease, |value| lease(value, subnet))?;
+        options.static_leases = leases(&self.lease, lan)?;
         options.resolvers = resolvers(&self.dns)?;
         options.listeners = listeners(self)?;
-        options.forwards = each(&self.forward, |value| forwards(value, subnet, guest))?.concat();
+        options.forwards = each(&self.forward, |value| forwards(value, lan, guest))?.concat();
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
         once::check(&options)?;
         Ok(options)
+    }
+
+    /// The LAN's addresses.
+    fn lan(&self) -> Result<Lan, Failure> {
+        let domain: spec::Domain = hinted("--domain", &self.domain)?;
+        let subnet = hinted::<OrOff<spec::Subnet>>("--subnet", &self.subnet)?.on();
+        let given = match &self.ipv6 {
+            Some(value) => Some((value, hinted::<OrOff<spec::Prefix>>("--ipv6", value)?.on())),
+            None => None,
+        };
+        let is_small = self.mtu()? < IPV6_MTU;
+        let ipv6 = match given {
+            Some((value, Some(_))) if is_small => {
+                let why = format!("IPv6 needs an MTU of {IPV6_MTU} bytes at least");
+                return Err(bad("--ipv6", value, why, "give a larger --mtu, or --ipv6 off"));
+            }
+            Some((_, prefix)) => prefix,
+            None if is_small => None,
+            None => Some(spec::Prefix::derived(&[domain.as_str(), &self.subnet], 0)),
+        };
+        match (subnet, ipv6) {
+            (None, None) if given.is_none() => Err(bad(
+                "--subnet",
+                &self.subnet,
+                format!("IPv6, which is all that this leaves, needs an MTU of {IPV6_MTU} bytes at least"),
+                "give a larger --mtu",
+            )),
+            (None, None) => Err(bad(
+                "--subnet",
+                &self.subnet,
+                "without IPv6 this leaves no address at all",
+                "leave out --subnet off or --ipv6 off",
+            )),
+            _ => Ok(Lan { subnet, ipv6 }),
+        }
     }
 
     /// A NIC behind a hypervisor's socket may be any: an e1000 drops what is larger than 16 KiB, and some DHCP clients
@@ -214,76 +247,121 @@ fn listeners(arguments: &NetworkArguments) -> Result<Vec<ListenSpec>, Failure> {
     Ok(listeners)
 }
 
-/// An IPv4 address that a guest can have.
-fn guest_address(
-    argument: &str,
-    value: &str,
-    address: Ipv4Addr,
-    subnet: spec::Subnet,
-) -> Result<Ipv4Addr, Failure> {
-    let hint = format!("guests are in {subnet}");
-    if !subnet.contains(address) {
-        return Err(bad(
-            argument,
-            value,
-            format!("{address} is not in {subnet}"),
-            &hint,
-        ));
+/// The LAN's addresses, of one family at least.
+#[derive(Clone, Copy, Debug)]
+struct Lan {
+    subnet: Option<spec::Subnet>,
+    ipv6: Option<spec::Prefix>,
+}
+
+impl Lan {
+    fn addresses(self) -> Addresses {
+        Addresses {
+            subnet: self.subnet.map(|subnet| Subnet {
+                address: subnet.network(),
+                prefix_len: subnet.prefix(),
+            }),
+            prefix: self.ipv6.map(|prefix| Prefix {
+                address: prefix.network(),
+            }),
+        }
     }
-    match subnet.reserved_for(address) {
-        Some(use_) => Err(bad(argument, value, format!("{address} is the {use_}"), &hint)),
-        None => Ok(address),
+
+    /// That a guest can have this address, which `value` of the argument has.
+    fn check_guest(self, argument: &str, value: &str, address: IpAddr) -> Result<(), Failure> {
+        let why = match (address, self.subnet, self.ipv6) {
+            (IpAddr::V4(address), Some(subnet), _) if subnet.contains(address) => subnet
+                .reserved_for(address)
+                .map(|use_| format!("{address} is the {use_}")),
+            (IpAddr::V6(address), _, Some(prefix)) if prefix.contains(address) => prefix
+                .reserved_for(address)
+                .map(|use_| format!("{address} is the {use_}")),
+            (IpAddr::V4(_), Some(subnet), _) => Some(format!("{address} is not in {subnet}")),
+            (IpAddr::V6(_), _, Some(prefix)) => Some(format!("{address} is not in {prefix}")),
+            (IpAddr::V4(_), None, _) => Some("this network has no IPv4".to_owned()),
+            (IpAddr::V6(_), _, None) => Some("this network has no IPv6".to_owned()),
+        };
+        let hint = format!("guests are in {}", self.addresses());
+        why.map_or(Ok(()), |why| Err(bad(argument, value, why, &hint)))
     }
 }
 
-fn lease(value: &str, subnet: spec::Subnet) -> Result<StaticLease, Failure> {
-    let syntax = |why: String| {
-        bad(
-            "--lease",
-            value,
-            why,
-            "write MAC=ADDRESS, as in 52:54:00:12:34:56=10.77.0.5",
-        )
-    };
-    let (mac, address) = value
+/// The parts of `LEFT=ADDRESS`.
+fn assignment<'a>(
+    argument: &str,
+    value: &'a str,
+    noun: &str,
+    hint: &str,
+) -> Result<(&'a str, IpAddr), Failure> {
+    let (left, address) = value
         .split_once('=')
-        .ok_or_else(|| syntax("this is no lease".to_owned()))?;
-    let mac: spec::Mac = mac
-        .parse()
-        .map_err(|error: spec::MacError| syntax(error.to_string()))?;
+        .ok_or_else(|| bad(argument, value, format!("this is no {noun}"), hint))?;
     let address = address
         .parse()
-        .map_err(|_| syntax(format!("{address:?} is no IPv4 address")))?;
-    Ok(StaticLease {
-        mac: Mac(mac.octets()),
-        address: Some(guest_address("--lease", value, address, subnet)?),
-        address6: None,
+        .map_err(|_| bad(argument, value, format!("{address:?} is no IP address"), hint))?;
+    Ok((left, address))
+}
+
+/// An address more of what has one of each family at most.
+pub(super) fn add(
+    addresses: &mut spec::Addresses,
+    (argument, value): (&str, &str),
+    address: IpAddr,
+) -> Result<(), Failure> {
+    if addresses.add(address) {
+        return Ok(());
+    }
+    let (family, other) = match address {
+        IpAddr::V4(_) => ("IPv4", "IPv6"),
+        IpAddr::V6(_) => ("IPv6", "IPv4"),
+    };
+    let why = format!("there is an {family} address already");
+    let hint = format!("a second one can be of {other} only");
+    Err(bad(argument, value, why, &hint))
+}
+
+/// One for each MAC address, whose addresses may be in two arguments.
+fn leases(values: &[String], lan: Lan) -> Result<Vec<StaticLease>, Failure> {
+    const ARGUMENT: &str = "--lease";
+    const HINT: &str = "write MAC=ADDRESS, as in 52:54:00:12:34:56=10.77.0.5";
+    let mut by_mac: BTreeMap<Mac, spec::Addresses> = BTreeMap::new();
+    for value in values {
+        let (mac, address) = assignment(ARGUMENT, value, "lease", HINT)?;
+        let mac: spec::Mac = mac
+            .parse()
+            .map_err(|error: spec::MacError| bad(ARGUMENT, value, error, HINT))?;
+        lan.check_guest(ARGUMENT, value, address)?;
+        let addresses = by_mac.entry(Mac(mac.octets())).or_default();
+        add(addresses, (ARGUMENT, value), address)?;
+    }
+    let leases = by_mac.into_iter().map(|(mac, addresses)| StaticLease {
+        mac,
+        address: addresses.v4,
+        address6: addresses.v6,
         hostname: None,
-    })
+    });
+    Ok(leases.collect())
 }
 
 fn dns_hosts(values: &[String]) -> Result<BTreeMap<String, Vec<IpAddr>>, Failure> {
-    let hosts = each(values, |value| {
-        let syntax = |why: String| {
-            bad(
-                "--dns-host",
-                value,
-                why,
-                "write NAME=ADDRESS, as in registry=10.77.0.9",
-            )
-        };
-        let (name, address) = value
-            .split_once('=')
-            .ok_or_else(|| syntax("this is no name".to_owned()))?;
+    const ARGUMENT: &str = "--dns-host";
+    const HINT: &str = "write NAME=ADDRESS, as in registry=10.77.0.9";
+    let mut hosts: BTreeMap<String, spec::Addresses> = BTreeMap::new();
+    for value in values {
+        let (name, address) = assignment(ARGUMENT, value, "name", HINT)?;
         let name: spec::Domain = name
             .parse()
-            .map_err(|error: spec::NameError| syntax(error.to_string()))?;
-        let address: Ipv4Addr = address
-            .parse()
-            .map_err(|_| syntax(format!("{address:?} is no IPv4 address")))?;
-        Ok((name.to_string(), vec![address.into()]))
-    })?;
-    Ok(hosts.into_iter().collect())
+            .map_err(|error: spec::NameError| bad(ARGUMENT, value, error, HINT))?;
+        add(
+            hosts.entry(name.to_string()).or_default(),
+            (ARGUMENT, value),
+            address,
+        )?;
+    }
+    let hosts = hosts
+        .into_iter()
+        .map(|(name, addresses)| (name, addresses.iter().collect()));
+    Ok(hosts.collect())
 }
 
 fn resolvers(values: &[String]) -> Result<Option<Vec<SocketAddr>>, Failure> {
@@ -291,40 +369,29 @@ fn resolvers(values: &[String]) -> Result<Option<Vec<SocketAddr>>, Failure> {
         return Ok(None);
     }
     let read = |value: &str| {
-        let with_port = value.parse::<SocketAddr>().ok();
-        with_port
-            .or_else(|| Some(SocketAddr::new(value.parse::<IpAddr>().ok()?, 53)))
-            .filter(|address| address.port() != 0 && !address.ip().is_unspecified())
-            .ok_or_else(|| {
-                bad(
-                    "--dns",
-                    value,
-                    "this is no resolver's address",
-                    "write 1.1.1.1 or 127.0.0.1:5353",
-                )
-            })
+        parse_resolver(value).ok_or_else(|| {
+            bad(
+                "--dns",
+                value,
+                "this is no resolver's address",
+                "write 1.1.1.1, 127.0.0.1:5353, [::1]:5353, or fe80::1%LINK with a link of this host",
+            )
+        })
     };
     each(values, read).map(Some)
 }
 
 /// One forward for each port of a range.
-fn forwards(value: &str, subnet: spec::Subnet, guest: Option<&str>) -> Result<Vec<ForwardSpec>, Failure> {
+fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpec>, Failure> {
     if let (Some(guest), Ok(forward)) = (guest, value.parse::<spec::Forward>()) {
         return Ok(pairs(&forward, &GuestTarget::Name(guest.to_owned())));
     }
     let read: spec::GuestForward = hinted("--forward", value)?;
     let guest = match read.guest {
         spec::Guest::Name(name) => GuestTarget::Name(name.to_string()),
-        spec::Guest::Address(IpAddr::V4(address)) => {
-            GuestTarget::Address(guest_address("--forward", value, address, subnet)?)
-        }
-        spec::Guest::Address(IpAddr::V6(_)) => {
-            return Err(bad(
-                "--forward",
-                value,
-                "guests have no IPv6 addresses yet",
-                "use the guest's IPv4 address",
-            ));
+        spec::Guest::Address(address) => {
+            lan.check_guest("--forward", value, address)?;
+            GuestTarget::Address(address)
         }
     };
     Ok(pairs(&read.forward, &guest))
@@ -336,10 +403,10 @@ fn pairs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<ForwardSpec> {
         spec::Protocol::Udp => Protocol::Udp,
     };
     forward
-        .pairs()
-        .map(|(host_port, guest_port)| ForwardSpec {
+        .listeners()
+        .map(|(listen, guest_port)| ForwardSpec {
             protocol,
-            listen: SocketAddr::new(forward.bind(), host_port),
+            listen,
             guest: guest.clone(),
             guest_port,
         })

@@ -1,7 +1,6 @@
 //! `atoll net exec`: a command in a namespace on a network.
 
 use std::ffi::OsString;
-use std::net::Ipv4Addr;
 
 use atoll_control::cluster::problem::Problem;
 use atoll_control::exec::{self, Reach, Wishes};
@@ -10,7 +9,7 @@ use atoll_control::runtime::namespace::{self, NamespaceError};
 use atoll_control::spec;
 use clap::Args;
 
-use super::arguments::{NetworkArguments, bad, hinted, unix};
+use super::arguments::{NetworkArguments, add, bad, hinted, unix};
 use crate::failure::{Failure, tell_problem};
 
 pub(super) const EXAMPLE: &str = "Example:
@@ -48,9 +47,10 @@ pub(crate) struct ExecArguments {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// The namespace's address; the one that DHCP would give when left out.
+    /// The namespace's address; when left out the one that DHCP would give, and of IPv6 what its MAC address makes of the prefix.
+    /// Repeatable, once with IPv4 and once with IPv6.
     #[arg(long, value_name = "ADDRESS")]
-    address: Option<String>,
+    address: Vec<String>,
 
     /// What to run there.
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -71,12 +71,17 @@ pub(crate) struct InsideArguments {
 /// Run `atoll net exec`.
 pub(super) fn exec(arguments: ExecArguments) -> Result<(), Failure> {
     let name = name(&arguments)?;
-    let address = arguments.address.as_deref().map(address).transpose()?;
+    let addresses = addresses(&arguments.address)?;
     let reach = reach(&arguments, name.as_deref())?;
     let mac = name.as_deref().map(namespace::mac_for);
     let command = arguments.command;
     let inside = |channel| inside_arguments(channel, mac, command);
-    match exec::exec(reach, Wishes { name, address }, inside).map_err(Problem::from)? {
+    let wishes = Wishes {
+        name,
+        address: addresses.v4,
+        address6: addresses.v6,
+    };
+    match exec::exec(reach, wishes, inside).map_err(Problem::from)? {
         0 => Ok(()),
         status => Err(Failure::Told(status)),
     }
@@ -89,16 +94,20 @@ fn name(arguments: &ExecArguments) -> Result<Option<String>, Failure> {
     }
 }
 
-fn address(value: &str) -> Result<Ipv4Addr, Failure> {
-    let read = value.parse();
-    read.map_err(|_| {
-        bad(
-            "--address",
-            value,
-            "this is no IPv4 address",
-            "write one such as 10.77.0.5",
-        )
-    })
+fn addresses(values: &[String]) -> Result<spec::Addresses, Failure> {
+    let mut addresses = spec::Addresses::default();
+    for value in values {
+        let address = value.parse().map_err(|_| {
+            bad(
+                "--address",
+                value,
+                "this is no IP address",
+                "write one such as 10.77.0.5 or fd77:77::5",
+            )
+        })?;
+        add(&mut addresses, ("--address", value), address)?;
+    }
+    Ok(addresses)
 }
 
 fn reach(arguments: &ExecArguments, name: Option<&str>) -> Result<Reach, Failure> {

@@ -13,9 +13,9 @@ use atoll_wire::Mac;
 use rustix::io::Errno;
 
 use super::{MAPPED, UNSHARED, resolver};
-use crate::TapInfo;
 use crate::passing::send_descriptor;
 use crate::sys::namespace as sys;
+use crate::{Prefix, TapInfo};
 
 /// The interface inside.
 const INTERFACE: &str = "tap0";
@@ -153,9 +153,24 @@ fn configure(tap: &TapInfo) -> io::Result<()> {
     Interface::of("lo")?.set_up()?;
     let interface = Interface::of(INTERFACE)?;
     interface.set_mtu(tap.mtu)?;
-    interface.set_address(tap.address, tap.prefix_len)?;
+    if let Some(address) = tap.address {
+        interface.set_address(address, tap.prefix_len)?;
+    }
+    if tap.address6.is_some() {
+        // It would say the same: a second route and the same address, with an end to it.
+        if let Err(error) = interface.configure_by_hand() {
+            tracing::debug!("router advertisements are followed: {error}");
+        }
+    }
     interface.set_up()?;
-    interface.add_default_route(tap.gateway)
+    if let Some(gateway) = tap.gateway {
+        interface.add_default_route(gateway)?;
+    }
+    if let (Some(address), Some(gateway)) = (tap.address6, tap.gateway6) {
+        interface.add_address6(address, Prefix::LEN)?;
+        interface.add_default_route6(gateway)?;
+    }
+    Ok(())
 }
 
 fn become_command(command: &[OsString]) -> NamespaceError {

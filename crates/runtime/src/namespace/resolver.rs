@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use crate::TapInfo;
@@ -44,8 +45,14 @@ fn show(file: &Path, target: &Path, tap: &TapInfo) -> io::Result<()> {
     Ok(())
 }
 
+/// IPv4 first, for the C library asks in this order.
 fn text(tap: &TapInfo) -> String {
-    format!("nameserver {}\nsearch {}\n", tap.gateway, tap.domain)
+    let gateways = tap.gateway.map(IpAddr::V4).into_iter();
+    let mut text = String::new();
+    for gateway in gateways.chain(tap.gateway6.map(IpAddr::V6)) {
+        text.push_str(&format!("nameserver {gateway}\n"));
+    }
+    text + &format!("search {}\n", tap.domain)
 }
 
 /// A folder in which none of the files lies that are to be replaced.

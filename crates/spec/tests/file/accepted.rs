@@ -16,7 +16,8 @@ networks:
     isolate: true
     mtu: 9000
     dns: [1.1.1.1, '127.0.0.1:5353', '::1']
-    hosts: {nas: 10.1.2.9, host.internal: 10.1.2.254}
+    ipv6: fd77:77::/64
+    hosts: {nas: [10.1.2.9, 'fd77:77::9'], host.internal: 10.1.2.254}
     ntp: [10.1.2.254]
   storage:
 defaults: {memory: 1G, cpus: 1, ssh: {user: debian}}
@@ -28,7 +29,7 @@ machines:
     memory: 2G
     disk: 10GiB
     nics:
-      - {network: lan, model: e1000, mac: 52:54:00:12:34:56, address: 10.1.2.10}
+      - {network: lan, model: e1000, mac: 52:54:00:12:34:56, address: [10.1.2.10, 'fd77:77::10']}
       - storage
     user-data: |
       #cloud-config
@@ -63,7 +64,10 @@ fn every_key_has_its_place() {
     assert_eq!(lan.hosts.len(), 2);
     assert_eq!(lan.ntp, [Ipv4Addr::new(10, 1, 2, 254)]);
     let storage = cluster.network("storage").unwrap();
-    assert_eq!(storage.subnet.to_string(), "10.77.0.0/24");
+    assert_eq!(storage.subnet.unwrap().to_string(), "10.77.0.0/24");
+    let nas = lan.hosts.values().find(|nas| nas.v6.is_some()).unwrap();
+    let nas: Vec<_> = nas.iter().map(|address| address.to_string()).collect();
+    assert_eq!(nas, ["10.1.2.9", "fd77:77::9"]);
     assert!(!storage.host_loopback && !storage.isolate);
     assert_eq!((storage.mtu, storage.dns.len()), (65520, 0));
 }
@@ -123,19 +127,17 @@ fn nics_are_as_given_and_otherwise_derived() {
     assert_eq!((given.network.as_str(), given.model), ("lan", NicModel::E1000));
     assert_eq!(
         (given.mac.to_string().as_str(), given.address),
-        ("52:54:00:12:34:56", Ipv4Addr::new(10, 1, 2, 10))
+        ("52:54:00:12:34:56", Some(Ipv4Addr::new(10, 1, 2, 10)))
     );
+    assert_eq!(given.address6, Some("fd77:77::10".parse().unwrap()));
     assert_eq!(
         (derived.network.as_str(), derived.model),
         ("storage", NicModel::VirtioNetPci)
     );
-    assert!(
-        cluster
-            .network("storage")
-            .unwrap()
-            .subnet
-            .contains(derived.address)
-    );
+    let storage = cluster.network("storage").unwrap();
+    assert!(storage.subnet.unwrap().contains(derived.address.unwrap()));
+    let of_mac = storage.ipv6.unwrap().guest(derived.mac);
+    assert_eq!(derived.address6, Some(of_mac));
 }
 
 #[test]
@@ -176,7 +178,8 @@ fn a_name_and_an_image_are_enough() {
         ("my-demo", "my-demo.internal")
     );
     assert_eq!(cluster.networks[0].name.as_str(), "default");
-    assert_eq!(cluster.networks[0].subnet.to_string(), "10.77.0.0/24");
+    assert_eq!(cluster.networks[0].subnet.unwrap().to_string(), "10.77.0.0/24");
+    assert_eq!(cluster.networks[0].ipv6.unwrap().network().octets()[0], 0xfd);
     let a = cluster.machine("a").unwrap();
     assert_eq!((a.cpus, a.memory.to_string().as_str(), a.disk), (1, "1G", None));
     assert_eq!(a.nics.len(), 1);
@@ -209,9 +212,70 @@ fn networks_without_subnet_get_one_that_is_free() {
     let subnets: Vec<_> = cluster
         .networks
         .iter()
-        .map(|network| network.subnet.to_string())
+        .map(|network| network.subnet.unwrap().to_string())
         .collect();
     assert_eq!(subnets, ["10.77.2.0/24", "10.77.0.0/23", "10.77.3.0/24"]);
+}
+
+#[test]
+fn a_network_can_do_without_one_family() {
+    let cluster = accepted(
+        "networks: {four: {ipv6: off}, six: {subnet: off}, small: {mtu: 1279}}
+machines: {a: {image: debian, nics: [four, {network: six, address: 'FD77::5'}, six, small]}}"
+            .replace("subnet: off", "subnet: off, ipv6: 'fd77::/64'")
+            .as_str(),
+    );
+    let [four, given, derived, small] = &cluster.machine("a").unwrap().nics[..] else {
+        panic!("four NICs")
+    };
+    assert_eq!(four.addresses().count(), 1);
+    assert!(four.address.is_some() && small.address6.is_none());
+    assert_eq!(
+        (given.address, given.address6),
+        (None, Some("fd77::5".parse().unwrap()))
+    );
+    assert!(derived.address.is_none() && derived.address6.is_some());
+}
+
+#[test]
+fn networks_without_a_prefix_get_one_that_follows_from_the_names() {
+    let prefixes = |text: &str| -> Vec<_> {
+        let cluster = accepted(text);
+        cluster
+            .networks
+            .iter()
+            .map(|network| network.ipv6.unwrap())
+            .collect()
+    };
+    let text = "networks: {a: , b: }\nmachines: {m: {image: debian, nics: [a, b]}}";
+    let [a, b] = prefixes(text)[..] else {
+        panic!("two networks")
+    };
+    assert_ne!(a, b);
+    assert_eq!(prefixes(text), [a, b]);
+    let taken = text.replace("b: }", &format!("b: {{ipv6: '{a}'}}}}"));
+    let [other, given] = prefixes(&taken)[..] else {
+        panic!("two networks")
+    };
+    assert!(given == a && other != a && other != b);
+    assert_ne!(prefixes(&format!("name: other\n{text}")), [a, b]);
+}
+
+#[test]
+fn a_state_written_before_there_was_ipv6_is_still_read() {
+    let mut json = serde_json::to_value(accepted("machines: {a: {image: debian}}")).unwrap();
+    json["networks"][0].as_object_mut().unwrap().remove("ipv6");
+    json["networks"][0]["hosts"] = serde_json::json!({ "nas": "10.77.0.9" });
+    json["machines"][0]["nics"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("address6");
+    let cluster: atoll_spec::Cluster = serde_json::from_value(json).unwrap();
+    assert_eq!(cluster.networks[0].ipv6, None);
+    assert_eq!(
+        cluster.networks[0].hosts.values().next().unwrap().iter().count(),
+        1
+    );
 }
 
 #[test]

@@ -35,6 +35,10 @@ fn scrambled_file() -> impl Strategy<Value = String> {
         "lan:",
         "image: debian",
         "subnet: 10.0.0.0/8",
+        "subnet: off",
+        "ipv6: fd77::/64",
+        "ipv6: off",
+        "address: [10.0.0.5, fd77::5]",
         "memory: 1G",
         "nics: [lan]",
         "- lan",
@@ -106,12 +110,15 @@ proptest! {
     #[test]
     fn addresses_are_unique_and_those_of_guests(names in some_names()) {
         let cluster = machines(&names, 26);
-        let subnet = cluster.networks[0].subnet;
-        let (mut addresses, mut macs) = (HashSet::new(), HashSet::new());
+        let (subnet, prefix) = (cluster.networks[0].subnet.unwrap(), cluster.networks[0].ipv6.unwrap());
+        let (mut addresses, mut addresses6, mut macs) = (HashSet::new(), HashSet::new(), HashSet::new());
         for assignment in cluster.assignments() {
             let nic = assignment.nic;
-            prop_assert!(subnet.contains(nic.address) && subnet.reserved_for(nic.address).is_none());
-            prop_assert!(addresses.insert(nic.address), "{} twice", nic.address);
+            let (address, address6) = (nic.address.unwrap(), nic.address6.unwrap());
+            prop_assert!(subnet.contains(address) && subnet.reserved_for(address).is_none());
+            prop_assert!(prefix.contains(address6) && prefix.reserved_for(address6).is_none());
+            prop_assert!(addresses.insert(address), "{} twice", address);
+            prop_assert!(addresses6.insert(address6), "{} twice", address6);
             prop_assert!(macs.insert(nic.mac), "{} twice", nic.mac);
         }
         prop_assert_eq!(addresses.len(), names.len());

@@ -176,7 +176,7 @@ machines: {m: {image: debian, nics: [a]}}
     3 |   a: {subnet: lan}
       |               ^^^
       |
-    hint: write an IPv4 network like 10.77.0.0/24
+    hint: write an IPv4 network like 10.77.0.0/24, or off for none
 
     error: subnet of network "b": "10.77.0.0" is no subnet: the prefix length is missing
      --> atoll.yaml:4:15
@@ -353,13 +353,13 @@ machines:
       |
     hint: take one that begins with 52:54:00, QEMU's own prefix
 
-    error: address of NIC 3 of machine "a": "10.77.0.10/24" is no IPv4 address
+    error: address of NIC 3 of machine "a": "10.77.0.10/24" is no IP address
      --> atoll.yaml:3:88
       |
     3 |   a: {image: debian, nics: [{mac: 52:54:00:12:34}, {mac: ff:ff:ff:ff:ff:ff}, {address: 10.77.0.10/24}]}
       |                                                                                        ^^^^^^^^^^^^^
       |
-    hint: write an address like 10.77.0.10, without a prefix length
+    hint: write an address like 10.77.0.10 or fd77:77::10, without a prefix length
     "#);
 }
 
@@ -543,13 +543,13 @@ machines: {a: {image: debian}}
       |
     hint: use "nas-1"
 
-    error: the address of host "nas": "nas" is no IPv4 address
+    error: the address of host "nas": "nas" is no IP address
      --> atoll.yaml:2:99
       |
     2 | networks: {lan: {dns: [dns.example, 0.0.0.0], ntp: [pool.example], hosts: {nas_1: 10.77.0.9, nas: nas}}}
       |                                                                                                   ^^^
       |
-    hint: write an address like 10.77.0.10, without a prefix length
+    hint: write an address like 10.77.0.10 or fd77:77::10, without a prefix length
     "#);
 }
 
