@@ -6,7 +6,7 @@
 //! write wakes the guest's side, which costs more than the write. Requests of handles come between two turns.
 //!
 //! Everything is opened before the loop's thread starts, and closed when the loop ends: sockets by dropping them, socket files and the newest
-//! leases with them.
+//! leases with them. Before that guests are told that their router goes, and what waits for them leaves, for a moment at most.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -32,6 +32,9 @@ use crate::{NetworkOptions, StartError};
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
+
+/// How long a network that ends waits for guests that do not read.
+const LEAVE: Duration = Duration::from_millis(100);
 
 /// A network, as its own thread sees it.
 #[derive(Debug)]
@@ -133,13 +136,36 @@ impl EventLoop {
         self.settle();
         while !self.stopping {
             let timeout = self.timeout();
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!("the event loop ends: {error}");
+            if !self.wait(&mut events, timeout) {
                 return;
             }
             self.turn(&events);
+        }
+        self.take_leave(&mut events);
+    }
+
+    /// `false` when that is not possible any more.
+    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> bool {
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                tracing::error!("the event loop ends: {error}");
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// The last words to guests, and what else waits for them.
+    fn take_leave(&mut self, events: &mut Events) {
+        let until = self.core.now() + LEAVE;
+        self.settle();
+        while self.guests.any_wait(&self.core) && self.core.now() < until {
+            let left = until.since(self.core.now());
+            let timeout = self.timeout().map_or(left, |timeout| timeout.min(left));
+            if !self.wait(events, Some(timeout)) {
+                return;
+            }
+            self.turn(events);
         }
     }
 

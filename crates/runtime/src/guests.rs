@@ -266,6 +266,13 @@ impl Guests {
         !dirty.is_empty()
     }
 
+    /// Whether frames wait for any guest.
+    pub(crate) fn any_wait(&self, core: &Core) -> bool {
+        self.guests
+            .keys()
+            .any(|port| !core.engine.egress(*port).is_empty())
+    }
+
     /// Write what waits for a guest, as far as it takes it now.
     pub(crate) fn flush(&mut self, core: &mut Core, port: PortId) {
         let Some(guest) = self.guests.get_mut(&port) else {
