@@ -1,8 +1,9 @@
 //! The micro guest: Debian's kernel and an initramfs that holds busybox and NIC drivers, nothing else.
 //!
-//! It takes an address by DHCP on every NIC, says `atoll-micro: ready ADDRESS NIC` on the serial console, and then offers
-//! a root shell there. What else it does is told on the kernel command line; `init.sh` opens with the list. The full
-//! kernel package is taken, not the cloud one: that has no driver for e1000, e1000e and rtl8139.
+//! It takes an address by DHCP on every NIC, and of what a router announces; where no DHCP answers, that is all it has. Then it says
+//! `atoll-micro: ready ADDRESS NIC` on the serial console, and offers a root shell there. What else it does is told on the
+//! kernel command line; `init.sh` opens with the list. The full kernel package is taken, not the cloud one: that has no driver
+//! for e1000, e1000e and rtl8139.
 //!
 //! Nothing of the packages is executed, so any architecture can be built anywhere.
 //!

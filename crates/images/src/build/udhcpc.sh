@@ -22,5 +22,16 @@ bound | renew)
     cat /run/resolv.* >/etc/resolv.conf
     [ "$1" = bound ] && /etc/ready "$interface" "$ip" &
     ;;
+leasefail)
+    # IPv6 may be all there is: then the kernel has made an address of what the router announced, and the router is the
+    # resolver, too.
+    address=$(ip -6 -o address show dev "$interface" scope global | sed -n 's/.* inet6 \([^/]*\).*/\1/p' | head -n 1)
+    router=$(ip -6 route show default dev "$interface" | sed -n 's/.*via \([^ ]*\).*/\1/p' | head -n 1)
+    if [ -n "$address" ] && mkdir "/run/only6.$interface" 2>/dev/null; then
+        [ -n "$router" ] && echo "nameserver $router%$interface" >/run/resolv."$interface"
+        cat /run/resolv.* >/etc/resolv.conf
+        /etc/ready "$interface" "$address" &
+    fi
+    ;;
 nak) echo "atoll-micro: $interface: the DHCP server refused: $message" >/dev/console ;;
 esac
