@@ -1,10 +1,12 @@
 //! `forward`: ports of the host that lead to machines, changed while they run.
 
+use std::net::SocketAddr;
+
 use atoll_control::Method;
 use atoll_control::cluster::problem::Problem;
 use atoll_control::cluster::questions::{NewForwards, OldForward};
 use atoll_control::cluster::status::ForwardStatus;
-use atoll_control::runtime::{ForwardId, ForwardInfo};
+use atoll_control::runtime::{ForwardId, ForwardInfo, GuestTarget};
 use atoll_control::spec::{Forward, Hint};
 use clap::{Args, Subcommand};
 
@@ -46,7 +48,10 @@ struct AddArgs {
     #[arg(required = true)]
     machine: Option<String>,
     #[arg(value_name = "FORWARD", required = true, value_parser = parse)]
-    #[arg(help = "[BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL], host port 0 for one of the host's choice")]
+    #[arg(
+        help = "[BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL]; BIND 127.0.0.1 when left out, 0.0.0.0 for all of IPv4, [::] for \
+                  all of IPv6, * for both; host port 0 for one of the host's choice"
+    )]
     forwards: Vec<Forward>,
 }
 
@@ -79,12 +84,21 @@ fn parse(text: &str) -> Result<Forward, String> {
     })
 }
 
+fn guest(forward: &ForwardInfo) -> String {
+    let port = forward.guest_port;
+    match &forward.guest {
+        // With brackets round an IPv6 address.
+        GuestTarget::Address(address) => SocketAddr::new(*address, port).to_string(),
+        GuestTarget::Name(name) => format!("{name}:{port}"),
+    }
+}
+
 /// A forward as a row under [`HEADING`].
 pub(crate) fn row(forward: &ForwardInfo) -> Vec<String> {
     vec![
         format!("  {}", forward.id.0),
         forward.listen.to_string(),
-        format!("{}:{}", forward.guest, forward.guest_port),
+        guest(forward),
         forward.protocol.to_string(),
     ]
 }

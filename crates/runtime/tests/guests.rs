@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use atoll_runtime::{
-    ForwardError, ForwardSpec, GuestTarget, ListenSpec, Network, NetworkOptions, Protocol, RequestError,
-    StartError, Transport,
+    ForwardError, ForwardSpec, GuestTarget, ListenSpec, Network, NetworkOptions, Prefix, Protocol,
+    RequestError, StartError, Transport,
 };
 use kit::{ALIAS, GATEWAY, Guest, SUBNET, options};
 use smoltcp::socket::tcp;
@@ -367,4 +367,44 @@ fn a_capture_holds_every_frame_once() {
         .filter(|window| *window == [99, 130, 83, 99])
         .count();
     assert_eq!(cookies, 4);
+}
+
+#[test]
+fn a_network_tells_its_addresses_of_each_family_that_it_has() {
+    let prefix = Prefix {
+        address: "fd77:77::".parse().unwrap(),
+    };
+    let both = Network::start(NetworkOptions::new((SUBNET, prefix))).unwrap();
+    let picture = both.handle().snapshot().unwrap();
+    assert_eq!(picture.subnet.as_deref(), Some("10.77.0.0/24"));
+    assert_eq!(picture.host_alias, Some(ALIAS));
+    assert_eq!(picture.ipv6.as_deref(), Some("fd77:77::/64"));
+    assert_eq!(picture.gateway6, Some("fd77:77::1".parse().unwrap()));
+    assert_eq!(picture.host_alias6, Some("fd77:77::fe".parse().unwrap()));
+    let six = Network::start(NetworkOptions::new(prefix)).unwrap();
+    let picture = six.handle().snapshot().unwrap();
+    assert_eq!((picture.subnet, picture.gateway), (None, None));
+    assert!(picture.ipv6.is_some());
+}
+
+#[test]
+fn a_forward_of_ipv6_leaves_the_port_of_ipv4_free() {
+    let network = Network::start(NetworkOptions::new(SUBNET)).unwrap();
+    let forward = |listen: SocketAddr| {
+        network.handle().add_forward(ForwardSpec {
+            protocol: Protocol::Tcp,
+            listen,
+            guest: GuestTarget::Name("a".to_owned()),
+            guest_port: 80,
+        })
+    };
+    // Where the host has no IPv6 that is told, and nothing else is to be seen.
+    let six = match forward("[::]:0".parse().unwrap()) {
+        Ok(six) => six.listen,
+        Err(error) => return assert!(matches!(error, ForwardError::NoSuchAddress { .. }), "{error}"),
+    };
+    let four = forward(SocketAddr::from((Ipv4Addr::UNSPECIFIED, six.port()))).unwrap();
+    assert_eq!(four.listen.port(), six.port());
+    let again = forward(six).unwrap_err();
+    assert!(matches!(again, ForwardError::Taken { .. }), "{again}");
 }

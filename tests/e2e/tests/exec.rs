@@ -368,7 +368,7 @@ fn nobody_needs_to_be_root() {
         [
             "0",
             "0 65534 1",
-            "1",
+            "2",
             "1 packets transmitted, 1 packets received, 0% packet loss"
         ],
         "{ended:?}"
