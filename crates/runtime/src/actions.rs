@@ -4,6 +4,7 @@ use atoll_engine::{Action, Command};
 
 use crate::event_loop::EventLoop;
 use crate::icmp::Echo;
+use crate::leases::Leases;
 use crate::tcp::PeekRequest;
 
 impl EventLoop {
@@ -88,7 +89,10 @@ impl EventLoop {
             Action::LeasesChanged => {
                 if let Some(store) = &self.leases {
                     let now = self.core.now();
-                    store.put(self.core.engine.leases(now));
+                    store.put(Leases {
+                        v4: self.core.engine.leases(now),
+                        v6: self.core.engine.leases6(now),
+                    });
                 }
             }
             Action::Captured(frame) => {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use atoll_engine::{Action, Command, Config, Engine, FlowId, Lease, Limits};
+use atoll_engine::{Action, Command, Config, Engine, FlowId, Limits};
 use mio::{Events, Poll, Waker};
 
 use crate::capture::Capture;
@@ -24,7 +24,7 @@ use crate::flows::Flows;
 use crate::forwards::Forwards;
 use crate::guests::Guests;
 use crate::handle::{Handle, Request};
-use crate::leases::LeaseStore;
+use crate::leases::{LeaseStore, Leases};
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
 use crate::tokens::Source;
@@ -297,15 +297,15 @@ impl EventLoop {
     }
 }
 
-fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Vec<Lease>), StartError> {
+fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Leases), StartError> {
     let Some(folder) = &options.state_dir else {
-        return Ok((None, Vec::new()));
+        return Ok((None, Leases::default()));
     };
     let (store, leases) = LeaseStore::open(folder)?;
     Ok((Some(store), leases))
 }
 
-fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Vec<Lease>) -> Config {
+fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Config {
     let defaults = Config::new(options.addresses);
     Config {
         gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
@@ -314,7 +314,8 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Vec<Lease>) -
         isolate: options.isolate,
         domain: options.domain.clone(),
         names: options.names.clone(),
-        leases,
+        leases: leases.v4,
+        leases6: leases.v6,
         ntp: options.ntp.clone(),
         lease_time: options.lease_time,
         resolvers: resolvers.servers().to_vec(),

@@ -23,9 +23,6 @@ use crate::tokens::Source;
 use crate::udp::{Owner, UdpSocket};
 use crate::{ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Protocol};
 
-/// Connections that wait to be accepted, at most; the system has a bound of its own.
-const BACKLOG: i32 = 4096;
-
 /// Connections accepted by one forward in one turn.
 const BATCH: usize = 64;
 

@@ -1,6 +1,6 @@
 //! Leases on disk, so that guests keep their addresses over a restart of the network.
 //!
-//! `leases.json` in the state folder holds an array; each entry says until when it holds, in seconds since 1970, for the
+//! `leases.json` in the state folder holds an array, of IPv4 and IPv6 together; each entry says until when it holds, in seconds since 1970, for the
 //! network's own clock starts anew each time. It is written to a temporary file, synced and renamed, on a thread of its
 //! own: a disk that takes its time does not hold up frames. Only the newest picture counts; older ones may be skipped.
 //!
@@ -9,13 +9,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use atoll_engine::Lease;
+use atoll_engine::{Lease, Lease6};
 use serde::{Deserialize, Serialize};
 
 use crate::{FileLock, LockError, StartError};
@@ -27,17 +27,27 @@ const LOCK: &str = "lock";
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     mac: String,
-    address: Ipv4Addr,
+    address: IpAddr,
+    /// Of IPv6: for which of the station's identity associations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iaid: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hostname: Option<String>,
     /// Seconds since 1970.
     expires: u64,
 }
 
+/// Leases of both families.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Leases {
+    pub(crate) v4: Vec<Lease>,
+    pub(crate) v6: Vec<Lease6>,
+}
+
 /// The file, its lock, and the thread that writes it. Dropping it waits until the newest picture is on disk.
 #[derive(Debug)]
 pub(crate) struct LeaseStore {
-    pictures: Option<Sender<Vec<Lease>>>,
+    pictures: Option<Sender<Leases>>,
     writer: Option<JoinHandle<()>>,
     /// Given up last, after the writer has ended.
     _lock: FileLock,
@@ -45,7 +55,7 @@ pub(crate) struct LeaseStore {
 
 impl LeaseStore {
     /// Make the folder if it does not exist, lock it, and read what an earlier run left there.
-    pub(crate) fn open(folder: &Path) -> Result<(Self, Vec<Lease>), StartError> {
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Leases), StartError> {
         let failed = |source| StartError::State {
             path: folder.to_owned(),
             source,
@@ -61,14 +71,14 @@ impl LeaseStore {
         Self::open_locked(folder, lock).map_err(failed)
     }
 
-    fn open_locked(folder: &Path, lock: FileLock) -> io::Result<(Self, Vec<Lease>)> {
+    fn open_locked(folder: &Path, lock: FileLock) -> io::Result<(Self, Leases)> {
         let path = folder.join(FILE);
         let leases = match fs::read(&path) {
             Ok(text) => read(&text).unwrap_or_else(|error| {
                 tracing::warn!("{} is not read, for it is damaged: {error}", path.display());
-                Vec::new()
+                Leases::default()
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Leases::default(),
             Err(error) => return Err(error),
         };
         let (pictures, received) = channel();
@@ -84,7 +94,7 @@ impl LeaseStore {
     }
 
     /// Leases changed.
-    pub(crate) fn put(&self, leases: Vec<Lease>) {
+    pub(crate) fn put(&self, leases: Leases) {
         if let Some(pictures) = &self.pictures
             && pictures.send(leases).is_err()
         {
@@ -104,7 +114,7 @@ impl Drop for LeaseStore {
     }
 }
 
-fn write_all(path: &Path, pictures: &Receiver<Vec<Lease>>) {
+fn write_all(path: &Path, pictures: &Receiver<Leases>) {
     while let Ok(mut leases) = pictures.recv() {
         while let Ok(newer) = pictures.try_recv() {
             leases = newer;
@@ -115,17 +125,23 @@ fn write_all(path: &Path, pictures: &Receiver<Vec<Lease>>) {
     }
 }
 
-fn replace(path: &Path, leases: &[Lease]) -> io::Result<()> {
+fn replace(path: &Path, leases: &Leases) -> io::Result<()> {
     let now = unix_time();
-    let entries: Vec<Entry> = leases
-        .iter()
-        .map(|lease| Entry {
-            mac: lease.mac.to_string(),
-            address: lease.address,
-            hostname: lease.hostname.clone(),
-            expires: (now + lease.remaining).as_secs(),
-        })
-        .collect();
+    let v4 = leases.v4.iter().map(|lease| Entry {
+        mac: lease.mac.to_string(),
+        address: lease.address.into(),
+        iaid: None,
+        hostname: lease.hostname.clone(),
+        expires: (now + lease.remaining).as_secs(),
+    });
+    let v6 = leases.v6.iter().map(|lease| Entry {
+        mac: lease.mac.to_string(),
+        address: lease.address.into(),
+        iaid: Some(lease.iaid),
+        hostname: lease.hostname.clone(),
+        expires: (now + lease.remaining).as_secs(),
+    });
+    let entries: Vec<Entry> = v4.chain(v6).collect();
     let temporary = path.with_extension("json.new");
     let mut file = File::create(&temporary)?;
     file.write_all(&serde_json::to_vec_pretty(&entries)?)?;
@@ -136,20 +152,33 @@ fn replace(path: &Path, leases: &[Lease]) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn read(text: &[u8]) -> Result<Vec<Lease>, serde_json::Error> {
+fn read(text: &[u8]) -> Result<Leases, serde_json::Error> {
     let now = unix_time();
     let entries: Vec<Entry> = serde_json::from_slice(text)?;
-    let leases = entries.into_iter().filter_map(|entry| {
-        let remaining = Duration::from_secs(entry.expires).checked_sub(now)?;
-        let mac = entry.mac.parse().ok()?;
-        Some(Lease {
-            mac,
-            address: entry.address,
-            hostname: entry.hostname,
-            remaining,
-        })
-    });
-    Ok(leases.collect())
+    let mut leases = Leases::default();
+    for entry in entries {
+        let remaining = Duration::from_secs(entry.expires).checked_sub(now);
+        let (Some(remaining), Ok(mac)) = (remaining, entry.mac.parse()) else {
+            continue;
+        };
+        let hostname = entry.hostname;
+        match entry.address {
+            IpAddr::V4(address) => leases.v4.push(Lease {
+                mac,
+                address,
+                hostname,
+                remaining,
+            }),
+            IpAddr::V6(address) => leases.v6.push(Lease6 {
+                mac,
+                iaid: entry.iaid.unwrap_or_default(),
+                address,
+                hostname,
+                remaining,
+            }),
+        }
+    }
+    Ok(leases)
 }
 
 fn unix_time() -> Duration {
@@ -158,6 +187,8 @@ fn unix_time() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use atoll_wire::Mac;
 
     use super::*;
@@ -171,18 +202,38 @@ mod tests {
         }
     }
 
+    fn lease6(last: u8, remaining: u64) -> Lease6 {
+        Lease6 {
+            mac: Mac([0x52, 0x54, 0, 0, 0, last]),
+            iaid: 7,
+            address: Ipv6Addr::new(0xfd77, 0x77, 0, 0, 0, 0, 0, last.into()),
+            hostname: None,
+            remaining: Duration::from_secs(remaining),
+        }
+    }
+
+    fn of(v4: Lease, v6: Lease6) -> Leases {
+        let (v4, v6) = (vec![v4], vec![v6]);
+        Leases { v4, v6 }
+    }
+
     #[test]
     fn a_lease_is_read_back_with_the_time_it_has_left() {
         let dir = tempfile::tempdir().unwrap();
         let (store, before) = LeaseStore::open(dir.path()).unwrap();
-        assert_eq!(before, []);
-        store.put(vec![lease(2, 10)]);
-        store.put(vec![lease(3, 3600)]);
+        assert_eq!(before, Leases::default());
+        store.put(of(lease(2, 10), lease6(2, 10)));
+        store.put(of(lease(3, 3600), lease6(3, 3600)));
         drop(store);
         let (_store, after) = LeaseStore::open(dir.path()).unwrap();
-        let [read] = &after[..] else {
-            panic!("the newest picture holds one lease: {after:?}");
+        let ([read], [read6]) = (&after.v4[..], &after.v6[..]) else {
+            panic!("the newest picture holds one lease of each family: {after:?}");
         };
+        let expected = lease6(3, 0);
+        assert_eq!(
+            (read6.mac, read6.address, read6.iaid),
+            (expected.mac, expected.address, 7)
+        );
         assert_eq!((read.mac, read.address), (lease(3, 0).mac, lease(3, 0).address));
         assert_eq!(read.hostname.as_deref(), Some("host3"));
         assert!(read.remaining <= Duration::from_secs(3600));
@@ -206,10 +257,11 @@ mod tests {
     fn an_expired_lease_is_forgotten_and_a_damaged_file_is_no_failure() {
         let dir = tempfile::tempdir().unwrap();
         let expired = r#"[{"mac":"52:54:00:00:00:02","address":"10.77.0.2","expires":1}]"#;
-        for text in [expired, "[{"] {
+        let expired6 = expired.replace("10.77.0.2", "fd77:77::2");
+        for text in [expired, &expired6, "[{"] {
             fs::write(dir.path().join(FILE), text).unwrap();
             let (_store, leases) = LeaseStore::open(dir.path()).unwrap();
-            assert_eq!(leases, []);
+            assert_eq!(leases, Leases::default());
         }
     }
 }

@@ -58,6 +58,8 @@ impl EventLoop {
         let picture = self.core.engine.snapshot(self.core.now());
         let Addresses { subnet, prefix } = self.about.addresses;
         let of_taps = self.guests.tap_counters();
+        let leases = picture.leases.into_iter().map(lease_info);
+        let leases6 = picture.leases6.into_iter().map(lease6_info);
         let counters = picture.counters.iter().chain(&of_taps);
         NetworkSnapshot {
             subnet: subnet.map(|subnet| Addresses::from(subnet).to_string()),
@@ -76,7 +78,7 @@ impl EventLoop {
                 .into_iter()
                 .map(|port| self.port_info(port))
                 .collect(),
-            leases: picture.leases.into_iter().map(lease_info).collect(),
+            leases: leases.chain(leases6).collect(),
             names: picture
                 .names
                 .into_iter()
@@ -109,7 +111,16 @@ impl EventLoop {
 fn lease_info(lease: atoll_engine::Lease) -> LeaseInfo {
     LeaseInfo {
         mac: lease.mac.to_string(),
-        address: lease.address,
+        address: lease.address.into(),
+        hostname: lease.hostname,
+        remaining_secs: lease.remaining.as_secs(),
+    }
+}
+
+fn lease6_info(lease: atoll_engine::Lease6) -> LeaseInfo {
+    LeaseInfo {
+        mac: lease.mac.to_string(),
+        address: lease.address.into(),
         hostname: lease.hostname,
         remaining_secs: lease.remaining.as_secs(),
     }

@@ -38,7 +38,7 @@ pub struct NetworkSnapshot {
     pub forwards: Vec<ForwardInfo>,
     /// Guests that are attached.
     pub ports: Vec<PortInfo>,
-    /// Dynamic leases.
+    /// Dynamic leases, IPv4 first.
     pub leases: Vec<LeaseInfo>,
     /// Names that DNS answers.
     pub names: Vec<NameInfo>,
@@ -111,7 +111,7 @@ pub struct LeaseInfo {
     /// Whose it is.
     pub mac: String,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The name the guest gave.
     pub hostname: Option<String>,
     /// Seconds until it expires.

@@ -1,9 +1,8 @@
 //! TAPs as guests.
 //!
 //! Whoever made a TAP hands it in, and is told how its other side is to be configured: this is what `atoll net exec` does with the
-//! TAP of a network namespace. Its IPv4 address is the one that DHCP would give to the TAP's MAC address, its IPv6 address what
-//! the MAC address makes of the prefix, unless others are asked for; they are the TAP's own for as long as it is attached, and
-//! so is its name. All are free again when it goes. One whose owner has ended may stay for a moment, so that what was sent last arrives; it gives way to a new one of the same name.
+//! TAP of a network namespace. Its addresses are those that DHCP and DHCPv6 would give to the TAP's MAC address, unless others
+//! are asked for; they are the TAP's own for as long as it is attached, and so is its name. All are free again when it goes. One whose owner has ended may stay for a moment, so that what was sent last arrives; it gives way to a new one of the same name.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -195,11 +194,15 @@ impl Guests {
             None if network.subnet.is_some() => Some(of_dhcp()?),
             wanted => wanted,
         };
-        let of_mac = |prefix: Prefix| prefix.with(mac.interface_identifier());
+        // What the MAC address makes of the prefix is nobody else's.
+        let of_dhcp6 = |prefix: Prefix| {
+            let offered = core.engine.address6_for(now, mac);
+            offered.unwrap_or(prefix.with(mac.interface_identifier()))
+        };
         let lease = StaticLease {
             mac,
             address,
-            address6: wishes.address6.or_else(|| network.prefix.map(of_mac)),
+            address6: wishes.address6.or_else(|| network.prefix.map(of_dhcp6)),
             hostname: wishes.hostname,
         };
         let applied = core.engine.apply(now, Command::SetStaticLease(lease.clone()));
@@ -285,7 +288,16 @@ fn has_name(core: &Core, wanted: &str) -> bool {
 /// Whether another guest has leased the address, or was heard to use it.
 fn is_held(core: &Core, address: IpAddr, mac: Mac) -> bool {
     let picture = core.engine.snapshot(core.now());
-    let mut leases = picture.leases.iter();
-    let is_leased = leases.any(|lease| lease.address == address && lease.mac != mac);
-    is_leased || picture.ports.iter().any(|port| port.addresses.contains(&address))
+    let of_v4 = picture
+        .leases
+        .iter()
+        .map(|lease| (IpAddr::V4(lease.address), lease.mac));
+    let of_v6 = picture
+        .leases6
+        .iter()
+        .map(|lease| (IpAddr::V6(lease.address), lease.mac));
+    let mut leases = of_v4.chain(of_v6);
+    let mut ports = picture.ports.iter();
+    leases.any(|(leased, owner)| leased == address && owner != mac)
+        || ports.any(|port| port.addresses.contains(&address))
 }
