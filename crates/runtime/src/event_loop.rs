@@ -157,7 +157,11 @@ impl EventLoop {
 
     /// The last words to guests, and what else waits for them.
     fn take_leave(&mut self, events: &mut Events) {
-        let until = self.core.now() + LEAVE;
+        let now = self.core.now();
+        let until = now + LEAVE;
+        if let Err(error) = self.core.engine.apply(now, Command::Shutdown) {
+            tracing::debug!("guests are not told of the end: {error}");
+        }
         self.settle();
         while self.guests.any_wait(&self.core) && self.core.now() < until {
             let left = until.since(self.core.now());
