@@ -71,6 +71,19 @@ impl Exec {
         Self::launch(command)
     }
 
+    /// The same, with the network's own sockets in a network namespace.
+    ///
+    /// # Panics
+    /// When the binary cannot be run.
+    #[must_use]
+    pub fn start_inside(atoll: &PathBuf, namespace: &str, arguments: &[&str], script: &str) -> Self {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(atoll);
+        command.args(["net", "exec"]).args(arguments);
+        command.args(["--", "bash", "-c", script]);
+        Self::launch(command)
+    }
+
     /// Starts a command as it is.
     ///
     /// # Panics

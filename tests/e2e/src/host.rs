@@ -1,4 +1,4 @@
-//! Servers on the host's loopback, in threads of the test.
+//! Servers on the host's loopback, or where a test has a socket, in threads of the test.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -17,7 +17,14 @@ impl TcpEcho {
     /// # Errors
     /// When the loopback gives no port.
     pub fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::serve(TcpListener::bind("127.0.0.1:0")?)
+    }
+
+    /// Listens there.
+    ///
+    /// # Errors
+    /// When the system does not tell where that is.
+    pub fn serve(listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -50,7 +57,14 @@ impl UdpEcho {
     /// # Errors
     /// When the loopback gives no port.
     pub fn start() -> io::Result<Self> {
-        let socket = UdpSocket::bind("127.0.0.1:0")?;
+        Self::serve(UdpSocket::bind("127.0.0.1:0")?)
+    }
+
+    /// Answers there.
+    ///
+    /// # Errors
+    /// When the system does not tell where that is.
+    pub fn serve(socket: UdpSocket) -> io::Result<Self> {
         let address = socket.local_addr()?;
         thread::spawn(move || {
             let mut buffer = [0; 65_536];

@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 mod cluster;
 mod debian;
 mod exec;
@@ -33,6 +34,7 @@ mod transfer;
 mod web;
 mod world;
 
+pub use answer::answer;
 pub use cluster::Cluster;
 pub use debian::{ByHand, Debian, debian_disk};
 pub use exec::{Ended, Exec, with_namespaces};
@@ -44,7 +46,7 @@ pub use peer::{Step, digest_of, play, steps};
 pub use resolver::Resolver;
 pub use transfer::{checksum, make_data, transfer};
 pub use web::{Files, Web};
-pub use world::{NOBODY, THERE, UNREACHABLE, World};
+pub use world::{NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
 
 use std::time::Duration;
 

@@ -92,7 +92,11 @@ impl Net {
     #[must_use]
     pub fn command(kit: &Kit, options: &Options<'_>, folder: &Path) -> Command {
         let mut command = Command::new(&kit.atoll);
-        command.args(["net", "run", "--subnet", SUBNET, "--qemu"]);
+        command.args(["net", "run"]);
+        if !options.arguments.contains(&"--subnet") {
+            command.args(["--subnet", SUBNET]);
+        }
+        command.arg("--qemu");
         command.arg(format!("unix:{}", socket_in(folder).display()));
         let place = folder.display().to_string();
         command.args(options.arguments.iter().map(|it| it.replace("{folder}", &place)));

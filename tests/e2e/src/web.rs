@@ -26,7 +26,14 @@ impl Web {
     /// # Errors
     /// When the loopback gives no port.
     pub fn start(files: Files) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::serve(TcpListener::bind("127.0.0.1:0")?, files)
+    }
+
+    /// The same there.
+    ///
+    /// # Errors
+    /// When the system does not tell where that is.
+    pub fn serve(listener: TcpListener, files: Files) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let files = Arc::new(files);
         thread::spawn(move || {

@@ -1,16 +1,25 @@
 //! A world for a network to reach: two network namespaces and a cable between them.
 //!
-//! `here` is where `atoll net run` is started, with an address, a default route and leave to open ping sockets; `there`
-//! is the other end: a host, and the router to an address range of which it says that it is unreachable.
+//! `here` is where `atoll` is started, with addresses and a default route of both families and leave to open ping sockets;
+//! `there` is the other end: a host, and the router to an address range of which it says that it is unreachable.
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 /// The host at the other end.
 pub const THERE: &str = "198.18.7.2";
+/// The same over IPv6.
+pub const THERE6: &str = "2001:db8:7::2";
 /// An address on the cable that nobody has.
 pub const NOBODY: &str = "198.18.7.99";
 /// An address that the router at the other end says is unreachable.
 pub const UNREACHABLE: &str = "198.18.9.1";
+/// The same over IPv6.
+pub const UNREACHABLE6: &str = "2001:db8:9::1";
 
 /// The two namespaces, deleted when dropped, with the programs that were started there.
 #[derive(Debug)]
@@ -32,7 +41,9 @@ impl World {
             eprintln!("skipped: making network namespaces takes root");
             return None;
         }
-        let id = std::process::id();
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}-{number}", std::process::id());
         let world = Self {
             here: format!("atoll-{id}-here"),
             there: format!("atoll-{id}-there"),
@@ -51,6 +62,11 @@ impl World {
             format!("-n {here} route add default via {THERE}"),
             format!("-n {there} route add unreachable 198.18.9.0/24"),
             format!("netns exec {there} sysctl -q -w net.ipv4.ip_forward=1"),
+            format!("netns exec {there} sysctl -q -w net.ipv6.conf.all.forwarding=1"),
+            format!("-n {here} address add 2001:db8:7::1/64 dev cable nodad"),
+            format!("-n {there} address add {THERE6}/64 dev cable nodad"),
+            format!("-n {here} -6 route add default via {THERE6}"),
+            format!("-n {there} -6 route add unreachable 2001:db8:9::/64"),
         ] {
             ip(&command.split(' ').collect::<Vec<_>>());
         }
@@ -70,6 +86,22 @@ impl World {
     #[must_use]
     pub fn here(&self) -> &str {
         &self.here
+    }
+
+    /// Open something in the namespace in which the network is to run.
+    ///
+    /// # Panics
+    /// When that panics, or the namespace cannot be entered.
+    pub fn open_here<T: Send>(&self, open: impl FnOnce() -> T + Send) -> T {
+        within(&self.here, open)
+    }
+
+    /// Open something at the other end.
+    ///
+    /// # Panics
+    /// When that panics, or the namespace cannot be entered.
+    pub fn open_there<T: Send>(&self, open: impl FnOnce() -> T + Send) -> T {
+        within(&self.there, open)
     }
 
     /// Run a program at the other end until the world ends.
@@ -102,6 +134,18 @@ impl Drop for World {
                 .status();
         }
     }
+}
+
+/// On a thread of its own, for a thread does not come back. What it opens stays in the namespace, whoever uses it.
+fn within<T: Send>(namespace: &str, open: impl FnOnce() -> T + Send) -> T {
+    let enter = || {
+        let file = File::open(format!("/run/netns/{namespace}")).expect("ip made it");
+        let entered = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));
+        entered.expect("root may enter it");
+        open()
+    };
+    let opened = thread::scope(|scope| scope.spawn(enter).join());
+    opened.expect("what is opened there does not panic")
 }
 
 fn ip(arguments: &[&str]) {

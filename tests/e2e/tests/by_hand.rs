@@ -2,10 +2,16 @@
 //! web server on the host, and `atoll net run` as the network.
 
 use atoll_e2e::{ByHand, Debian, Files, Kit, Net, Options, Web, debian_disk};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 const HOST_ALIAS: &str = "10.77.0.254";
+const PREFIX: &str = "fd77:77::/64";
+const GATEWAY6: &str = "fd77:77::1";
+const ALIAS6: &str = "fd77:77::fe";
+/// The lease of the virtio guest, and what the other one makes of its MAC.
+const VIRTIO6: &str = "fd77:77::22";
+const E1000_6: &str = "fd77:77::5054:ff:fe77:1001";
 const E1000: (&str, &str) = ("52:54:00:77:10:01", "10.77.0.21");
 const VIRTIO: (&str, &str) = ("52:54:00:77:10:02", "10.77.0.22");
 
@@ -52,10 +58,31 @@ fn is_configured(guest: &Debian, name: &str, address: &str, driver: &str) {
     assert!(drivers.ends_with(&format!("/{driver}")), "{name}: {drivers}");
 }
 
+/// Both have the addresses they are to have, and reach gateway, host and each other, by name as well.
+fn meet_over_ipv6(old: &Debian, new: &Debian) {
+    for (guest, address) in [(old, E1000_6), (new, VIRTIO6)] {
+        let addresses = guest.ok("ip -6 -o address show scope global");
+        assert!(addresses.contains(&format!(" {address}/")), "{addresses}");
+        let _ = guest.ok(&format!("ping -6 -c 1 -W 20 {GATEWAY6}"));
+    }
+    // A host whose loopback has no IPv6 has no server there.
+    if let Ok(listener) = TcpListener::bind("[::1]:0") {
+        let files = Files::from([("/hello".to_owned(), b"over IPv6".to_vec())]);
+        let web = Web::serve(listener, files).expect("a listener has an address");
+        let url = format!("http://[{ALIAS6}]:{}/hello", web.address.port());
+        assert_eq!(old.ok(&format!("curl -sf -m 60 '{url}'")), "over IPv6");
+    }
+    let found = old.ok("getent ahostsv6 new | head -1 | cut -d' ' -f1");
+    assert_eq!(found, VIRTIO6);
+    let banner = old.ok("timeout 60 bash -c \"exec 3<>/dev/tcp/$(getent ahostsv6 new | head -1 | cut -d' ' -f1)/22; head -c 4 <&3\"");
+    assert_eq!(banner, "SSH-");
+}
+
 #[test]
 fn debian_guests_on_e1000_and_virtio_configure_themselves_and_meet() {
     let Some(kit) = Kit::find() else { return };
     let disk = debian_disk(kit, None);
+    let virtio_lease6 = format!("{}={VIRTIO6}", VIRTIO.0);
     let (e1000_lease, virtio_lease) = (
         format!("{}={}", E1000.0, E1000.1),
         format!("{}={}", VIRTIO.0, VIRTIO.1),
@@ -70,6 +97,10 @@ fn debian_guests_on_e1000_and_virtio_configure_themselves_and_meet() {
         &e1000_lease,
         "--lease",
         &virtio_lease,
+        "--lease",
+        &virtio_lease6,
+        "--ipv6",
+        PREFIX,
         "--forward",
         &e1000_ssh,
         "--forward",
@@ -98,5 +129,6 @@ fn debian_guests_on_e1000_and_virtio_configure_themselves_and_meet() {
     let _ = new.ok(&format!("ping -c 3 -W 20 {}", E1000.1));
     // By name as well, which is the network's DNS.
     let _ = old.ok("ping -c 1 -W 20 new");
+    meet_over_ipv6(&old, &new);
     drop((old, new, net));
 }

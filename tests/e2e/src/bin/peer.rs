@@ -1,10 +1,11 @@
-//! One end of a TCP connection, for a namespace: `peer connect ADDRESS:PORT STEP…` or `peer listen PORT STEP…`.
+//! One end of a TCP connection, for a namespace: `peer connect ADDRESS:PORT STEP…` or `peer listen PORT STEP…`. Or a server that
+//! says at which of its addresses it was asked, until it is killed: `peer answer ADDRESS:PORT…`.
 //!
 //! It writes what it met to its standard output; `listening` before that when it listens.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
-use atoll_e2e::{play, steps};
+use atoll_e2e::{answer, play, steps};
 use std::env;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -12,8 +13,11 @@ use std::net::{TcpListener, TcpStream};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [how, place, rest @ ..] = &arguments[..] else {
-        return Err("usage: peer connect|listen PLACE STEP…".into());
+        return Err("usage: peer connect|listen PLACE STEP…, or peer answer PLACE…".into());
     };
+    if how == "answer" {
+        return serve(&arguments[1..]);
+    }
     let steps = steps(&rest.join(" "))?;
     let stream = match how.as_str() {
         "listen" => accept(place),
@@ -24,6 +28,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) => println!("{:?}", error.kind()),
     }
     Ok(())
+}
+
+fn serve(places: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let addresses: Result<Vec<_>, _> = places.iter().map(|place| place.parse()).collect();
+    answer(&addresses?)?;
+    println!("listening");
+    loop {
+        std::thread::park();
+    }
 }
 
 fn accept(port: &str) -> io::Result<TcpStream> {
