@@ -1,4 +1,5 @@
-//! Linux: network interfaces by `ioctl` (netdevice(7), `Documentation/networking/tuntap.rst`), and by netlink what that cannot.
+//! Linux: network interfaces by `ioctl` (netdevice(7), `Documentation/networking/tuntap.rst`), and by netlink what that cannot; memory
+//! of guests.
 //!
 //! Every ioctl goes through one of the few functions here, each for one type of argument; the modules below give them names.
 
@@ -8,7 +9,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use libc::{c_int, c_uint, ifreq, rtentry};
 
 pub(crate) mod interface;
+pub(crate) mod memory;
 mod route;
+mod sigbus;
 pub(crate) mod tun;
 
 fn outcome(status: c_int) -> io::Result<()> {

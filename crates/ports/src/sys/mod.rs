@@ -12,12 +12,12 @@ use bytes::{BufMut, BytesMut};
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{interface, tun};
+pub(crate) use linux::{interface, memory, tun};
 
 #[cfg(not(target_os = "linux"))]
 mod other;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::{interface, tun};
+pub(crate) use other::{interface, memory, tun};
 
 /// Read once from `fd` behind what `buf` holds, into its spare capacity.
 pub(crate) fn read_spare(fd: impl AsFd, buf: &mut BytesMut) -> io::Result<usize> {
