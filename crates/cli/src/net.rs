@@ -126,6 +126,7 @@ fn ready_line(picture: &NetworkSnapshot, api: Option<&PathBuf>) -> Value {
         "resolvers": picture.resolvers,
         "qemu": sockets(Transport::Qemu),
         "qemu_dgram": sockets(Transport::QemuDgram),
+        "vhost_user": sockets(Transport::VhostUser),
         "forwards": picture.forwards.iter().map(forward_line).collect::<Vec<_>>(),
         "api": api.map(|path| format!("unix:{}", path.display())),
     })

@@ -262,10 +262,11 @@ fn addresses_that_a_guest_cannot_have_are_refused() {
 }
 
 #[test]
-fn vhost_user_is_refused_until_it_is_there() {
-    let said = Home::new().fails(&["net", "run", "--vhost-user", "unix:/tmp/guest.sock"], 2);
+fn a_path_for_two_kinds_of_socket_is_refused() {
+    let (one, other) = ("unix:/tmp/guest.sock", "unix:/tmp/guest.sock");
+    let said = Home::new().fails(&["net", "run", "--qemu", one, "--vhost-user", other], 2);
     assert!(
-        said.starts_with("error: unexpected argument '--vhost-user' found"),
+        said.starts_with("error: --vhost-user unix:/tmp/guest.sock: the path is given twice"),
         "{said}"
     );
 }

@@ -128,6 +128,12 @@ impl Core {
         self.registry.reregister(&mut SourceFd(&fd), source.into(), all)
     }
 
+    /// Be told no longer, of a descriptor that others hold too.
+    pub(crate) fn unwatch(&self, fd: impl AsFd) -> io::Result<()> {
+        let fd = fd.as_fd().as_raw_fd();
+        self.registry.deregister(&mut SourceFd(&fd))
+    }
+
     fn watch_for(&self, fd: impl AsFd, source: Source, interest: Interest) -> io::Result<()> {
         let fd = fd.as_fd().as_raw_fd();
         self.registry

@@ -226,6 +226,7 @@ impl EventLoop {
             }
             (Source::Guest(id), Readiness::Writable) => self.guests.flush(core, atoll_engine::PortId(id)),
             (Source::Guest(id), _) => self.guests.handle_readable(core, id),
+            (Source::Kick(id, ring), _) => self.guests.handle_kick(core, id, ring),
             (Source::Dgram(id), Readiness::Readable) => self.guests.handle_datagrams(core, id),
             (Source::Flow(key), readiness) => self.flows.handle_ready(core, key, readiness),
             (Source::Forward(id), Readiness::Readable) => {

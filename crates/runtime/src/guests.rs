@@ -2,7 +2,7 @@
 //!
 //! A connection to a stream listener is a guest from `accept` to its end. On a datagram socket every path that sends is
 //! a guest, from its first datagram until sending to it says that nobody is there. Each gets a [`PortId`] of its own that
-//! is never used again. A TAP is a guest from when it is handed in (see [`crate::taps`]) until it closes or is taken out. The frames that wait for a guest are the engine's; [`Guests::flush`] hands the kernel as many as
+//! is never used again. A front end at a vhost-user listener is a guest in the same way (see [`crate::vhost_user`]). A TAP is a guest from when it is handed in (see [`crate::taps`]) until it closes or is taken out. The frames that wait for a guest are the engine's; [`Guests::flush`] hands the kernel as many as
 //! it takes.
 //!
 //! One turn takes one large read from each guest (a bounded number of frames from a TAP), and a bounded number of datagrams and connections; the rest is pushed
@@ -10,12 +10,15 @@
 //! that doubles; when it took nothing for [`PATIENCE`] tries its frames are dropped, for the kernel gives no sign when it reads again.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use atoll_engine::{Event, Instant, PortConfig, PortId};
+use atoll_ports::vhost_user::{VHOST_USER_SUPPORTED, VhostUserCounters};
 use atoll_ports::{
     DgramPort, DgramSent, ListenError, Listener, MIN_FRAME, Progress, ReadError, StreamPort, TapPort,
+    VhostUserPort,
 };
 use atoll_wire::Frame;
 
@@ -47,9 +50,11 @@ pub(crate) struct Guests {
     /// Guests for which frames came into an empty queue.
     dirty: Vec<PortId>,
     last_id: u32,
-    frames: Vec<Frame>,
+    pub(crate) frames: Vec<Frame>,
     /// Counters of TAPs that are gone, and leases of those that are not.
     pub(crate) tap_records: TapRecords,
+    /// Counters of vhost-user ports that are gone.
+    pub(crate) vhost_user_records: VhostUserCounters,
 }
 
 /// A socket at which guests attach.
@@ -64,6 +69,7 @@ struct Attachment {
 #[derive(Debug)]
 enum Socket {
     Stream(Listener),
+    VhostUser(Listener),
     Dgram(DgramPort),
 }
 
@@ -79,6 +85,7 @@ pub(crate) struct Guest {
 pub(crate) enum Link {
     Stream(StreamPort),
     Tap(TapPort),
+    VhostUser(Box<VhostUserPort>),
     Dgram {
         path: PathBuf,
         retry: Option<Instant>,
@@ -89,7 +96,7 @@ pub(crate) enum Link {
 impl Socket {
     fn path(&self) -> &Path {
         match self {
-            Self::Stream(listener) => listener.path(),
+            Self::Stream(listener) | Self::VhostUser(listener) => listener.path(),
             Self::Dgram(port) => port.path(),
         }
     }
@@ -108,6 +115,14 @@ impl Guests {
                 let listener = Listener::bind(&spec.path)?;
                 core.watch(&listener, Source::Listener(id)).map_err(failed)?;
                 Socket::Stream(listener)
+            }
+            Transport::VhostUser if !VHOST_USER_SUPPORTED => {
+                return Err(failed(io::ErrorKind::Unsupported.into()));
+            }
+            Transport::VhostUser => {
+                let listener = Listener::bind(&spec.path)?;
+                core.watch(&listener, Source::Listener(id)).map_err(failed)?;
+                Socket::VhostUser(listener)
             }
             Transport::QemuDgram => {
                 let port = DgramPort::bind(&spec.path)?;
@@ -156,18 +171,24 @@ impl Guests {
         self.guests.get(&port).map_or("", |guest| guest.endpoint.as_str())
     }
 
+    /// Which machine attaches at a socket, when it is only one.
+    pub(crate) fn label_at(&self, id: u32) -> Option<String> {
+        self.sockets.get(&id)?.label.clone()
+    }
+
     /// Accept connections that wait.
     pub(crate) fn handle_listener(&mut self, core: &mut Core, spare: &mut Spare, id: u32) {
         for _ in 0..BATCH {
-            let Some(Attachment {
-                socket: Socket::Stream(listener),
-                ..
-            }) = self.sockets.get(&id)
-            else {
-                return;
+            let (listener, is_shared) = match self.sockets.get(&id).map(|attachment| &attachment.socket) {
+                Some(Socket::Stream(listener)) => (listener, false),
+                Some(Socket::VhostUser(listener)) => (listener, true),
+                Some(Socket::Dgram(_)) | None => return,
             };
             match listener.accept() {
-                Ok(Some(stream)) => self.attach_stream(core, id, StreamPort::new(stream)),
+                Ok(Some(stream)) if is_shared => {
+                    self.attach_socket(core, id, Link::VhostUser(Box::new(VhostUserPort::new(stream))));
+                }
+                Ok(Some(stream)) => self.attach_socket(core, id, Link::Stream(StreamPort::new(stream))),
                 Ok(None) => return,
                 Err(error) if Spare::is_wanted(&error) => {
                     if !spare.spend(|| matches!(listener.accept(), Ok(Some(_)))) {
@@ -191,6 +212,7 @@ impl Guests {
         let outcome = match self.guests.get_mut(&port).map(|guest| &mut guest.link) {
             Some(Link::Stream(stream)) => stream.read(&mut self.frames),
             Some(Link::Tap(tap)) => tap.read(&mut self.frames).map_err(ReadError::Io),
+            Some(Link::VhostUser(_)) => return self.handle_front_end(core, port),
             Some(Link::Dgram { .. }) | None => return,
         };
         let now = core.now();
@@ -285,6 +307,7 @@ impl Guests {
         let outcome = match &mut guest.link {
             Link::Stream(stream) => stream.write(queue),
             Link::Tap(tap) => tap.write(queue),
+            Link::VhostUser(shared) => shared.write(queue).map_err(io::Error::other),
             Link::Dgram { retry: Some(_), .. } => return,
             Link::Dgram { .. } => return self.flush_dgram(core, port),
         };
@@ -353,7 +376,7 @@ impl Guests {
             .values()
             .filter_map(|port| match self.guests.get(port)?.link {
                 Link::Dgram { retry, .. } => retry,
-                Link::Stream(_) | Link::Tap(_) => None,
+                Link::Stream(_) | Link::Tap(_) | Link::VhostUser(_) => None,
             })
             .min()
     }
@@ -377,13 +400,18 @@ impl Guests {
         }
     }
 
-    fn attach_stream(&mut self, core: &mut Core, id: u32, stream: StreamPort) {
+    /// A guest with a connection of its own.
+    fn attach_socket(&mut self, core: &mut Core, id: u32, link: Link) {
         let port = PortId(self.next_id());
-        if let Err(error) = core.watch(&stream, Source::Guest(port.0)) {
-            tracing::warn!("cannot watch a guest: {error}");
-            return;
+        let watched = match &link {
+            Link::Stream(stream) => core.watch(stream, Source::Guest(port.0)),
+            Link::VhostUser(shared) => core.watch(&**shared, Source::Guest(port.0)),
+            Link::Tap(_) | Link::Dgram { .. } => Ok(()),
+        };
+        match watched {
+            Ok(()) => self.attach(core, port, id, link),
+            Err(error) => tracing::warn!("cannot watch a guest: {error}"),
         }
-        self.attach(core, port, id, Link::Stream(stream));
     }
 
     fn dgram_guest(&mut self, core: &mut Core, id: u32, path: PathBuf) -> PortId {
@@ -439,6 +467,7 @@ impl Guests {
                 self.by_path.remove(&(id, path));
             }
             (Link::Tap(tap), _) => self.end_tap(core, port, &tap),
+            (Link::VhostUser(shared), _) => self.end_front_end(core, *shared),
             _ => {}
         }
         tracing::info!(
@@ -460,6 +489,7 @@ impl Attachment {
         ListenerInfo {
             transport: match self.socket {
                 Socket::Stream(_) => Transport::Qemu,
+                Socket::VhostUser(_) => Transport::VhostUser,
                 Socket::Dgram(_) => Transport::QemuDgram,
             },
             path: self.socket.path().to_owned(),

@@ -41,6 +41,7 @@ mod taps;
 mod tcp;
 mod tokens;
 mod udp;
+mod vhost_user;
 
 pub use atoll_engine::{Addresses, Documents, Prefix, StaticLease, Subnet};
 pub use atoll_ports::{Listener, SocketFile, TapError};

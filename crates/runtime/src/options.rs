@@ -86,6 +86,8 @@ pub enum Transport {
     Qemu,
     /// QEMU's `-netdev dgram` and vfkit's unixgram: one frame a datagram, guests told apart by their socket's path.
     QemuDgram,
+    /// vhost-user: any number of front ends, frames in the guests' own memory. Linux only.
+    VhostUser,
 }
 
 /// A unix socket at which guests attach.

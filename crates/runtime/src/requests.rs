@@ -57,10 +57,10 @@ impl EventLoop {
     fn snapshot(&self) -> NetworkSnapshot {
         let picture = self.core.engine.snapshot(self.core.now());
         let Addresses { subnet, prefix } = self.about.addresses;
-        let of_taps = self.guests.tap_counters();
+        let (of_taps, of_shared) = (self.guests.tap_counters(), self.guests.vhost_user_counters());
         let leases = picture.leases.into_iter().map(lease_info);
         let leases6 = picture.leases6.into_iter().map(lease6_info);
-        let counters = picture.counters.iter().chain(&of_taps);
+        let counters = picture.counters.iter().chain(&of_taps).chain(&of_shared);
         NetworkSnapshot {
             subnet: subnet.map(|subnet| Addresses::from(subnet).to_string()),
             gateway: subnet.map(Subnet::gateway),

@@ -23,6 +23,8 @@ pub(crate) enum Source {
     Forward(u32),
     /// A question to a resolver.
     Dns(Key),
+    /// A ring of a guest: the guest's port, and the ring's number.
+    Kick(u32, u8),
 }
 
 /// A slot and its generation: 32 and 24 bits.
@@ -43,6 +45,7 @@ impl From<Source> for Token {
             Source::Flow(key) => (4, key.0),
             Source::Forward(id) => (5, u64::from(id)),
             Source::Dns(key) => (6, key.0),
+            Source::Kick(id, ring) => (7, u64::from(ring) << 32 | u64::from(id)),
         };
         let number: u64 = kind << KIND_SHIFT | value;
         Self(usize::try_from(number).expect("a pointer has 64 bits wherever this runs"))
@@ -63,6 +66,10 @@ impl Source {
             4 => Self::Flow(Key(value)),
             5 => Self::Forward(id.ok()?),
             6 => Self::Dns(Key(value)),
+            7 => Self::Kick(
+                u32::try_from(value & u64::from(u32::MAX)).ok()?,
+                u8::try_from(value >> 32).ok()?,
+            ),
             _ => return None,
         })
     }
@@ -149,6 +156,7 @@ mod tests {
             Source::Flow(second),
             Source::Forward(1),
             Source::Dns(second),
+            Source::Kick(u32::MAX, 15),
         ] {
             assert_eq!(Source::of(source.into()), Some(source));
         }

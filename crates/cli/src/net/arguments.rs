@@ -45,6 +45,11 @@ pub(crate) struct NetworkArguments {
     #[arg(long, value_name = "unix:PATH")]
     qemu_dgram: Vec<String>,
 
+    /// Socket for vhost-user: frames go through the guest's own memory, and large segments stay whole. Any number of guests;
+    /// repeatable. Linux only.
+    #[arg(long, value_name = "unix:PATH")]
+    vhost_user: Vec<String>,
+
     /// Lead a host port to a guest's address or name; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
     /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, [::] IPv6 only, * both. Repeatable.
     #[arg(long, value_name = "[BIND:]PORT:GUEST:PORT[/PROTOCOL]")]
@@ -157,7 +162,8 @@ impl NetworkArguments {
     /// A NIC behind a hypervisor's socket may be any: an e1000 drops what is larger than 16 KiB, and some DHCP clients
     /// reset a NIC again and again that refuses what they were told.
     fn mtu(&self) -> Result<u16, Failure> {
-        let has_hypervisors = !(self.qemu.is_empty() && self.qemu_dgram.is_empty());
+        let sockets = [&self.qemu, &self.qemu_dgram, &self.vhost_user];
+        let has_hypervisors = sockets.iter().any(|given| !given.is_empty());
         match &self.mtu {
             Some(value) => mtu(value),
             None if has_hypervisors => Ok(USUAL_MTU),
@@ -224,6 +230,7 @@ fn listeners(arguments: &NetworkArguments) -> Result<Vec<ListenSpec>, Failure> {
     let kinds = [
         ("--qemu", &arguments.qemu, Transport::Qemu),
         ("--qemu-dgram", &arguments.qemu_dgram, Transport::QemuDgram),
+        ("--vhost-user", &arguments.vhost_user, Transport::VhostUser),
     ];
     let mut listeners: Vec<ListenSpec> = Vec::new();
     for (argument, values, transport) in kinds {

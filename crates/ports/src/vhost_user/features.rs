@@ -15,9 +15,11 @@ const CSUM: u64 = 1 << 0;
 const GUEST_CSUM: u64 = 1 << 1;
 /// The MTU is told to the guest, by the front end.
 const MTU: u64 = 1 << 3;
-/// Large TCP segments over IPv4, to the guest and from it.
+/// Large TCP segments over IPv4 and IPv6, to the guest and from it.
 const GUEST_TSO4: u64 = 1 << 7;
+const GUEST_TSO6: u64 = 1 << 8;
 const HOST_TSO4: u64 = 1 << 11;
+const HOST_TSO6: u64 = 1 << 12;
 /// A frame may lie in several buffers of the guest.
 const MRG_RXBUF: u64 = 1 << 15;
 /// Several pairs of rings.
@@ -36,7 +38,9 @@ pub(super) const OFFERED: u64 = CSUM
     | GUEST_CSUM
     | MTU
     | GUEST_TSO4
+    | GUEST_TSO6
     | HOST_TSO4
+    | HOST_TSO6
     | MRG_RXBUF
     | MQ
     | ANY_LAYOUT
@@ -102,7 +106,9 @@ impl Features {
         Offloads {
             checksum: self.has(GUEST_CSUM),
             tcp4: self.has(GUEST_CSUM | GUEST_TSO4),
+            tcp6: self.has(GUEST_CSUM | GUEST_TSO6),
             udp4: false,
+            udp6: false,
         }
     }
 }
@@ -127,7 +133,8 @@ mod tests {
 
     #[test]
     fn segments_need_checksums() {
-        assert_eq!(Features(GUEST_TSO4).offloads(), Offloads::default());
-        assert!(Features(OFFERED).offloads().tcp4);
+        assert_eq!(Features(GUEST_TSO4 | GUEST_TSO6).offloads(), Offloads::default());
+        let Offloads { tcp4, tcp6, .. } = Features(OFFERED).offloads();
+        assert!(tcp4 && tcp6);
     }
 }
