@@ -32,11 +32,16 @@ pub enum Attach {
     Stream,
     /// `-netdev dgram` to [`Net::dgram_socket`], from a socket of the guest's own.
     Dgram,
+    /// `-netdev vhost-user` to [`Net::vhost_user_socket`], again whenever the network was restarted.
+    VhostUser,
+    /// The same with a device from before virtio 1.0.
+    VhostUserLegacy,
 }
 
 impl Attach {
-    fn netdev(self, kit: &Kit, net: &Net, number: usize) -> String {
-        match self {
+    /// What QEMU is told of it, without the NIC.
+    fn arguments(self, kit: &Kit, net: &Net, number: usize) -> Vec<String> {
+        let netdev = match self {
             Self::Stream => format!(
                 "stream,id=n0,server=off,addr.type=unix,addr.path={}{}",
                 net.socket().display(),
@@ -47,9 +52,39 @@ impl Attach {
                 net.folder().join(format!("guest-{number}.sock")).display(),
                 net.dgram_socket().display()
             ),
+            Self::VhostUser | Self::VhostUserLegacy => {
+                let socket = net.vhost_user_socket();
+                let chardev = format!(
+                    "socket,id=c0,path={}{}",
+                    socket.display(),
+                    kit.reconnect_chardev()
+                );
+                let memory = format!("memory-backend-memfd,id=m0,size={MEMORY},share=on");
+                let words = [
+                    "-object",
+                    &memory,
+                    "-machine",
+                    "memory-backend=m0",
+                    "-chardev",
+                    &chardev,
+                ];
+                let rest = ["-netdev", "vhost-user,id=n0,chardev=c0"];
+                return words.into_iter().chain(rest).map(str::to_owned).collect();
+            }
+        };
+        vec!["-netdev".to_owned(), netdev]
+    }
+
+    fn device(self) -> &'static str {
+        match self {
+            Self::VhostUserLegacy => "virtio-net-pci,disable-modern=on,disable-legacy=off",
+            _ => "virtio-net-pci",
         }
     }
 }
+
+/// Memory of a guest, as QEMU's options name it.
+const MEMORY: &str = "256M";
 
 /// A running guest. Killed when dropped, unless it is a cluster's.
 #[derive(Debug)]
@@ -82,7 +117,8 @@ impl Guest {
     #[must_use]
     pub fn start_attached(kit: &Kit, net: &Net, guests: &[(&str, Attach)]) -> Vec<Self> {
         let start = |(number, (name, attach)): (usize, &(&str, Attach))| {
-            Self::start(kit, &attach.netdev(kit, net, number), name, number)
+            let arguments = attach.arguments(kit, net, number);
+            Self::start(kit, (&arguments, attach.device()), name, number)
         };
         let mut guests: Vec<Self> = guests.iter().enumerate().map(start).collect();
         for guest in &mut guests {
@@ -91,7 +127,7 @@ impl Guest {
         guests
     }
 
-    fn start(kit: &Kit, netdev: &str, name: &str, number: usize) -> Self {
+    fn start(kit: &Kit, (arguments, device): (&[String], &str), name: &str, number: usize) -> Self {
         let child = Command::new("qemu-system-x86_64")
             .args([
                 "-machine",
@@ -99,7 +135,7 @@ impl Guest {
                 "-accel",
                 "tcg",
                 "-m",
-                "256",
+                MEMORY,
                 "-nodefaults",
                 "-no-user-config",
             ])
@@ -109,10 +145,10 @@ impl Guest {
             .arg("-initrd")
             .arg(&kit.initramfs)
             .args(["-append", &format!("{} atoll.hostname={name}", kit.append)])
-            .args(["-netdev", netdev])
+            .args(arguments)
             .args([
                 "-device",
-                &format!("virtio-net-pci,netdev=n0,mac=52:54:00:77:00:{:02x}", number + 2),
+                &format!("{device},netdev=n0,mac=52:54:00:77:00:{:02x}", number + 2),
             ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

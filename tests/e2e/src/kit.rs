@@ -240,6 +240,14 @@ impl Kit {
         images.find(is_meant).cloned()
     }
 
+    /// How a `-chardev` is told to connect again: it could before `-netdev stream` could.
+    pub(crate) fn reconnect_chardev(&self) -> &'static str {
+        match self.reconnect {
+            "" => ",reconnect=1",
+            option => option,
+        }
+    }
+
     /// Whether this QEMU connects again by itself when the network was restarted.
     #[must_use]
     pub fn reconnects(&self) -> bool {

@@ -124,6 +124,12 @@ impl Net {
         self.folder.path().join("dgram.sock")
     }
 
+    /// The socket for `-netdev vhost-user`, where its arguments ask for it: `--vhost-user unix:{folder}/shared.sock`.
+    #[must_use]
+    pub fn vhost_user_socket(&self) -> PathBuf {
+        self.folder.path().join("shared.sock")
+    }
+
     /// The folder in which it keeps all its files.
     #[must_use]
     pub fn folder(&self) -> &Path {

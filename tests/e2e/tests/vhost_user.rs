@@ -1,0 +1,100 @@
+//! Guests on `-netdev vhost-user`, whose memory the network shares.
+
+use atoll_e2e::{Attach, Guest, Kit, LONG_PATIENCE, Net, Options, TcpEcho, checksum, make_data, transfer};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt;
+
+const HOST_ALIAS: &str = "10.77.0.254";
+const SHARED: Options<'static> = Options {
+    arguments: &["--vhost-user", "unix:{folder}/shared.sock"],
+};
+
+#[test]
+fn two_shared_guests_and_one_on_a_stream_ping_and_move_ten_megabytes_in_pairs() {
+    let Some(kit) = Kit::find() else { return };
+    let net = Net::start(kit, &SHARED);
+    let attached = [
+        ("a", Attach::VhostUser),
+        ("b", Attach::VhostUser),
+        ("c", Attach::Stream),
+    ];
+    let mut guests = Guest::start_attached(kit, &net, &attached);
+    let sums: Vec<String> = guests.iter_mut().map(|guest| make_data(guest, 10)).collect();
+    for from in 0..guests.len() {
+        for to in (0..guests.len()).filter(|to| *to != from) {
+            let address = guests[to].address();
+            guests[from].ok(&format!("ping -c 1 -W 10 {address}"));
+            let [sender, receiver] = guests.get_disjoint_mut([from, to]).unwrap();
+            let (arrived, _) = transfer(sender, receiver, 9000);
+            assert_eq!(arrived, sums[from], "{} to {}", sender.name, receiver.name);
+        }
+    }
+}
+
+#[test]
+fn a_legacy_device_and_a_modern_one_reach_a_server_of_the_host_and_are_reached() {
+    let Some(kit) = Kit::find() else { return };
+    let tcp = TcpEcho::start().unwrap();
+    let options = Options {
+        arguments: &[
+            "--vhost-user",
+            "unix:{folder}/shared.sock",
+            "--host-loopback",
+            "--forward",
+            "127.0.0.1:0:10.77.0.2:9000",
+            "--lease",
+            "52:54:00:77:00:02=10.77.0.2",
+        ],
+    };
+    let net = Net::start(kit, &options);
+    let attached = [("old", Attach::VhostUserLegacy), ("new", Attach::VhostUser)];
+    let mut guests = Guest::start_attached(kit, &net, &attached);
+    for guest in &mut guests {
+        let expected = make_data(guest, 10);
+        let port = tcp.address.port();
+        let command = format!("nc -w 10 {HOST_ALIAS} {port} </tmp/data >/tmp/got");
+        let echoed = guest.begin(&command).wait(guest, LONG_PATIENCE);
+        assert_eq!(echoed.status, 0, "{}: {}", guest.name, echoed.text);
+        assert_eq!(checksum(guest, "/tmp/got"), expected, "{}", guest.name);
+    }
+    let serving = guests[0].begin("echo hello | nc -l -p 9000 >/tmp/heard");
+    let mut text = String::new();
+    while text.is_empty() {
+        // Until the guest's server listens, the connection is refused.
+        let Ok(mut stream) = TcpStream::connect(net.forwards()[0]) else {
+            continue;
+        };
+        let asked = stream.write_all(b"you\n");
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let read = stream.read_to_string(&mut text);
+        println!("asked {asked:?}, read {read:?}");
+    }
+    assert_eq!(text, "hello\n");
+    serving.wait(&guests[0], LONG_PATIENCE);
+    assert_eq!(guests[0].ok("cat /tmp/heard"), "you");
+}
+
+#[test]
+fn after_sigkill_the_network_comes_back_to_guests_that_run() {
+    let Some(kit) = Kit::find() else { return };
+    let net = Net::start(kit, &SHARED);
+    let attached = [("a", Attach::VhostUser), ("b", Attach::VhostUserLegacy)];
+    let mut guests = Guest::start_attached(kit, &net, &attached);
+    let expected = make_data(&mut guests[0], 10);
+    let other = guests[1].address();
+    // Killed under load: rings are full of what is under way.
+    guests[0].ok(&format!(
+        "ping -A -s 1400 {other} >/dev/null 2>&1 & echo $! >/tmp/flood"
+    ));
+    let (status, folder) = net.kill();
+    assert_eq!(status.signal(), Some(9), "{status}");
+
+    let net = Net::start_in(kit, &SHARED, folder);
+    guests[0].ok("kill $(cat /tmp/flood)");
+    guests[0].ok(&format!("ping -c 1 -W 30 {other} || ping -c 10 -W 2 {other}"));
+    let [sender, receiver] = guests.get_disjoint_mut([0, 1]).unwrap();
+    let (arrived, _) = transfer(sender, receiver, 9000);
+    assert_eq!(arrived, expected);
+    drop(net);
+}
