@@ -28,15 +28,16 @@ use clap::{Parser, Subcommand};
 use bench::Bench;
 use error::{BenchError, Trying};
 use options::Options;
-use peers::{ATOLL, ATOLL_TAP, DIRECT, GVPROXY, LOOPBACK, PASST, PASTA, Peer, SLIRP4NETNS};
+use peers::{ATOLL, ATOLL_TAP, ATOLL_VHOST, DIRECT, GVPROXY, LOOPBACK, PASST, PASTA, Peer, SLIRP4NETNS};
 use results::Results;
 use suites::Suite;
 
 /// Peers in the order of tables.
-const PEER_ORDER: [&str; 8] = [
+const PEER_ORDER: [&str; 9] = [
     LOOPBACK,
     DIRECT,
     ATOLL,
+    ATOLL_VHOST,
     PASST,
     GVPROXY,
     ATOLL_TAP,
@@ -169,6 +170,11 @@ fn all_peers(options: &Options) -> Vec<Rc<dyn Peer>> {
         Rc::new(peers::Direct),
         Rc::new(peers::Atoll {
             program: atoll.clone(),
+            shared: false,
+        }),
+        Rc::new(peers::Atoll {
+            program: atoll.clone(),
+            shared: true,
         }),
         Rc::new(peers::Passt::new(options.passt.as_ref())),
     ];

@@ -52,6 +52,8 @@ pub(crate) struct Guest {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attach<'a> {
     Connect(&'a Path),
+    /// By vhost-user.
+    Share(&'a Path),
     Listen(&'a Path),
 }
 
@@ -86,6 +88,7 @@ impl Guest {
         command.args(["shim", "--tap", DEVICE]);
         match attach {
             Attach::Connect(path) => command.arg("--connect").arg(path),
+            Attach::Share(path) => command.arg("--vhost-user").arg("--connect").arg(path),
             Attach::Listen(path) => command.arg("--listen").arg(path),
         };
         command.args(["--drop-per-million", &spec.lost_per_million.to_string()]);

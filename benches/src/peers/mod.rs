@@ -5,6 +5,7 @@
 //! | `loopback` | nothing: client and server share a namespace. The ceiling of the machine |
 //! | `direct` | two shims, one at the other: the ceiling of guest to guest |
 //! | `atoll`, `passt`, `gvproxy` | the shim, by QEMU's stream protocol |
+//! | `atoll-vhost` | the shim, by vhost-user |
 //! | `atoll-tap`, `pasta`, `slirp4netns` | the back end's own TAP in the guest's namespace |
 
 mod adopt;
@@ -24,7 +25,7 @@ use std::time::Instant;
 use crate::error::BenchError;
 use crate::lab::{Addressing, Attach, Guest, GuestSpec, Host, Process, Scratch};
 
-pub(crate) use atoll::{Atoll, NAME as ATOLL};
+pub(crate) use atoll::{Atoll, NAME as ATOLL, SHARED_NAME as ATOLL_VHOST};
 pub(crate) use atoll_tap::{AtollTap, NAME as ATOLL_TAP};
 pub(crate) use direct::{Direct, NAME as DIRECT};
 pub(crate) use gvproxy::{Gvproxy, NAME as GVPROXY};
@@ -142,14 +143,18 @@ fn stream_guests(
     socket: &Path,
     scratch: &Scratch,
 ) -> Result<Vec<Guest>, BenchError> {
+    socket_guests(request, addressing, Attach::Connect(socket), scratch)
+}
+
+/// The same in any way of attaching.
+fn socket_guests(
+    request: &Request,
+    addressing: Addressing,
+    attach: Attach<'_>,
+    scratch: &Scratch,
+) -> Result<Vec<Guest>, BenchError> {
     (0..request.guests)
-        .map(|index| {
-            Guest::attach(
-                &request.guest(index, addressing),
-                Attach::Connect(socket),
-                scratch,
-            )
-        })
+        .map(|index| Guest::attach(&request.guest(index, addressing), attach, scratch))
         .collect()
 }
 

@@ -14,6 +14,8 @@
 //! sleeps in `poll` when there is nothing to do. While the back end does not read, the TAP is not read either, so the
 //! device's queue fills as a NIC's would.
 //!
+//! With `--vhost-user` it is the guest's driver instead: nothing is split or merged, and frames cross in shared memory ([`vhost_user`]).
+//!
 //! Frames can be lost on purpose, each way, by a seeded generator: after splitting and before merging, so that a loss
 //! is one frame of the wire.
 
@@ -25,6 +27,7 @@ mod split;
 mod stream;
 #[cfg(test)]
 mod test_frames;
+mod vhost_user;
 mod vnet;
 
 use std::fs::File;
@@ -56,6 +59,9 @@ pub(crate) struct ShimArguments {
     /// Wait here for one peer instead, such as another shim.
     #[arg(long, value_name = "PATH", conflicts_with = "connect")]
     listen: Option<PathBuf>,
+    /// Speak vhost-user to the back end, with rings in memory that is shared.
+    #[arg(long, requires = "connect")]
+    vhost_user: bool,
     /// Of each million frames, lose so many, each way.
     #[arg(long, value_name = "N", default_value_t = 0)]
     drop_per_million: u32,
@@ -75,16 +81,27 @@ const PATIENCE: Duration = Duration::from_secs(8);
 pub(crate) fn run(arguments: &ShimArguments) -> Result<(), BenchError> {
     let tap = tap::open(&arguments.tap).trying(|| format!("cannot make TAP device {}", arguments.tap))?;
     let socket = socket(arguments)?;
+    let losses = [arguments.seed, arguments.seed ^ 0x5bd1_e995]
+        .map(|seed| Loss::new(arguments.drop_per_million, seed));
+    let bridge = arguments
+        .vhost_user
+        .then(|| vhost_user::Bridge::new(&tap, &socket));
+    let bridge = bridge
+        .transpose()
+        .trying(|| "cannot set the guest up".to_owned())?;
     println!("ready");
     io::stdout().flush().trying(|| "cannot write".to_owned())?;
+    let [outgoing, incoming] = losses;
+    if let Some(mut bridge) = bridge {
+        let result = bridge.run(&tap, outgoing, incoming);
+        println!("{}", bridge.counts());
+        return result.trying(|| "the shim failed".to_owned());
+    }
     let mut shim = Shim {
         tap,
         socket,
-        outgoing: Outgoing::new(Loss::new(arguments.drop_per_million, arguments.seed)),
-        incoming: Incoming::new(Loss::new(
-            arguments.drop_per_million,
-            arguments.seed ^ 0x5bd1_e995,
-        )),
+        outgoing: Outgoing::new(outgoing),
+        incoming: Incoming::new(incoming),
     };
     let result = shim.run();
     println!("{}", shim.counts());

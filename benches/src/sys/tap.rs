@@ -30,6 +30,12 @@ pub(crate) fn open(name: &str) -> io::Result<File> {
     Ok(file)
 }
 
+/// Lets headers have `len` bytes: 12, as between a guest and its device from virtio 1.0 on.
+pub(crate) fn set_header_len(file: &File, len: libc::c_int) -> io::Result<()> {
+    // SAFETY: TUNSETVNETHDRSZ reads one int, which outlives the call.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) })
+}
+
 fn request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: ifreq is plain old data, for which all zeros is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use atoll_wire::vnet;
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use super::features::{Features, OFFERED};
@@ -261,6 +262,40 @@ impl FrontEnd {
         self.sides[TRANSMIT].call.as_fd()
     }
 
+    /// Wait for readiness of `tap` (where there is a buffer to send from), of what the device tells, or of the connection's end, unless something
+    /// came meanwhile. `false` at the end.
+    ///
+    /// # Errors
+    /// What `poll` reported.
+    pub fn wait(&mut self, tap: impl AsFd) -> io::Result<bool> {
+        let has_room = !self.free.is_empty();
+        if !self.sleep(RECEIVE) || (!has_room && !self.sleep(TRANSMIT)) {
+            return Ok(true);
+        }
+        let on_tap = if has_room {
+            PollFlags::IN
+        } else {
+            PollFlags::empty()
+        };
+        let mut fds = [
+            PollFd::from_borrowed_fd(tap.as_fd(), on_tap),
+            PollFd::new(&self.sides[RECEIVE].call, PollFlags::IN),
+            PollFd::new(&self.sides[TRANSMIT].call, PollFlags::IN),
+            PollFd::new(&self.socket, PollFlags::empty()),
+        ];
+        match rustix::event::poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [_, received, sent, socket] = fds.map(|fd| fd.revents());
+        for (revents, side) in [received, sent].into_iter().zip(&self.sides) {
+            if revents.contains(PollFlags::IN) {
+                rustix::io::read(&side.call, &mut [0; 8])?;
+            }
+        }
+        Ok(!socket.intersects(PollFlags::HUP | PollFlags::ERR))
+    }
+
     /// Kick the device at a ring whatever it wants.
     ///
     /// # Errors
@@ -383,24 +418,27 @@ impl FrontEnd {
         Ok(true)
     }
 
-    /// Send what a TAP hands over, until it has no more or no buffer is free; how many frames.
+    /// Send what a TAP hands over, until it has no more or no buffer is free; how many frames. Those that `keep` is against are lost.
     ///
     /// # Errors
     /// The TAP broke.
-    pub fn send_from(&mut self, tap: impl AsFd) -> io::Result<usize> {
+    pub fn send_from(&mut self, tap: impl AsFd, mut keep: impl FnMut() -> bool) -> io::Result<usize> {
         let mut count = 0;
         while let Some(&buffer) = self.free.front() {
             let at = self.send_buffer(buffer);
-            match self.memory.fill_from(&tap, &[(at, SEND_BUFFER)]) {
-                Ok(len) => self.make(TRANSMIT, buffer, (at, len, 0))?,
+            let len = match self.memory.fill_from(&tap, &[(at, SEND_BUFFER)]) {
+                Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
-            }
-            self.free.pop_front();
+            };
             count += 1;
-            // The device may begin while more is read.
-            self.publish(TRANSMIT)?;
+            if keep() {
+                self.free.pop_front();
+                self.make(TRANSMIT, buffer, (at, len, 0))?;
+                // The device may begin while more is read.
+                self.publish(TRANSMIT)?;
+            }
         }
         Ok(count)
     }
@@ -447,17 +485,25 @@ impl FrontEnd {
         Ok(Some(packet))
     }
 
-    /// Hand up to `most` frames that came to a TAP; how many there were, and how many of them it refused.
+    /// Hand up to `most` frames that came to a TAP; how many there were, and how many of them it refused. Those that `keep` is against
+    /// are lost.
     ///
     /// # Errors
     /// The device says what cannot be.
-    pub fn receive_to(&mut self, tap: impl AsFd, most: usize) -> io::Result<(usize, usize)> {
+    pub fn receive_to(
+        &mut self,
+        tap: impl AsFd,
+        most: usize,
+        mut keep: impl FnMut() -> bool,
+    ) -> io::Result<(usize, usize)> {
         let (mut count, mut refused) = (0, 0);
         while count < most
             && let Some(pieces) = self.next_packet()
         {
             let places: Vec<_> = pieces.iter().map(|&(_, at, len)| (at, len)).collect();
-            refused += usize::from(self.memory.drain_to(&tap, &places).is_err());
+            if keep() {
+                refused += usize::from(self.memory.drain_to(&tap, &places).is_err());
+            }
             self.give_back(&pieces)?;
             count += 1;
         }

@@ -124,9 +124,11 @@ impl Memory {
         })?;
         let at = usize::try_from(user - region.user).ok()?;
         let fits = at.checked_add(len).is_some_and(|end| end <= region.mapping.len());
-        (fits && user % align == 0 && at.is_multiple_of(usize::try_from(align).ok()?)).then(|| Place {
-            mapping: Arc::clone(&region.mapping),
-            at,
+        (fits && user.is_multiple_of(align) && at.is_multiple_of(usize::try_from(align).ok()?)).then(|| {
+            Place {
+                mapping: Arc::clone(&region.mapping),
+                at,
+            }
         })
     }
 
@@ -190,7 +192,7 @@ mod tests {
             vec![spec(0, 0, u64::MAX)],
             vec![spec(0, 0, 0)],
         ] {
-            assert!(Memory::new(specs).is_err());
+            Memory::new(specs).unwrap_err();
         }
     }
 }

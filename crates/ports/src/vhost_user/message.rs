@@ -333,11 +333,11 @@ mod tests {
         };
         assert_eq!((regions[1].0.guest, regions[1].0.len), (4, 5));
         assert_eq!((regions[1].0.user, regions[1].0.offset), (6, 7));
-        assert!(parse(code::SET_MEM_TABLE, &payload, 1).is_err());
-        assert!(parse(code::SET_MEM_TABLE, &payload, 3).is_err());
-        assert!(parse(code::SET_MEM_TABLE, &payload[..71], 2).is_err());
+        parse(code::SET_MEM_TABLE, &payload, 1).unwrap_err();
+        parse(code::SET_MEM_TABLE, &payload, 3).unwrap_err();
+        parse(code::SET_MEM_TABLE, &payload[..71], 2).unwrap_err();
         payload[0] = 9;
-        assert!(parse(code::SET_MEM_TABLE, &payload, 8).is_err());
+        parse(code::SET_MEM_TABLE, &payload, 8).unwrap_err();
     }
 
     #[test]
@@ -352,9 +352,9 @@ mod tests {
             parse(code::SET_VRING_CALL, &without, 0),
             Ok(Request::SetVringCall(3, None))
         ));
-        assert!(parse(code::SET_VRING_CALL, &with, 0).is_err());
-        assert!(parse(code::SET_VRING_CALL, &without, 1).is_err());
-        assert!(parse(code::SET_VRING_CALL, &with, 2).is_err());
+        parse(code::SET_VRING_CALL, &with, 0).unwrap_err();
+        parse(code::SET_VRING_CALL, &without, 1).unwrap_err();
+        parse(code::SET_VRING_CALL, &with, 2).unwrap_err();
     }
 
     #[test]

@@ -32,7 +32,8 @@ mod memory;
 mod message;
 mod receive;
 mod ring;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 mod transmit;
 

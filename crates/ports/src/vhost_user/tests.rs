@@ -362,7 +362,7 @@ fn more_descriptors_than_any_message_has_end_it() {
     let (mut port, front_end) = pair(FrontEndOptions::default());
     let files: Vec<_> = (0..12).map(|_| front_end.file()).collect();
     front_end.say(1, &[], &files).unwrap();
-    assert!(port.handle_messages().is_err());
+    port.handle_messages().unwrap_err();
 }
 
 fn wild() -> impl Strategy<Value = u8> {
@@ -386,9 +386,10 @@ proptest! {
         }
         if guest_address {
             // Descriptors that lead into the guest's memory, rings included.
-            for number in 0..32 {
+            for (number, byte) in noise.iter().take(32).enumerate() {
                 for ring in [0, 64 << 10] {
-                    front_end.poke(ring + 16 * number, &(GUEST_BASE + u64::from(noise[number]) * 64).to_le_bytes());
+                    let address = GUEST_BASE + u64::from(*byte) * 64;
+                    front_end.poke(ring + 16 * number, &address.to_le_bytes());
                 }
             }
         }

@@ -179,7 +179,7 @@ pub(crate) fn full_barrier() {
 /// The page size of a file that may be mapped.
 fn page_of(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let file_system = rustix::fs::fstatfs(fd)?;
-    let kind = u64::from_ne_bytes(i64::from(file_system.f_type).to_ne_bytes()) & u64::from(u32::MAX);
+    let kind = u64::from_ne_bytes(file_system.f_type.to_ne_bytes()) & u64::from(u32::MAX);
     if !FILE_SYSTEMS.contains(&kind) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -320,9 +320,9 @@ mod tests {
     #[test]
     fn a_file_that_is_no_memory_is_not_mapped() {
         let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
-        assert!(Mapping::new(socket.as_fd(), 0, 4096).is_err());
+        Mapping::new(socket.as_fd(), 0, 4096).unwrap_err();
         let proc = std::fs::File::open("/proc/self/maps").unwrap();
-        assert!(Mapping::new(proc.as_fd(), 0, 4096).is_err());
+        Mapping::new(proc.as_fd(), 0, 4096).unwrap_err();
     }
 
     #[test]
