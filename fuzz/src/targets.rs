@@ -6,6 +6,7 @@ mod files;
 mod guest;
 mod services;
 mod streams;
+mod vhost_user;
 mod world;
 
 /// One fuzz target.
@@ -85,6 +86,16 @@ pub const TARGETS: &[Target] = &[
         name: "vnet_header",
         mutations: 20_000,
         run: streams::vnet_header,
+    },
+    Target {
+        name: "vhost_user_messages",
+        mutations: 3000,
+        run: vhost_user::messages,
+    },
+    Target {
+        name: "vhost_user_rings",
+        mutations: 3000,
+        run: vhost_user::rings,
     },
     Target {
         name: "cluster_file",
