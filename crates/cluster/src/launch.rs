@@ -142,12 +142,14 @@ fn kernel(machine: &spec::Machine, ground: &Ground<'_>) -> Option<qemu::Kernel> 
 }
 
 fn nic(machine: &spec::Machine, index: usize, nic: &spec::Nic, ground: &Ground<'_>) -> qemu::Nic {
+    let path = ground.paths.nic_socket(machine.name.as_str(), index);
     qemu::Nic {
         id: format!("net{index}"),
         model: nic.model.to_string(),
         mac: nic.mac.octets(),
-        attach: qemu::Attach::Stream {
-            path: ground.paths.nic_socket(machine.name.as_str(), index),
+        attach: match nic.attach {
+            spec::Attach::Stream => qemu::Attach::Stream { path },
+            spec::Attach::VhostUser => qemu::Attach::VhostUser { path },
         },
         host_mtu: ground
             .cluster

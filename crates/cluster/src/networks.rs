@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 use atoll_runtime::{
-    Addresses, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, Network,
-    NetworkOptions, Prefix, Protocol, RequestError, StartError, StaticLease, Subnet,
+    Addresses, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, ListenSpec,
+    Network, NetworkOptions, Prefix, Protocol, RequestError, StartError, StaticLease, Subnet, Transport,
 };
 use atoll_spec as spec;
 
@@ -143,7 +143,16 @@ impl Networks {
             let socket = paths.nic_socket(name, index);
             let listeners = handle.snapshot().map_err(failed)?.listeners;
             if !listeners.iter().any(|it| it.path == socket) {
-                handle.listen_qemu(&socket, Some(name)).map_err(failed)?;
+                let transport = match nic.attach {
+                    spec::Attach::Stream => Transport::Qemu,
+                    spec::Attach::VhostUser => Transport::VhostUser,
+                };
+                let spec = ListenSpec {
+                    transport,
+                    path: socket,
+                    label: Some(name.to_owned()),
+                };
+                handle.listen(spec).map_err(failed)?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 //! * Disks are `-blockdev` nodes, not `-drive`, because `file=` of the latter takes `a:b` for a protocol.
 //! * QEMU connects to the network's socket and connects again after a restart of the network, in the spelling its
 //!   version knows ([`Reconnect`]).
+//! * Where a network shares the guest's memory (vhost-user), that is a memfd, which QEMU seals and others can map.
 //! * Everything that comes from outside is a value with its commas doubled; extra arguments come last and raw.
 
 use std::ffi::{OsStr, OsString};
@@ -18,6 +19,9 @@ use crate::{Arch, Capabilities, Reconnect};
 
 /// How long QEMU waits before it connects again to a network that went away.
 const RECONNECT_MS: u32 = 250;
+
+/// The guest's memory, where it is shared.
+const MEMORY: &str = "ram0";
 
 /// A program and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +98,16 @@ impl Builder {
         self.option("-cpu", cpu.unwrap_or(launch.accel.default_cpu(launch.arch)));
         self.option("-smp", launch.cpus.to_string());
         self.option("-m", size(launch.memory));
+        if launch.shares_memory() {
+            let memory = OptionArg::new("memory-backend-memfd").set("id", MEMORY);
+            self.option(
+                "-object",
+                memory
+                    .set("size", size(launch.memory))
+                    .set("share", "on")
+                    .finish(),
+            );
+        }
         self.option("-display", "none");
         if launch.arch == Arch::X86_64 {
             // Boot loaders of cloud images draw on it before they find the serial port.
@@ -146,6 +160,12 @@ impl Builder {
     }
 
     fn nic(&mut self, nic: &Nic, reconnect: Reconnect) {
+        if let Attach::VhostUser { path } = &nic.attach {
+            self.option(
+                "-chardev",
+                connecting_socket(&socket_id(nic), path, reconnect).finish(),
+            );
+        }
         self.option("-netdev", netdev(nic, reconnect).finish());
         let mut device = OptionArg::new("")
             .set("driver", &nic.model)
@@ -195,6 +215,9 @@ fn machine(launch: &Launch) -> OptionArg {
     // The type may carry options of its own (`virt,gic-version=3`), so it is taken as option syntax.
     let machine = launch.machine.as_deref().unwrap_or(launch.arch.default_machine());
     let mut arg = OptionArg::new(machine);
+    if launch.shares_memory() {
+        arg = arg.set("memory-backend", MEMORY);
+    }
     if let Some(firmware) = &launch.firmware {
         arg = arg.set("pflash0", "flash0");
         if firmware.vars.is_some() {
@@ -215,11 +238,30 @@ fn netdev(nic: &Nic, reconnect: Reconnect) -> OptionArg {
                 Reconnect::Milliseconds => arg.set("reconnect-ms", RECONNECT_MS.to_string()),
             }
         }
+        Attach::VhostUser { .. } => OptionArg::new("vhost-user")
+            .set("id", &nic.id)
+            .set("chardev", socket_id(nic)),
         Attach::Dgram { local, remote } => {
             let arg = OptionArg::new("dgram").set("id", &nic.id);
             let arg = arg.set("local.type", "unix").set("local.path", local);
             arg.set("remote.type", "unix").set("remote.path", remote)
         }
+    }
+}
+
+/// The socket of a network card that is attached by vhost-user.
+fn socket_id(nic: &Nic) -> String {
+    format!("{}-socket", nic.id)
+}
+
+/// A character device that connects, and again when the other end went away. It could before `-netdev stream` could.
+fn connecting_socket(id: &str, path: &Path, reconnect: Reconnect) -> OptionArg {
+    let arg = OptionArg::new("socket").set("id", id).set("path", path);
+    match reconnect {
+        Reconnect::Unsupported | Reconnect::Seconds => {
+            arg.set("reconnect", RECONNECT_MS.div_ceil(1000).to_string())
+        }
+        Reconnect::Milliseconds => arg.set("reconnect-ms", RECONNECT_MS.to_string()),
     }
 }
 

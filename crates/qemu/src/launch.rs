@@ -124,6 +124,11 @@ pub enum Attach {
         /// The network's listening socket.
         path: PathBuf,
     },
+    /// `-netdev vhost-user`: the guest's memory is shared with the network. Linux, virtio cards.
+    VhostUser {
+        /// The network's listening socket.
+        path: PathBuf,
+    },
     /// `-netdev dgram` between two unix sockets.
     Dgram {
         /// The socket QEMU binds.
@@ -221,17 +226,24 @@ impl Launch {
     /// Every unix socket that QEMU is to bind.
     pub(crate) fn bound_sockets(&self) -> impl Iterator<Item = &Path> {
         let nics = self.nics.iter().filter_map(|nic| match &nic.attach {
-            Attach::Stream { .. } => None,
+            Attach::Stream { .. } | Attach::VhostUser { .. } => None,
             Attach::Dgram { local, .. } => Some(local.as_path()),
         });
         let console = self.console.iter().map(|console| console.socket.as_path());
         nics.chain(console).chain(self.qmp.as_deref())
     }
 
+    /// Whether a network shares the guest's memory.
+    pub(crate) fn shares_memory(&self) -> bool {
+        self.nics
+            .iter()
+            .any(|nic| matches!(nic.attach, Attach::VhostUser { .. }))
+    }
+
     /// Every unix socket that the network is to bind.
     fn network_sockets(&self) -> impl Iterator<Item = &Path> {
         self.nics.iter().map(|nic| match &nic.attach {
-            Attach::Stream { path } => path.as_path(),
+            Attach::Stream { path } | Attach::VhostUser { path } => path.as_path(),
             Attach::Dgram { remote, .. } => remote.as_path(),
         })
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::addresses::Addresses;
 use crate::forward::Forward;
-use crate::hardware::{Accel, Arch, NicModel};
+use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::image::{Image, SshKey, UserData};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
@@ -103,6 +103,9 @@ pub struct Nic {
     pub network: Name,
     /// What the guest sees.
     pub model: NicModel,
+    /// How its frames reach the network.
+    #[serde(default)]
+    pub attach: Attach,
     /// Unique in the cluster.
     pub mac: Mac,
     /// Unique in its network, given to the guest by DHCP; absent where the network has no IPv4.

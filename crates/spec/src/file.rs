@@ -12,7 +12,7 @@ use crate::addresses::{Addresses, GivenAddresses};
 use crate::choice::OrOff;
 use crate::diagnostic::{Report, Span};
 use crate::forward::Forward;
-use crate::hardware::{Accel, Arch, NicModel};
+use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::image::{Image, SshKey, UserData};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
@@ -125,6 +125,7 @@ pub(crate) struct NicFile {
     /// The network; may be left out where there is only one.
     pub(crate) network: Option<Spot<Name>>,
     pub(crate) model: Option<NicModel>,
+    pub(crate) attach: Option<Spot<Attach>>,
     pub(crate) mac: Option<Spot<Mac>>,
     pub(crate) addresses: GivenAddresses,
     /// Where it stands; `None` for the NIC of a machine that lists none.
@@ -268,6 +269,7 @@ impl NicFile {
     pub(crate) const EMPTY: Self = Self {
         network: None,
         model: None,
+        attach: None,
         mac: None,
         addresses: GivenAddresses { v4: None, v6: None },
         span: None,
@@ -289,6 +291,7 @@ impl FromYaml for NicFile {
         let file = Self {
             network: keys.take("network"),
             model: keys.take("model"),
+            attach: keys.take("attach"),
             mac: keys.take("mac"),
             addresses: keys.take("address").unwrap_or_default(),
             span: Some(node.span.clone()),

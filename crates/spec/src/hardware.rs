@@ -1,4 +1,4 @@
-//! Choices from a fixed list: architecture, accelerator, NIC model. The spellings are QEMU's.
+//! Choices from a fixed list: architecture, accelerator, NIC model, how a NIC is attached. The spellings are QEMU's.
 
 use std::fmt;
 use std::str::FromStr;
@@ -136,6 +136,19 @@ word_list!(
         VirtioNetDevice = "virtio-net-device",
         /// CDC Ethernet over USB.
         UsbNet = "usb-net",
+    }
+);
+
+word_list!(
+    /// How QEMU hands a NIC's frames to the network.
+    Attach, what: "way to attach", expected: "a way to attach like stream",
+    {
+        /// One by one, over a socket: with every NIC, on every host.
+        #[default]
+        Stream = "stream",
+        /// In the guest's own memory, large segments whole: faster, with virtio NICs on Linux. All of the guest's memory is
+        /// shared with the network.
+        VhostUser = "vhost-user",
     }
 );
 

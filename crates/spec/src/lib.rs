@@ -40,7 +40,7 @@ pub use choice::OrOff;
 pub use cluster::{Assignment, Boot, Cluster, Machine, Network, Nic, Ssh};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use forward::{Bind, Forward, ForwardError, Guest, GuestForward, PortRange, Protocol};
-pub use hardware::{Accel, Arch, NicModel, UnknownWord};
+pub use hardware::{Accel, Arch, Attach, NicModel, UnknownWord};
 pub use image::{
     Checksum, Hex, HexError, Image, ImageError, Sha256Hex, Sha512Hex, SshKey, SshKeyError, UserData,
 };

@@ -11,6 +11,7 @@ use crate::check::PlacedMachine;
 use crate::cluster::{Network, Nic};
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::NicFile;
+use crate::hardware::{Attach, NicModel};
 use crate::mac::Mac;
 use crate::name::Name;
 use crate::networks::PlacedNetwork;
@@ -204,9 +205,11 @@ impl<'a> Plan<'a> {
         let address6 = network
             .ipv6
             .map(|prefix| self.derive_v6(draft, prefix, mac, report));
+        let model = draft.file.model.unwrap_or_default();
         Some(Nic {
             network: network.name.clone(),
-            model: draft.file.model.unwrap_or_default(),
+            model,
+            attach: attach(draft, model, report),
             mac,
             address,
             address6,
@@ -248,6 +251,21 @@ fn derive_v4(
         report.push(diagnostic.with_hint("give the network a larger subnet".to_owned()));
     }
     address
+}
+
+/// How a NIC is attached. Only virtio has rings that can be shared.
+fn attach(draft: &Draft<'_>, model: NicModel, report: &mut Report) -> Attach {
+    let Some(attach) = &draft.file.attach else {
+        return Attach::default();
+    };
+    if attach.value == Attach::VhostUser && !model.is_virtio() {
+        let machine = draft.machine.value.as_str();
+        let title =
+            format!("a NIC of machine {machine:?} is {model}, which cannot be attached by vhost-user");
+        let diagnostic = Diagnostic::new(title, attach.span.clone()).label("needs a virtio NIC");
+        report.push(diagnostic.with_hint("leave out attach, or write model: virtio-net-pci".to_owned()));
+    }
+    attach.value
 }
 
 /// Reports a given address that no guest of the network can have.

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
 use crate::file::{ClusterFile, HostAddress, NicFile};
-use crate::hardware::NicModel;
+use crate::hardware::{Attach, NicModel};
 use crate::image::{Image, Sha256Hex, Sha512Hex, UserData};
 use crate::mac::Mac;
 use crate::name::Name;
@@ -97,6 +97,8 @@ struct NicMapping {
     network: Option<Name>,
     /// What the guest sees; virtio-net-pci when left out.
     model: Option<NicModel>,
+    /// How its frames reach the network: stream, or with a virtio NIC on Linux vhost-user, which is faster.
+    attach: Option<Attach>,
     /// Its Ethernet address; derived from the names when left out.
     mac: Option<Mac>,
     /// Its address, or one of IPv4 and one of IPv6; derived from the names and the MAC when left out.

@@ -27,6 +27,7 @@ pub(super) const LIMITS: Limits = Limits {
     tcp_window: 8192,
     neighbors: 8,
     leases: 4,
+    held_bytes: 32 << 10,
     dns_queries: 4,
 };
 

@@ -1,6 +1,8 @@
 //! Guests on `-netdev vhost-user`, whose memory the network shares.
 
-use atoll_e2e::{Attach, Guest, Kit, LONG_PATIENCE, Net, Options, TcpEcho, checksum, make_data, transfer};
+use atoll_e2e::{
+    Attach, Cluster, Guest, Kit, LONG_PATIENCE, Net, Options, TcpEcho, checksum, make_data, transfer,
+};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
@@ -97,4 +99,24 @@ fn after_sigkill_the_network_comes_back_to_guests_that_run() {
     let (arrived, _) = transfer(sender, receiver, 9000);
     assert_eq!(arrived, expected);
     drop(net);
+}
+
+const CLUSTER: &str = "\
+name: shared
+machines:
+  a: { image: 'built:micro', memory: 256M, accel: tcg, nics: [{ attach: vhost-user }] }
+  b: { image: 'built:micro', memory: 256M, accel: tcg, nics: [{ attach: stream }] }
+";
+
+#[test]
+fn up_attaches_a_machine_by_vhost_user_that_asks_for_it() {
+    let Some(kit) = Kit::find() else { return };
+    let cluster = Cluster::of(kit, CLUSTER);
+    let _ = cluster.ok(&["up"]);
+    let mut shared = Guest::of_cluster(&cluster, "a");
+    let plain = Guest::of_cluster(&cluster, "b");
+    shared.ok(&format!("ping -c 1 -W 10 {}", plain.address()));
+    let status = cluster.ok(&["status", "--json"]);
+    assert!(status.contains("\"vhost-user\""), "{status}");
+    let _ = cluster.ok(&["down"]);
 }

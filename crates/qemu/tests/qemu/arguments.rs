@@ -155,6 +155,31 @@ fn datagram_cards_name_both_ends_and_only_virtio_learns_the_mtu() {
 }
 
 #[test]
+fn a_card_on_vhost_user_shares_the_memory_of_the_machine() {
+    let mut launch = Launch::new("n", Arch::X86_64, Accel::Tcg);
+    let attach = Attach::VhostUser { path: "/s,1".into() };
+    launch.nics = vec![nic("net0", "virtio-net-pci", attach)];
+    for (major, minor, reconnect) in [
+        (7, 2, "reconnect=1"),
+        (9, 1, "reconnect=1"),
+        (10, 0, "reconnect-ms=250"),
+    ] {
+        let line = CommandLine::build(&launch, &capabilities(Arch::X86_64, major, minor));
+        assert_eq!(value(&line, "-machine", 0), "q35,memory-backend=ram0");
+        let memory = "memory-backend-memfd,id=ram0,size=512M,share=on";
+        assert_eq!(value(&line, "-object", 0), memory);
+        let socket = format!("socket,id=net0-socket,path=/s,,1,{reconnect}");
+        assert_eq!(value(&line, "-chardev", 0), socket);
+        assert_eq!(
+            value(&line, "-netdev", 0),
+            "vhost-user,id=net0,chardev=net0-socket"
+        );
+        let device = "driver=virtio-net-pci,netdev=net0,mac=52:54:00:ab:cd:ef,host_mtu=1400,romfile=";
+        assert_eq!(value(&line, "-device", 1), device);
+    }
+}
+
+#[test]
 fn sizes_are_exact() {
     for (bytes, text) in [
         (1 << 30, "1024M"),

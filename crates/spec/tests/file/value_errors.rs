@@ -562,3 +562,17 @@ fn an_image_with_two_digests() {
         "{errors}"
     );
 }
+
+#[test]
+fn a_nic_that_has_no_rings_to_share() {
+    let file = "machines: {a: {image: debian, nics: [{model: e1000, attach: vhost-user}]}}";
+    assert_snapshot!(refused(file), @r#"
+    error: a NIC of machine "a" is e1000, which cannot be attached by vhost-user
+     --> atoll.yaml:1:61
+      |
+    1 | machines: {a: {image: debian, nics: [{model: e1000, attach: vhost-user}]}}
+      |                                                             ^^^^^^^^^^ needs a virtio NIC
+      |
+    hint: leave out attach, or write model: virtio-net-pci
+    "#);
+}
