@@ -1,18 +1,22 @@
 //! Eight TCP streams at once.
 
+use std::rc::Rc;
+
+use super::tcp_stream::LOOPBACK_MTU;
 use super::{GBIT, Suite};
 use crate::bench::{Bench, Case, Job, Metric};
 use crate::error::BenchError;
 use crate::lab::{ETHERNET_MTU, LARGE_MTU};
 use crate::load::iperf::Run;
-use crate::peers::{Cell, Kind};
+use crate::peers::{Cell, Kind, Peer};
 use crate::results::Values;
 
 pub(super) const SUITE: Suite = Suite {
     name: "streams",
     title: "TCP, eight streams at once",
     about: "The sum of all, the sum by what one stream reached just before on the same back end, and the slowest \
-            stream's part of the fair share. Columns are the guest's MTU.",
+            stream's part of the fair share. Columns are the guest's MTU; loopback, which has its own, shows what eight \
+            streams are by one where nothing lies between (iperf3 serves all of them in one thread).",
     metrics: &[
         GBIT,
         Metric {
@@ -34,21 +38,28 @@ const STREAMS: u32 = 8;
 
 fn jobs(bench: &Bench) -> Vec<Job> {
     let mut jobs = Vec::new();
+    for peer in bench.peers(&[Kind::Loopback]) {
+        jobs.push(job(bench, peer, LOOPBACK_MTU));
+    }
     for mtu in bench.mtus(&[ETHERNET_MTU, LARGE_MTU]) {
         for peer in bench.peers(&[Kind::Stream, Kind::Tap]) {
-            let case = |name: &str, up| {
-                Case::new(format!("{mtu} {name}"), move |bench, cell| {
-                    measure(bench, cell, up)
-                })
-            };
-            jobs.push(Job {
-                peer,
-                request: bench.request(mtu),
-                cases: vec![case("up", true), case("down", false)],
-            });
+            jobs.push(job(bench, peer, mtu));
         }
     }
     jobs
+}
+
+fn job(bench: &Bench, peer: Rc<dyn Peer>, mtu: u32) -> Job {
+    let case = |name: &str, up| {
+        Case::new(format!("{mtu} {name}"), move |bench, cell| {
+            measure(bench, cell, up)
+        })
+    };
+    Job {
+        peer,
+        request: bench.request(mtu),
+        cases: vec![case("up", true), case("down", false)],
+    }
 }
 
 fn measure(bench: &Bench, cell: &Cell, up: bool) -> Result<Values, BenchError> {

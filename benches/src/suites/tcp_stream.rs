@@ -19,7 +19,7 @@ pub(super) const SUITE: Suite = Suite {
 };
 
 /// The MTU of the loopback device.
-const LOOPBACK_MTU: u32 = 65536;
+pub(super) const LOOPBACK_MTU: u32 = 65536;
 
 fn jobs(bench: &Bench) -> Vec<Job> {
     let mut jobs = Vec::new();
