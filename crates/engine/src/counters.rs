@@ -20,10 +20,12 @@ counters! {
     BadSourceMac = "bad_source_mac",
     /// IP source is not an address for a guest of the network.
     BadSourceAddress = "bad_source_address",
-    /// IPv4 fragment; these are not reassembled.
-    Fragment = "ipv4_fragment",
-    /// IPv6 fragment; these are not reassembled.
-    Fragment6 = "ipv6_fragment",
+    /// Packets put together from fragments.
+    Reassembled = "reassembled",
+    /// Fragments that make no sense, by themselves or with others.
+    ReassemblyFailed = "reassembly_failed",
+    /// Packets of which fragments were missing when their time was up.
+    ReassemblyTimeout = "reassembly_timeout",
     /// IPv6 extension header or option that cannot be taken; its sender is told where that is due.
     HeaderProblem = "ipv6_header_problem",
     /// Router advertisements sent.

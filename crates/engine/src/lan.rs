@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use atoll_wire::ipv6::{self, Ipv6Header};
-use atoll_wire::ndp;
 use atoll_wire::packet::{self, ETHERNET_LEN, Ipv4Header};
 use atoll_wire::{
     ArpOperation, Checksum, Endpoint, EthernetProtocol, Family, Frame, FrameBuf, Gso, IpProtocol, Mac,
     Offload,
 };
+use atoll_wire::{fragment, ndp};
 
 use crate::action::{Action, Notice};
 use crate::config::{Addresses, Config};
@@ -150,7 +150,7 @@ impl Lan {
         self.send_frame(target, frame);
     }
 
-    /// Send a packet to a guest, asking for its MAC address if need be.
+    /// Send a packet to a guest, in fragments if it is longer than the link takes; then its checksum must be finished.
     pub(crate) fn send_ip(
         &mut self,
         now: Instant,
@@ -158,24 +158,50 @@ impl Lan {
         protocol: IpProtocol,
         (mut buf, offload): (FrameBuf, Offload),
     ) {
+        let is_long = packet::ip_len(Family::of(dst)) + buf.len() > usize::from(self.mtu);
+        if is_long && offload.gso == Gso::None {
+            return self.send_fragments(now, (src, dst), protocol, buf.payload());
+        }
         match (src, dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
                 packet::push_ipv4(&mut buf, &self.ipv4_header(src, dst, protocol));
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let hop_limit = DEFAULT_TTL;
-                let header = Ipv6Header {
-                    src,
-                    dst,
-                    protocol,
-                    hop_limit,
-                };
-                ipv6::push_ipv6(&mut buf, &header);
+                ipv6::push_ipv6(&mut buf, &ipv6_header(src, dst, protocol));
             }
             // A flow's two ends are of one family, and so are a packet and what answers it.
             _ => return,
         }
-        let packet = (buf, offload);
+        self.send_packet(now, dst, (buf, offload));
+    }
+
+    fn send_fragments(
+        &mut self,
+        now: Instant,
+        (src, dst): (IpAddr, IpAddr),
+        protocol: IpProtocol,
+        payload: &[u8],
+    ) {
+        let mtu = self.mtu;
+        let send = |lan: &mut Self, part| lan.send_packet(now, dst, (part, Offload::default()));
+        match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let header = self.ipv4_header(src, dst, protocol);
+                fragment::ipv4(payload, &header, mtu).for_each(|part| send(self, part));
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let header = ipv6_header(src, dst, protocol);
+                // Nobody is to foresee it (RFC 7739).
+                let [a, b, c, d, ..] = self.rng.next_u64().to_le_bytes();
+                let ident = u32::from_le_bytes([a, b, c, d]);
+                fragment::ipv6(payload, &header, ident, mtu).for_each(|part| send(self, part));
+            }
+            _ => {}
+        }
+    }
+
+    /// Send a packet to a guest, asking for its MAC address if need be.
+    fn send_packet(&mut self, now: Instant, dst: IpAddr, packet: (FrameBuf, Offload)) {
         if let Some(mac) = self.reachable(now, dst) {
             self.send_ethernet(now, mac, ethertype(dst), packet);
         } else {
@@ -205,8 +231,8 @@ impl Lan {
         self.send_ethernet(now, mac, EthernetProtocol::Ipv6, (buf, Offload::default()));
     }
 
-    /// Send UDP datagrams to a guest, with a partial checksum if they are several or if that is `enough`. Those that do not fit
-    /// the link are lost and counted.
+    /// Send UDP datagrams to a guest, with a partial checksum if they are several or if that is `enough`. Each that is longer than
+    /// the link takes goes in fragments.
     pub(crate) fn send_udp(
         &mut self,
         now: Instant,
@@ -215,9 +241,9 @@ impl Lan {
         partial_is_enough: bool,
     ) {
         let ip_len = packet::ip_len(dst.family());
-        if datagrams.largest() + packet::UDP_LEN + ip_len > usize::from(self.mtu) {
-            let lost = datagrams.count();
-            return self.counters.add(Counter::HostDatagramDropped, lost);
+        let largest = datagrams.largest() + packet::UDP_LEN + ip_len;
+        if largest > usize::from(self.mtu) {
+            return self.send_long_udp(now, (src, dst), &datagrams);
         }
         let Datagrams {
             payload: mut buf,
@@ -235,6 +261,22 @@ impl Lan {
             Offload::default()
         };
         self.send_ip(now, (src.ip, dst.ip), IpProtocol::Udp, (buf, offload));
+    }
+
+    /// One by one, since no device cuts several datagrams into fragments. One that no packet can hold is lost and counted.
+    fn send_long_udp(&mut self, now: Instant, (src, dst): (Endpoint, Endpoint), datagrams: &Datagrams) {
+        let most = usize::from(u16::MAX) - packet::UDP_LEN - packet::ip_len(dst.family());
+        let payload = datagrams.payload.payload();
+        let size = datagrams.segment.map_or(payload.len(), usize::from).max(1);
+        for datagram in payload.chunks(size) {
+            if datagram.len() > most {
+                self.counters.count(Counter::HostDatagramDropped);
+                continue;
+            }
+            let mut buf = FrameBuf::copy_from(datagram);
+            packet::push_udp(&mut buf, src, dst);
+            self.send_ip(now, (src.ip, dst.ip), IpProtocol::Udp, (buf, Offload::default()));
+        }
     }
 
     /// A header with a fresh identification and the ordinary time to live.
@@ -326,6 +368,16 @@ impl Lan {
             self.noticed.push((now, notice.clone()));
             self.actions.push_back(Action::Notice(notice));
         }
+    }
+}
+
+/// A header with the ordinary hop limit.
+fn ipv6_header(src: Ipv6Addr, dst: Ipv6Addr, protocol: IpProtocol) -> Ipv6Header {
+    Ipv6Header {
+        src,
+        dst,
+        protocol,
+        hop_limit: DEFAULT_TTL,
     }
 }
 

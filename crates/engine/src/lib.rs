@@ -53,6 +53,7 @@ use atoll_wire::{Endpoint, Frame, Mac};
 
 use counters::Counter;
 use flow::Flows;
+use gateway::fragments::Fragments;
 use gateway::router::Router;
 use gateway::train::{self, Train};
 use lan::Lan;
@@ -72,6 +73,8 @@ pub struct Engine {
     dhcp6: Dhcp6Server,
     dns: DnsService,
     router: Router,
+    /// Packets of which parts are missing.
+    fragments: Fragments,
     /// What the latest frame established for the next.
     train: Option<Train>,
 }
@@ -91,6 +94,7 @@ impl Engine {
             dns: DnsService::new(config, dns_seed),
             router: Router::new(config),
             lan: Lan::new(config, rng),
+            fragments: Fragments::default(),
             train: None,
         }
     }
@@ -187,6 +191,7 @@ impl Engine {
             }
             Event::PortDetached(port) => {
                 lan.switch.detach(port);
+                self.fragments.forget_port(port);
                 self.flows.handle_room(now, lan, port);
             }
             Event::Transmitted { port, frames } => {
@@ -225,6 +230,7 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.train = None;
         self.lan.handle_timeout(now);
+        gateway::handle_timeout(self, now);
         self.router.handle_timeout(now, &mut self.lan);
         self.dhcp.handle_timeout(now);
         self.dhcp6.handle_timeout(now);
@@ -278,6 +284,7 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timeouts = [
             self.lan.neighbors.poll_timeout(),
+            self.fragments.poll_timeout(),
             self.router.poll_timeout(),
             self.dhcp.poll_timeout(),
             self.dhcp6.poll_timeout(),

@@ -2,8 +2,8 @@
 //!
 //! Hop-by-hop options, destination options and routing headers are read as a node does that knows none of their contents: padding and
 //! options that may be skipped are skipped, others refused as their type says (4.2); a routing header with nothing left to do is
-//! skipped, any other refused (4.4; RFC 5095). A fragment is told as one: nothing here puts fragments together. Each header is
-//! looked at once, and there may be [`MAX_HEADERS`] of them.
+//! skipped, any other refused (4.4; RFC 5095). A fragment is told as one, with what is needed to put it together with others; one that
+//! is all of its packet is none (RFC 6946). Each header is looked at once, and there may be [`MAX_HEADERS`] of them.
 
 use std::net::Ipv6Addr;
 
@@ -23,7 +23,11 @@ const FRAGMENT: u8 = 44;
 const NO_NEXT_HEADER: u8 = 59;
 const DESTINATION_OPTIONS: u8 = 60;
 
-/// Where the header says what follows it.
+/// Bytes of a fragment header.
+pub(crate) const FRAGMENT_LEN: usize = 8;
+
+/// Where the header says how long the packet is, and what follows it.
+const PAYLOAD_LEN_FIELD: usize = 4;
 const NEXT_HEADER_FIELD: usize = 6;
 
 /// The fields of an IPv6 header that a sender chooses.
@@ -50,6 +54,25 @@ pub struct Walked {
     pub end: usize,
     /// The byte that says what lies at `transport`: to where "unrecognized next header" points.
     pub next_header_at: usize,
+    /// Among the headers was one of a fragment, which was all of the packet.
+    pub has_fragment_header: bool,
+}
+
+/// A part of a packet (RFC 8200, 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Source, destination, what the whole packet's part that may be cut begins with, hops.
+    pub header: Ipv6Header,
+    /// What the parts of one packet have in common.
+    pub ident: u32,
+    /// Bytes of the whole that lie before this part's.
+    pub offset: usize,
+    /// Others lie behind it.
+    pub more: bool,
+    /// Where in the packet its bytes begin.
+    pub start: usize,
+    /// Where they end.
+    pub end: usize,
 }
 
 /// Why a packet is not taken.
@@ -58,7 +81,7 @@ pub enum Ipv6Error {
     /// Lengths or versions are impossible, or there are too many headers.
     Malformed,
     /// A part of a packet.
-    Fragment,
+    Fragment(Part),
     /// Nothing follows, by its own word (RFC 8200, 4.7).
     Empty,
     /// A header that its sender wants to be told about (RFC 4443, 3.4).
@@ -119,6 +142,7 @@ pub fn walk(bytes: &[u8]) -> Result<Walked, Ipv6Error> {
     let bytes = bytes.get(..end).ok_or(Ipv6Error::Malformed)?;
     let mut next = u8::from(packet.next_header());
     let (mut at, mut next_header_at) = (IPV6_LEN, NEXT_HEADER_FIELD);
+    let mut has_fragment_header = false;
     for number in 0..=MAX_HEADERS {
         let header = || extension(bytes, at);
         let len = match next {
@@ -136,7 +160,13 @@ pub fn walk(bytes: &[u8]) -> Result<Walked, Ipv6Error> {
                 }
                 header.len()
             }
-            FRAGMENT => return Err(Ipv6Error::Fragment),
+            FRAGMENT => match part(&packet, bytes, at)? {
+                Some(part) => return Err(Ipv6Error::Fragment(part)),
+                None => {
+                    has_fragment_header = true;
+                    FRAGMENT_LEN
+                }
+            },
             NO_NEXT_HEADER => return Err(Ipv6Error::Empty),
             _ => {
                 let header = Ipv6Header {
@@ -150,6 +180,7 @@ pub fn walk(bytes: &[u8]) -> Result<Walked, Ipv6Error> {
                     transport: at,
                     end,
                     next_header_at,
+                    has_fragment_header,
                 });
             }
         };
@@ -157,6 +188,39 @@ pub fn walk(bytes: &[u8]) -> Result<Walked, Ipv6Error> {
         at += len;
     }
     Err(Ipv6Error::Malformed)
+}
+
+/// What the fragment header at `at` says; `None` when that is all of the packet.
+fn part(packet: &Ipv6Packet<&[u8]>, bytes: &[u8], at: usize) -> Result<Option<Part>, Ipv6Error> {
+    let header = bytes.get(at..).and_then(<[u8]>::first_chunk::<FRAGMENT_LEN>);
+    let &[next, _, high, low, a, b, c, d] = header.ok_or(Ipv6Error::Malformed)?;
+    let word = u16::from_be_bytes([high, low]);
+    let (offset, more) = (usize::from(word & !7), word & 1 != 0);
+    let (start, end) = (at + FRAGMENT_LEN, bytes.len());
+    if offset == 0 && !more {
+        return Ok(None);
+    }
+    if more && !(end - start).is_multiple_of(8) {
+        return Err(Problem::at(Problem::FIELD, PAYLOAD_LEN_FIELD, false));
+    }
+    if offset + (end - start) > usize::from(u16::MAX) {
+        return Err(Problem::at(Problem::FIELD, at + 2, false));
+    }
+    let header = Ipv6Header {
+        src: packet.src_addr(),
+        dst: packet.dst_addr(),
+        protocol: IpProtocol::from(next),
+        hop_limit: packet.hop_limit(),
+    };
+    let ident = u32::from_be_bytes([a, b, c, d]);
+    Ok(Some(Part {
+        header,
+        ident,
+        offset,
+        more,
+        start,
+        end,
+    }))
 }
 
 /// The extension header at `at`: at least eight bytes.
@@ -290,12 +354,47 @@ mod tests {
     }
 
     #[test]
-    fn fragments_and_packets_without_content_are_told_apart() {
-        assert_eq!(
-            walk(&packet(&[(44, &[0, 0, 1, 0, 0, 0, 1])], 17, b"part")),
-            Err(Ipv6Error::Fragment)
-        );
+    fn a_packet_without_content_is_told() {
         assert_eq!(walk(&packet(&[], 59, b"")), Err(Ipv6Error::Empty));
+    }
+
+    #[test]
+    fn a_fragment_is_told_with_what_puts_it_together() {
+        let first = walk(&packet(
+            &[(60, PADDED), (44, &[0, 0, 1, 0, 0, 0, 7])],
+            17,
+            b"eight by",
+        ));
+        let Err(Ipv6Error::Fragment(part)) = first else {
+            panic!("{first:?}")
+        };
+        assert_eq!((part.offset, part.more, part.ident), (0, true, 7));
+        assert_eq!((part.start, part.end), (56, 64));
+        assert_eq!(part.header.protocol, IpProtocol::Udp);
+        let last = walk(&packet(&[(44, &[0, 0, 8, 0, 0, 0, 7])], 17, b"part"));
+        let Err(Ipv6Error::Fragment(part)) = last else {
+            panic!("{last:?}")
+        };
+        assert_eq!((part.offset, part.more), (8, false));
+    }
+
+    #[test]
+    fn a_fragment_that_is_all_of_its_packet_is_none() {
+        let walked = walk(&packet(&[(44, &[0, 0, 0, 0, 0, 0, 7])], 17, b"all")).unwrap();
+        assert_eq!((walked.transport, walked.header.protocol), (48, IpProtocol::Udp));
+        assert!(walked.has_fragment_header);
+    }
+
+    #[test]
+    fn a_fragment_that_cannot_be_is_refused() {
+        let odd = walk(&packet(&[(44, &[0, 0, 1, 0, 0, 0, 7])], 17, b"nine byte"));
+        assert_eq!(odd, Err(Problem::at(Problem::FIELD, 4, false)));
+        let beyond = walk(&packet(&[(44, &[0, 0xff, 0xf8, 0, 0, 0, 7])], 17, b"nine byte"));
+        assert_eq!(beyond, Err(Problem::at(Problem::FIELD, 42, false)));
+        assert_eq!(
+            walk(&packet(&[(44, &[0, 0])], 17, b"")),
+            Err(Ipv6Error::Malformed)
+        );
     }
 
     proptest! {

@@ -8,6 +8,7 @@
 
 pub mod checksum;
 mod endpoint;
+pub mod fragment;
 mod frame;
 pub mod ipv6;
 mod mac;

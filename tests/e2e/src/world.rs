@@ -88,6 +88,15 @@ impl World {
         &self.here
     }
 
+    /// Take IPv6 from the namespace in which the network is to run.
+    ///
+    /// # Panics
+    /// When that is not possible.
+    pub fn forget_ipv6(&self) {
+        let setting = "net.ipv6.conf.all.disable_ipv6=1";
+        ip(&["netns", "exec", &self.here, "sysctl", "-q", "-w", setting]);
+    }
+
     /// Open something in the namespace in which the network is to run.
     ///
     /// # Panics

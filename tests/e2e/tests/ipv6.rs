@@ -197,6 +197,24 @@ fn what_is_refused_is_refused_at_once_and_what_is_unreachable_is_told() {
 }
 
 #[test]
+fn on_a_host_without_ipv6_nothing_is_reached_and_that_is_told_at_once() {
+    let Some(atoll) = with_namespaces() else { return };
+    let Some(world) = World::make() else { return };
+    world.forget_ipv6();
+    let script = format!(
+        "exec 2>&1; begun=$SECONDS; (exec 3<>/dev/tcp/{THERE6}/9)
+        dig +tries=1 +time=20 -p 9 @{THERE6} name | grep -o 'unreachable' | head -1
+        busybox ping -6 -c 1 -W 5 {GATEWAY} | grep received; test $((SECONDS - begun)) -lt 5"
+    );
+    let said = exec_here(atoll, &world, &[], &script).end();
+    let mut lines = said.stdout.lines();
+    assert!(lines.any(|line| line.contains("unreachable")), "{said:?}");
+    assert!(lines.any(|line| line == "unreachable"), "{said:?}");
+    assert!(lines.any(|line| line.contains("1 packets received")), "{said:?}");
+    assert_eq!(said.status, Some(0), "{said:?}");
+}
+
+#[test]
 fn the_hosts_loopback_is_reached_only_where_it_is_allowed() {
     let Some(atoll) = with_namespaces() else { return };
     let Some(world) = World::make() else { return };

@@ -76,6 +76,7 @@ enum Error {
     /// The next hop's MTU, when known.
     TooBig(Option<u16>),
     TimeExceeded,
+    ReassemblyTimeExceeded,
     Problem(Problem),
 }
 
@@ -89,6 +90,7 @@ impl Error {
                 (Icmpv4Message::DstUnreachable, 4, [0, 0, high, low])
             }
             Self::TimeExceeded => (Icmpv4Message::TimeExceeded, 0, [0; 4]),
+            Self::ReassemblyTimeExceeded => (Icmpv4Message::TimeExceeded, 1, [0; 4]),
             Self::Problem(problem) => {
                 let [.., pointer] = problem.pointer.to_be_bytes();
                 (Icmpv4Message::ParamProblem, 0, [pointer, 0, 0, 0])
@@ -104,6 +106,7 @@ impl Error {
                 (Icmpv6Message::PktTooBig, 0, u32::from(mtu).to_be_bytes())
             }
             Self::TimeExceeded => (Icmpv6Message::TimeExceeded, 0, [0; 4]),
+            Self::ReassemblyTimeExceeded => (Icmpv6Message::TimeExceeded, 1, [0; 4]),
             Self::Problem(problem) => {
                 let pointer = problem.pointer.to_be_bytes();
                 (Icmpv6Message::ParamProblem, problem.code, pointer)
@@ -191,7 +194,7 @@ impl Quote {
 }
 
 /// An echo reply from one of our own addresses or from the world: identifier, sequence number and data. One that does not fit
-/// the link is lost and counted.
+/// any packet is lost and counted.
 pub(crate) fn send_echo_reply(
     lan: &mut Lan,
     now: Instant,
@@ -200,7 +203,7 @@ pub(crate) fn send_echo_reply(
     echo: (u16, u16, FrameBuf),
 ) {
     let (ident, seq, buf) = echo;
-    if buf.len() + ICMP_LEN + packet::ip_len(Family::of(to)) > usize::from(lan.mtu) {
+    if buf.len() + ICMP_LEN + packet::ip_len(Family::of(to)) > usize::from(u16::MAX) {
         return lan.counters.count(Counter::HostDatagramDropped);
     }
     let [a, b] = ident.to_be_bytes();
@@ -262,6 +265,11 @@ pub(crate) fn send_time_exceeded(lan: &mut Lan, now: Instant, quote: &Quote, rou
         IpAddr::V6(router) => quote.src.is_ipv6() && !router.is_unicast_link_local(),
     };
     send_error(lan, now, router.filter(is_told), quote, Error::TimeExceeded);
+}
+
+/// "Fragment reassembly time exceeded", from where the fragments were put together: their destination, as far as a guest can see.
+pub(crate) fn send_reassembly_timeout(lan: &mut Lan, now: Instant, quote: &Quote) {
+    send_error(lan, now, Some(quote.dst), quote, Error::ReassemblyTimeExceeded);
 }
 
 /// What a host socket reported, as the guest would have heard it from the way.

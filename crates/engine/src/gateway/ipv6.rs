@@ -7,18 +7,20 @@
 //! | `::` | discover neighbors and routers |
 //! | ours, a group's, any other | nothing: dropped and counted |
 //!
-//! Extension headers are [walked](atoll_wire::ipv6). Fragments are dropped and counted. What came to a group is heard (neighbor
-//! discovery, DHCPv6) and never answered with an error, but for an option that asks for it.
+//! Extension headers are [walked](atoll_wire::ipv6), and fragments put together, but those of neighbor discovery, which never come in
+//! fragments (RFC 6980). What came to a group is heard (neighbor discovery, DHCPv6) and never answered with an error, but for an option
+//! that asks for it.
 
 use std::net::IpAddr;
 
-use atoll_wire::ipv6::{Ipv6Error, Problem, walk};
+use atoll_wire::ipv6::{IPV6_LEN, Ipv6Error, Part, Problem, Walked, walk};
 use atoll_wire::packet::ICMP_LEN;
 use atoll_wire::{Frame, FrameBuf, Icmpv6Message, IpProtocol, Ipv6Packet};
 
+use super::fragments::{Fragment, Name};
 use super::icmp::Quote;
 use super::packet::{Arrival, Packet};
-use super::{handle_packet, icmp, is_from_guest, learn, leaves, ndp};
+use super::{handle_packet, icmp, is_from_guest, learn, leaves, ndp, reassemble};
 use crate::counters::Counter;
 use crate::{Engine, FlowId, Instant};
 
@@ -29,14 +31,24 @@ pub(super) fn handle_ipv6(
     arrival: Arrival,
     frame: Frame,
 ) -> Option<FlowId> {
-    let Frame { mut bytes, offload } = frame;
-    let walked = match walk(&bytes) {
-        Ok(walked) => walked,
+    match walk(&frame.bytes) {
+        Ok(walked) => handle_walked(engine, now, arrival, frame, &walked),
+        Err(Ipv6Error::Fragment(part)) => handle_fragment(engine, now, arrival, &frame, part),
         Err(error) => {
-            refuse(engine, now, arrival, &bytes, error);
-            return None;
+            refuse(engine, now, arrival, &frame.bytes, error);
+            None
         }
-    };
+    }
+}
+
+fn handle_walked(
+    engine: &mut Engine,
+    now: Instant,
+    arrival: Arrival,
+    frame: Frame,
+    walked: &Walked,
+) -> Option<FlowId> {
+    let Frame { mut bytes, offload } = frame;
     let src = walked.header.src;
     if src.is_multicast() || engine.lan.is_own(src.into()) {
         engine.lan.counters.count(Counter::BadSourceAddress);
@@ -55,17 +67,66 @@ pub(super) fn handle_ipv6(
         offload,
     };
     if packet.protocol == IpProtocol::Icmpv6 {
-        handle_icmpv6(engine, now, arrival, &packet);
+        handle_icmpv6(engine, now, arrival, &packet, walked.has_fragment_header);
         return None;
     }
     handle_packet(engine, now, arrival, &packet)
 }
 
+/// A part of a packet: when it is the last that was missing, the whole goes on.
+fn handle_fragment(
+    engine: &mut Engine,
+    now: Instant,
+    arrival: Arrival,
+    frame: &Frame,
+    part: Part,
+) -> Option<FlowId> {
+    let name = Name {
+        src: part.header.src.into(),
+        dst: part.header.dst.into(),
+        // RFC 8200, 4.5: it is not the protocol that tells packets apart, and the first fragment's counts.
+        protocol: 0,
+        ident: part.ident,
+    };
+    let mut header: [u8; IPV6_LEN] = *frame.bytes.first_chunk()?;
+    header[6] = part.header.protocol.into();
+    let fragment = Fragment {
+        name,
+        header: &header,
+        offset: part.offset,
+        payload: &frame.bytes[part.start..part.end],
+        more: part.more,
+    };
+    let mut bytes = reassemble(engine, now, arrival, frame.offload, &fragment)?;
+    let len = u16::try_from(bytes.len() - IPV6_LEN).unwrap_or(u16::MAX);
+    Ipv6Packet::new_unchecked(&mut bytes[..]).set_payload_len(len);
+    let whole = Frame::plain(bytes.freeze());
+    match walk(&whole.bytes) {
+        Ok(walked) => {
+            let walked = Walked {
+                has_fragment_header: true,
+                ..walked
+            };
+            handle_walked(engine, now, arrival, whole, &walked)
+        }
+        // A fragment of fragments.
+        Err(Ipv6Error::Fragment(_)) => {
+            engine.lan.counters.count(Counter::ReassemblyFailed);
+            None
+        }
+        Err(error) => {
+            refuse(engine, now, arrival, &whole.bytes, error);
+            None
+        }
+    }
+}
+
 /// Count a packet whose headers cannot be taken, and tell its sender if that is due.
 fn refuse(engine: &mut Engine, now: Instant, arrival: Arrival, bytes: &[u8], error: Ipv6Error) {
     let problem = match error {
-        Ipv6Error::Malformed => return engine.lan.counters.count(Counter::Malformed),
-        Ipv6Error::Fragment => return engine.lan.counters.count(Counter::Fragment6),
+        Ipv6Error::Malformed | Ipv6Error::Fragment(_) => {
+            return engine.lan.counters.count(Counter::Malformed);
+        }
         Ipv6Error::Empty => return,
         Ipv6Error::Problem(problem) => problem,
     };
@@ -82,7 +143,7 @@ fn refuse(engine: &mut Engine, now: Instant, arrival: Arrival, bytes: &[u8], err
     }
 }
 
-fn handle_icmpv6(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &Packet) {
+fn handle_icmpv6(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &Packet, was_fragmented: bool) {
     let transport = packet.transport();
     if transport.len() < ICMP_LEN {
         return engine.lan.counters.count(Counter::Malformed);
@@ -94,6 +155,9 @@ fn handle_icmpv6(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &P
         return engine.lan.counters.count(Counter::BadChecksum);
     }
     if ndp::is_discovery(transport[0]) {
+        if was_fragmented {
+            return engine.lan.counters.count(Counter::Malformed);
+        }
         return ndp::handle(engine, now, arrival, packet);
     }
     // Errors, replies and reports of group members are nobody's here (RFC 4443, 2.4 b).

@@ -3,10 +3,11 @@
 //! Frames are checked from the outside in, and every check that fails is counted under its own name: source MAC, EtherType,
 //! [IPv4](ipv4) or [IPv6](ipv6) header, source address, [transport](transport) header and its checksum. What passes goes to ARP or
 //! [neighbor discovery](ndp), to a service (DHCP on 67, DHCPv6 on 547, DNS on 53, which is also TCP's by way of a flow), to the echo
-//! responder, or to the flows. A family that the network has no addresses of is an unknown EtherType.
+//! responder, or to the flows. What came in [fragments] is put together first. A family that the network has no addresses of is an unknown EtherType.
 //!
-//! Left out: fragments (dropped and counted), IPv4 options (ignored: nothing is routed by them).
+//! Left out: IPv4 options (ignored: nothing is routed by them).
 
+pub(crate) mod fragments;
 pub(crate) mod icmp;
 mod ipv4;
 mod ipv6;
@@ -22,16 +23,18 @@ use std::net::IpAddr;
 
 use atoll_wire::packet::{self as build, ETHERNET_LEN};
 use atoll_wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Frame, IpProtocol, Mac, Offload,
+    ArpOperation, ArpPacket, ArpRepr, Checksum, EthernetFrame, EthernetProtocol, Frame, Gso, IpProtocol, Mac,
+    Offload,
 };
-use bytes::Buf;
+use bytes::{Buf, BytesMut};
 
 use crate::counters::Counter;
 use crate::flow::policy::Route;
 use crate::lan::Lan;
 use crate::switch::Target;
 use crate::{Engine, FlowId, Instant, PortId};
-use icmp::Unreachable;
+use fragments::{Fragment, Outcome};
+use icmp::{Quote, Unreachable};
 use packet::Arrival;
 pub(crate) use packet::Packet;
 use train::{Head, Train};
@@ -164,6 +167,48 @@ fn handle_packet(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &P
         _ => refuse_protocol(engine, now, packet),
     }
     None
+}
+
+/// A fragment for us: the whole packet, its lengths still those of a fragment, when it was the last that was missing.
+fn reassemble(
+    engine: &mut Engine,
+    now: Instant,
+    arrival: Arrival,
+    offload: Offload,
+    fragment: &Fragment<'_>,
+) -> Option<BytesMut> {
+    if !arrival.for_us {
+        return None;
+    }
+    if !is_from_guest(&engine.lan, fragment.name.src) {
+        engine.lan.counters.count(Counter::BadSourceAddress);
+        return None;
+    }
+    // What is cut already is not to be cut again, and its checksum is over all of it.
+    let is_plain = offload.gso == Gso::None && !matches!(offload.checksum, Checksum::Partial { .. });
+    let outcome = if is_plain {
+        engine.fragments.handle_fragment(now, arrival.ingress, fragment)
+    } else {
+        Outcome::Nonsense
+    };
+    let (counter, whole) = match outcome {
+        Outcome::Kept => return None,
+        Outcome::Whole(bytes) => (Counter::Reassembled, Some(bytes)),
+        Outcome::Nonsense => (Counter::ReassemblyFailed, None),
+    };
+    engine.lan.counters.count(counter);
+    whole
+}
+
+/// Packets that did not become whole are given up.
+pub(crate) fn handle_timeout(engine: &mut Engine, now: Instant) {
+    for expired in engine.fragments.handle_timeout(now) {
+        engine.lan.counters.count(Counter::ReassemblyTimeout);
+        if let Some(first) = &expired.first {
+            let quote = Quote::packet(expired.src, expired.dst, first);
+            icmp::send_reassembly_timeout(&mut engine.lan, now, &quote);
+        }
+    }
 }
 
 /// Whether a packet's source is an address that a guest may have and speak from: one of the network's that is not ours, or link-local.

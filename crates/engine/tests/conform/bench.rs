@@ -479,6 +479,9 @@ fn parse_ipv4(body: &[u8]) -> Heard {
     let ip = Ipv4Packet::new_checked(body).unwrap();
     assert_eq!(sum(&[&body[..20]]), 0xffff, "the IPv4 header's checksum is wrong");
     assert_eq!(usize::from(ip.total_len()), body.len());
+    if ip.more_frags() || ip.frag_offset() != 0 {
+        return Heard::Other(body.to_vec());
+    }
     let (src, dst) = (ip.src_addr(), ip.dst_addr());
     let rest = &body[20..];
     let len = u16::try_from(rest.len()).unwrap().to_be_bytes();

@@ -164,6 +164,9 @@ pub(crate) fn parse(body: &[u8]) -> Heard {
     assert_eq!(usize::from(ip.payload_len()) + IPV6_LEN, body.len());
     let (src, dst) = (ip.src_addr(), ip.dst_addr());
     let rest = &body[IPV6_LEN..];
+    if ip.next_header() == IpProtocol::Ipv6Frag {
+        return Heard::Other(body.to_vec());
+    }
     let len = u32::try_from(rest.len()).unwrap().to_be_bytes();
     let pseudo = [0, 0, 0, u8::from(ip.next_header())];
     let whole = sum(&[&src.octets(), &dst.octets(), &len, &pseudo, rest]);

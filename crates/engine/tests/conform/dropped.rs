@@ -1,4 +1,4 @@
-//! What is dropped and counted before it opens anything: checksums, lengths, fragments, sources.
+//! What is dropped and counted before it opens anything: checksums, lengths, sources.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -104,18 +104,6 @@ fn impossible_lengths_are_dropped_and_counted() {
 #[test]
 fn a_runt_is_counted() {
     are_dropped(&[vec![0xff; 13]], "malformed");
-}
-
-#[test]
-fn fragments_are_dropped_and_counted() {
-    are_dropped(
-        &good_frames().map(|frame| with_header(frame, 6, &[0x20, 0])),
-        "ipv4_fragment",
-    );
-    are_dropped(
-        &good_frames().map(|frame| with_header(frame, 6, &[0, 1])),
-        "ipv4_fragment",
-    );
 }
 
 #[test]

@@ -238,16 +238,6 @@ fn headers_that_may_be_skipped_are_and_others_are_told_about() {
 }
 
 #[test]
-fn fragments_are_dropped_and_counted() {
-    let mut net = net();
-    let (protocol, buf) = behind(44, [0, 0, 1, 0, 0, 0, 9]);
-    net.send_ip(A6, WORLD6, protocol, buf);
-    net.asks_nothing();
-    net.hears_nothing(A);
-    assert_eq!(net.counter("ipv6_fragment"), 1);
-}
-
-#[test]
 fn an_icmp_error_causes_none() {
     let mut net = net();
     let dead = frame(

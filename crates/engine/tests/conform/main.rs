@@ -9,6 +9,7 @@ mod connection;
 mod arp;
 mod datagrams;
 mod dropped;
+mod fragments;
 mod icmp;
 mod ipv6;
 mod ipv6_errors;

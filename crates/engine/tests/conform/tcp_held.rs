@@ -11,7 +11,7 @@ use crate::connection::{ISS, MODERN, stream, syn};
 
 const BOUND: usize = 256 * 1024;
 const FLOWS: u16 = 16;
-const SEGMENT: usize = 1000;
+const SEGMENT: u32 = 1000;
 const REMOTE: SocketAddr = SocketAddr::new(WORLD, 8000);
 
 /// A connection whose host is full.
@@ -51,7 +51,7 @@ impl Full {
     }
 
     /// Send `len` bytes of the stream at `seq`; the host takes nothing.
-    fn send(&mut self, net: &mut Net, seq: Seq, len: usize) {
+    fn send(&mut self, net: &mut Net, seq: Seq, len: u32) {
         let header = Header {
             src_port: self.port,
             dst_port: REMOTE.port(),
@@ -62,7 +62,7 @@ impl Full {
             options: Options::default(),
         };
         let from = (seq - Seq(ISS + 1)) as usize;
-        net.send_tcp(A, REMOTE, &header, &stream(from, len));
+        net.send_tcp(A, REMOTE, &header, &stream(from, len as usize));
         self.settle(net, 0);
     }
 
@@ -92,7 +92,7 @@ impl Full {
 
     /// Send segments until one is not acknowledged, or the window ends.
     fn fill(&mut self, net: &mut Net) {
-        while !(self.seq + SEGMENT as u32).is_after(self.edge) {
+        while !(self.seq + SEGMENT).is_after(self.edge) {
             self.send(net, self.seq, SEGMENT);
             if self.acked == self.seq {
                 return;
@@ -119,7 +119,7 @@ fn full() -> (Net, Vec<Full>) {
 fn flows_to_hosts_that_take_nothing_hold_no_more_than_the_bound() {
     let (net, flows) = full();
     let held: usize = flows.iter().map(|flow| flow.offered(&net).len()).sum();
-    assert!((BOUND / 2..=BOUND + SEGMENT).contains(&held), "{held}");
+    assert!((BOUND / 2..=BOUND + SEGMENT as usize).contains(&held), "{held}");
     assert!(net.counter("tcp_held_full") > 0);
 }
 
@@ -137,7 +137,7 @@ fn segments_out_of_order_count_too() {
     let (mut net, mut flows) = full();
     let before = net.counter("tcp_held_full");
     let last = flows.last_mut().unwrap();
-    let ahead = last.acked + 2 * SEGMENT as u32;
+    let ahead = last.acked + 2 * SEGMENT;
     last.send(&mut net, ahead, SEGMENT);
     assert_eq!(net.counter("tcp_held_full"), before + 1);
 }
@@ -156,10 +156,10 @@ fn flows_go_on_when_hosts_take_what_was_held() {
     for flow in &mut flows {
         let next = flow.acked;
         flow.send(&mut net, next, SEGMENT);
-        assert_eq!(flow.acked, next + SEGMENT as u32, "port {}", flow.port);
+        assert_eq!(flow.acked, next + SEGMENT, "port {}", flow.port);
         net.event(Event::TcpSent {
             flow: flow.flow,
-            bytes: SEGMENT,
+            bytes: SEGMENT as usize,
         });
         flow.settle(&mut net, 0);
     }
@@ -183,5 +183,5 @@ fn a_flow_that_ends_gives_back_what_it_held() {
     let mut last = last;
     let before = last.acked;
     last.send(&mut net, before, SEGMENT);
-    assert_eq!(last.acked, before + SEGMENT as u32);
+    assert_eq!(last.acked, before + SEGMENT);
 }
