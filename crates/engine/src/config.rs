@@ -42,6 +42,13 @@ impl Subnet {
         address & self.netmask() == self.address
     }
 
+    /// Whether a guest may have `address`: any but the first two and the last two.
+    pub(crate) fn is_for_guests(self, address: Ipv4Addr) -> bool {
+        let host = address.to_bits() ^ self.address.to_bits();
+        let last = !self.netmask().to_bits();
+        host > 1 && host < last.saturating_sub(1)
+    }
+
     /// First host address: the gateway.
     #[must_use]
     pub fn gateway(self) -> Ipv4Addr {

@@ -73,7 +73,8 @@ impl Lan {
         let own = self.addresses;
         match (address, own.subnet, own.prefix) {
             (IpAddr::V4(address), Some(subnet), _) => {
-                address == subnet.gateway() || address == subnet.host_alias() || address == METADATA
+                let is_ours = |address| address == subnet.gateway() || address == subnet.host_alias();
+                subnet.contains(address) && is_ours(address) || address == METADATA
             }
             (IpAddr::V6(address), _, Some(prefix)) => {
                 address == prefix.gateway() || address == prefix.host_alias() || address == LINK_LOCAL
@@ -85,7 +86,12 @@ impl Lan {
     /// Whether `address` is one of the gateway's: where its services are.
     pub(crate) fn is_gateway(&self, address: IpAddr) -> bool {
         let own = self.addresses;
-        Some(address) == own.gateway(address) || address == LINK_LOCAL && own.prefix.is_some()
+        match address {
+            IpAddr::V4(address) => own.subnet.is_some_and(|subnet| address == subnet.gateway()),
+            IpAddr::V6(address) => own
+                .prefix
+                .is_some_and(|prefix| address == prefix.gateway() || address == LINK_LOCAL),
+        }
     }
 
     /// The gateway's address that is in the same scope as a guest's.
@@ -111,15 +117,14 @@ impl Lan {
     /// Whether a guest may have `address`.
     pub(crate) fn is_for_guests(&self, address: IpAddr) -> bool {
         let own = self.addresses;
-        let is_nobodys = match (address, own.subnet, own.prefix) {
-            (IpAddr::V4(address), Some(subnet), _) => {
-                address == subnet.address || address == subnet.broadcast()
+        match (address, own.subnet, own.prefix) {
+            (IpAddr::V4(address), Some(subnet), _) => subnet.is_for_guests(address) && address != METADATA,
+            (IpAddr::V6(address), _, Some(prefix)) => {
+                // The prefix itself is the anycast address of all routers (RFC 4291, 2.6.1).
+                prefix.contains(address) && address != prefix.address && !self.is_own(address.into())
             }
-            // The anycast address of all routers (RFC 4291, 2.6.1).
-            (IpAddr::V6(address), _, Some(prefix)) => address == prefix.address,
-            _ => true,
-        };
-        own.contains(address) && !is_nobodys && !self.is_own(address)
+            _ => false,
+        }
     }
 
     /// Put a frame on the LAN, from a guest's port or (`None`) from the gateway.

@@ -49,7 +49,8 @@ pub fn combine(sums: &[u16]) -> u16 {
 }
 
 /// Add the carries until 16 bits hold the sum.
-fn fold(sum: u64) -> u16 {
+#[inline]
+pub(crate) fn fold(sum: u64) -> u16 {
     let [a, b, c, d] = [sum, sum >> 16, sum >> 32, sum >> 48].map(|part| part & 0xffff);
     let mut sum = a + b + c + d;
     while sum > 0xffff {

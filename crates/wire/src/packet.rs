@@ -88,7 +88,10 @@ pub fn push_ethernet(frame: &mut FrameBuf, src: Mac, dst: Mac, protocol: Etherne
 
 /// Push a UDP header, checksum included. The payload must fit 65 507 bytes.
 pub fn push_udp(frame: &mut FrameBuf, src: impl Into<Endpoint>, dst: impl Into<Endpoint>) {
-    let (src, dst) = (src.into(), dst.into());
+    push_udp_between(frame, src.into(), dst.into());
+}
+
+fn push_udp_between(frame: &mut FrameBuf, src: Endpoint, dst: Endpoint) {
     push_udp_unsummed(frame, src, dst);
     let sum = transport_sum(src.ip, dst.ip, IpProtocol::Udp, frame.payload());
     // RFC 768: zero would say that there is no checksum.
@@ -99,7 +102,10 @@ pub fn push_udp(frame: &mut FrameBuf, src: impl Into<Endpoint>, dst: impl Into<E
 /// Push a UDP header whose checksum covers the pseudo-header only, for a port that takes
 /// [`Checksum::Partial`](crate::Checksum::Partial): it starts behind the [IP header](ip_len), and stands 6 bytes behind that.
 pub fn push_udp_partial(frame: &mut FrameBuf, src: impl Into<Endpoint>, dst: impl Into<Endpoint>) {
-    let (src, dst) = (src.into(), dst.into());
+    push_udp_partial_between(frame, src.into(), dst.into());
+}
+
+fn push_udp_partial_between(frame: &mut FrameBuf, src: Endpoint, dst: Endpoint) {
     push_udp_unsummed(frame, src, dst);
     let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     let sum = pseudo_sum(src.ip, dst.ip, IpProtocol::Udp, len);
@@ -167,18 +173,27 @@ pub fn transport_checksum_is_right(
 }
 
 /// Sum over the pseudo-header and `segment`, not complemented.
+#[inline]
 pub(crate) fn transport_sum(src: IpAddr, dst: IpAddr, protocol: IpProtocol, segment: &[u8]) -> u16 {
     let len = u32::try_from(segment.len()).unwrap_or(u32::MAX);
-    checksum::combine(&[pseudo_sum(src, dst, protocol, len), checksum::sum(segment)])
+    let sum = pseudo_words(src, dst, protocol, len) + u32::from(checksum::sum(segment));
+    checksum::fold(u64::from(sum))
 }
 
 /// Sum over the pseudo-header (RFC 768; RFC 8200, 8.1), not complemented.
+#[inline]
 pub(crate) fn pseudo_sum(src: IpAddr, dst: IpAddr, protocol: IpProtocol, len: u32) -> u16 {
-    let sum = address_sum(src) + address_sum(dst) + words(len) + u32::from(u8::from(protocol));
-    checksum::combine(&[low(sum >> 16), low(sum)])
+    checksum::fold(u64::from(pseudo_words(src, dst, protocol, len)))
+}
+
+/// The same with its carries: below 2^21.
+#[inline]
+fn pseudo_words(src: IpAddr, dst: IpAddr, protocol: IpProtocol, len: u32) -> u32 {
+    address_sum(src) + address_sum(dst) + words(len) + u32::from(u8::from(protocol))
 }
 
 /// Sum of an address' 16-bit words.
+#[inline]
 fn address_sum(address: IpAddr) -> u32 {
     match address {
         IpAddr::V4(address) => words(address.to_bits()),
@@ -186,13 +201,9 @@ fn address_sum(address: IpAddr) -> u32 {
     }
 }
 
+#[inline]
 fn words(bits: u32) -> u32 {
     (bits >> 16) + (bits & 0xffff)
-}
-
-fn low(word: u32) -> u16 {
-    let [.., a, b] = word.to_be_bytes();
-    u16::from_be_bytes([a, b])
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ impl Flows {
         let guest = Endpoint::new(packet.src, ports.0);
         let remote = Endpoint::new(packet.dst, ports.1);
         // A forward's clients are seen at the gateway's address, and nowhere else.
-        if Some(packet.dst) == lan.addresses.gateway(packet.dst)
+        if lan.is_gateway(packet.dst)
             && let Some(id) = self.table.find(&Key::UdpForward { guest, local: remote })
         {
             return self.answer_forward(now, lan, id, (payload, segment));

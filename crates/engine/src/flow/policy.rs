@@ -46,6 +46,17 @@ impl Policy {
         }
     }
 
+    /// Whether `dst` is a group of the network's family: what [`Policy::route`] says, for less.
+    pub(crate) fn is_group(&self, dst: IpAddr) -> bool {
+        match dst {
+            IpAddr::V4(dst) => self
+                .addresses
+                .subnet
+                .is_some_and(|subnet| dst.octets()[0] >= 224 || dst == subnet.broadcast()),
+            IpAddr::V6(dst) => dst.is_multicast(),
+        }
+    }
+
     /// The host's address for a destination that may become a host socket.
     pub(crate) fn host_address(&self, dst: IpAddr) -> Option<IpAddr> {
         match self.route(dst) {
@@ -65,13 +76,18 @@ impl Policy {
 }
 
 fn route4(subnet: Subnet, dst: Ipv4Addr) -> Route {
+    if subnet.contains(dst) {
+        return match dst {
+            _ if dst == subnet.gateway() => Route::Gateway,
+            _ if dst == subnet.host_alias() => Route::HostAlias,
+            METADATA => Route::Metadata,
+            _ if dst == subnet.broadcast() => Route::Group,
+            _ => Route::Neighbor,
+        };
+    }
     let [first, second, ..] = dst.octets();
     match (first, second) {
-        _ if dst == subnet.gateway() => Route::Gateway,
-        _ if dst == subnet.host_alias() => Route::HostAlias,
         _ if dst == METADATA => Route::Metadata,
-        _ if dst == subnet.broadcast() => Route::Group,
-        _ if subnet.contains(dst) => Route::Neighbor,
         (224.., _) => Route::Group,
         (0 | 127, _) | (169, 254) => Route::Forbidden,
         _ => Route::Outside,
@@ -157,6 +173,8 @@ mod tests {
             for address in NEVER {
                 let host = policy(host_loopback).host_address(ip(address));
                 assert_eq!(host, None, "{address}");
+                let is_group = policy(host_loopback).route(ip(address)) == Route::Group;
+                assert_eq!(policy(host_loopback).is_group(ip(address)), is_group, "{address}");
             }
         }
     }

@@ -29,7 +29,6 @@ use atoll_wire::{
 use bytes::{Buf, BytesMut};
 
 use crate::counters::Counter;
-use crate::flow::policy::Route;
 use crate::lan::Lan;
 use crate::switch::Target;
 use crate::{Engine, FlowId, Instant, PortId};
@@ -218,7 +217,7 @@ fn is_from_guest(lan: &Lan, src: IpAddr) -> bool {
 
 /// A group's packet that came to our own MAC address: counted, and never answered (RFC 1122, 3.2.2; RFC 9293, MUST-57).
 fn is_for_group(engine: &mut Engine, packet: &Packet) -> bool {
-    let is_group = engine.flows.policy().route(packet.dst) == Route::Group;
+    let is_group = engine.flows.policy().is_group(packet.dst);
     if is_group {
         engine.lan.counters.count(Counter::Forbidden);
     }

@@ -92,8 +92,7 @@ pub(super) fn handle_udp(engine: &mut Engine, now: Instant, arrival: Arrival, pa
     if !learn(engine, now, packet.src, arrival) {
         return;
     }
-    let is_gateway = engine.lan.is_gateway(packet.dst);
-    if is_gateway && ports.1 == 53 {
+    if ports.1 == 53 && engine.lan.is_gateway(packet.dst) {
         let client = DnsClient {
             ingress: arrival.ingress,
             via: DnsVia::Udp {
@@ -130,12 +129,12 @@ fn udp_segment(gso: Gso, payload: usize) -> Result<Option<u16>, BadOffload> {
 
 /// Whether a datagram goes to one of the DHCP servers, each of which has a group of its own.
 fn is_for_dhcp(engine: &Engine, packet: &Packet, ports: (u16, u16)) -> bool {
-    let to_gateway = engine.lan.is_gateway(packet.dst);
+    let to_gateway = || engine.lan.is_gateway(packet.dst);
     match packet.dst {
         // A client sends from port 68 as a rule; that it hears there is what RFC 2131, 4.1 asks for.
-        IpAddr::V4(dst) => ports.1 == 67 && (to_gateway || dst == Ipv4Addr::BROADCAST),
+        IpAddr::V4(dst) => ports.1 == 67 && (to_gateway() || dst == Ipv4Addr::BROADCAST),
         // Clients may send from any port (RFC 8415, 7.2).
-        IpAddr::V6(dst) => ports.1 == 547 && (to_gateway || dst == ALL_DHCP6),
+        IpAddr::V6(dst) => ports.1 == 547 && (to_gateway() || dst == ALL_DHCP6),
     }
 }
 
