@@ -336,15 +336,16 @@ fn seed() -> io::Result<[u8; 32]> {
     Ok(seed)
 }
 
-/// The engine's bounds, where what it opens has to do with so many descriptors: five of eight for flows, one of eight for questions to
-/// resolvers, each of which may be tried four times. So a guest that opens all it can meets the flow table's bound, where its own
-/// flows make room, and guests, forwards and files of the others find what they need.
+/// The engine's bounds, where what it opens has to do with so many descriptors. Some are kept back for guests, forwards, files, and
+/// questions to resolvers, each of which may be tried four times: three of eight where there are few, one of sixteen where there are many. So a
+/// guest that opens all it can meets the flow table's bound, where its own flows make room, and the others find what they need.
 fn limits(descriptors: u64) -> Limits {
     let most = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let kept = (most / 8 * 3).min((most / 16).max(2048));
     let defaults = Limits::default();
     Limits {
-        flows: defaults.flows.min(most / 8 * 5),
-        dns_queries: defaults.dns_queries.min((most / 32).max(1)),
+        flows: defaults.flows.min(most - kept),
+        dns_queries: defaults.dns_queries.min((kept / 6).max(1)),
         ..defaults
     }
 }
@@ -377,7 +378,8 @@ mod tests {
         for descriptors in [64, 128, 256, 1024, 20_000, 1 << 20, u64::MAX] {
             let limits = limits(descriptors);
             let taken = limits.flows + 4 * limits.dns_queries;
-            assert!(taken as u64 <= descriptors / 4 * 3, "{descriptors}: {limits:?}");
+            let left = descriptors - taken as u64;
+            assert!(left >= (descriptors / 8).min(512), "{descriptors}: {limits:?}");
         }
         let (many, usual) = (limits(u64::MAX), Limits::default());
         assert_eq!((many.flows, many.dns_queries), (usual.flows, usual.dns_queries));

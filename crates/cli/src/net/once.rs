@@ -1,7 +1,7 @@
 //! What can be said only once. Of two arguments that contradict each other the second is refused, instead of one of them being
 //! forgotten without a word.
 
-use atoll_control::runtime::NetworkOptions;
+use atoll_control::runtime::{NetworkOptions, StaticLease};
 
 use super::arguments::bad;
 use crate::failure::Failure;
@@ -18,8 +18,9 @@ pub(super) fn check(options: &NetworkOptions) -> Result<(), Failure> {
 fn leases(options: &NetworkOptions) -> Result<(), Failure> {
     for (count, lease) in options.static_leases.iter().enumerate() {
         let Some(address) = lease.address else { continue };
-        let earlier = options.static_leases.iter().take(count);
-        for other in earlier.filter(|other| other.mac == lease.mac || other.address == lease.address) {
+        let mut earlier = options.static_leases.iter().take(count);
+        let is_same = |other: &&StaticLease| other.mac == lease.mac || other.address == lease.address;
+        if let Some(other) = earlier.find(is_same) {
             let taken = other.address.unwrap_or(address);
             let value = format!("{}={address}", lease.mac);
             let why = format!("{} has {taken} already", other.mac);

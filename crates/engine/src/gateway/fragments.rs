@@ -185,7 +185,8 @@ impl Partial {
     }
 
     fn is_whole(&self) -> bool {
-        self.total.is_some_and(|total| self.have == [0..total])
+        self.total
+            .is_some_and(|total| self.have.len() == 1 && self.have[0] == (0..total))
     }
 
     /// `false`: it does not go with what is there.

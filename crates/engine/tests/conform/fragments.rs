@@ -23,7 +23,7 @@ fn net() -> Net {
     // The gateway learns where the guest is.
     net.send_frame(
         A,
-        &frames(IpProtocol::Udp, both(A6, WORLD6), datagram6_from(1, 9, b""))[0],
+        &frames(IpProtocol::Udp, both(A6, WORLD6), &datagram6_from(1, 9, b""))[0],
     );
     net.actions();
     net.heard(A);
@@ -58,7 +58,7 @@ fn datagram6_from(from: u16, port: u16, payload: &[u8]) -> FrameBuf {
 }
 
 /// The frames in which a guest with a link of 1280 bytes sends a packet.
-fn frames(protocol: IpProtocol, (src, dst): (IpAddr, IpAddr), transport: FrameBuf) -> Vec<Vec<u8>> {
+fn frames(protocol: IpProtocol, (src, dst): (IpAddr, IpAddr), transport: &FrameBuf) -> Vec<Vec<u8>> {
     let (kind, packets): (_, Vec<FrameBuf>) = match (src, dst) {
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             let header = Ipv6Header {
@@ -105,8 +105,8 @@ fn a_datagram_in_fragments_reaches_the_host_whole_in_whatever_order_they_come() 
         let payload = data(len);
         for turned in [false, true] {
             let mut net = net();
-            let mut parts = frames(IpProtocol::Udp, both(A.ip, WORLD), datagram(9, &payload));
-            let mut parts6 = frames(IpProtocol::Udp, both(A6, WORLD6), datagram6(9, &payload));
+            let mut parts = frames(IpProtocol::Udp, both(A.ip, WORLD), &datagram(9, &payload));
+            let mut parts6 = frames(IpProtocol::Udp, both(A6, WORLD6), &datagram6(9, &payload));
             assert!(parts.len() > 1 && parts6.len() > 1);
             if turned {
                 parts.reverse();
@@ -142,7 +142,7 @@ fn a_datagram_in_fragments_reaches_the_host_whole_in_whatever_order_they_come() 
 #[test]
 fn a_broken_checksum_is_noticed_when_the_datagram_is_whole() {
     let mut net = net();
-    let mut parts = frames(IpProtocol::Udp, both(A.ip, WORLD), datagram(9, &data(3000)));
+    let mut parts = frames(IpProtocol::Udp, both(A.ip, WORLD), &datagram(9, &data(3000)));
     *parts[1].last_mut().unwrap() ^= 1;
     parts.iter().for_each(|part| net.send_frame(A, part));
     assert_eq!(sent(&mut net), []);
@@ -154,11 +154,11 @@ fn a_long_datagram_of_the_hosts_reaches_the_guest_in_fragments_that_fit() {
     let payload = data(10_000);
     for (open, from) in [
         (
-            frames(IpProtocol::Udp, both(A.ip, WORLD), datagram(9, b"x")),
+            frames(IpProtocol::Udp, both(A.ip, WORLD), &datagram(9, b"x")),
             SocketAddr::new(WORLD, 9),
         ),
         (
-            frames(IpProtocol::Udp, both(A6, WORLD6), datagram6(9, b"x")),
+            frames(IpProtocol::Udp, both(A6, WORLD6), &datagram6(9, b"x")),
             SocketAddr::new(WORLD6.into(), 9),
         ),
     ] {
@@ -193,7 +193,7 @@ fn a_long_echo_request_to_the_gateway_is_answered_in_full() {
     let mut net = net();
     let request = echo(1, 2, &data(5000));
     net.stop(A);
-    for part in frames(IpProtocol::Icmp, both(A.ip, GATEWAY), request) {
+    for part in frames(IpProtocol::Icmp, both(A.ip, GATEWAY), &request) {
         net.send_frame(A, &part);
     }
     let parts = net.engine.egress(A.port).iter();
@@ -207,7 +207,7 @@ fn a_long_echo_request_to_the_gateway_is_answered_in_full() {
 #[test]
 fn who_sent_a_first_fragment_only_is_told_after_a_while_and_nobody_else_is() {
     let mut net = Net::new();
-    let parts = frames(IpProtocol::Udp, both(A.ip, WORLD), datagram(9, &data(3000)));
+    let parts = frames(IpProtocol::Udp, both(A.ip, WORLD), &datagram(9, &data(3000)));
     net.send_frame(A, &parts[0]);
     net.wait(PATIENCE);
     let told = net.hears_icmp(A);
@@ -226,7 +226,7 @@ fn who_sent_a_first_fragment_only_is_told_after_a_while_and_nobody_else_is() {
 #[test]
 fn fragments_of_a_guest_that_left_are_gone() {
     let mut net = net();
-    let parts = frames(IpProtocol::Udp, both(A.ip, WORLD), datagram(9, &data(2000)));
+    let parts = frames(IpProtocol::Udp, both(A.ip, WORLD), &datagram(9, &data(2000)));
     net.send_frame(A, &parts[0]);
     net.event(Event::PortDetached(A.port));
     net.wait(PATIENCE);
@@ -237,7 +237,7 @@ fn fragments_of_a_guest_that_left_are_gone() {
 fn fragments_in_anothers_name_are_not_kept() {
     let mut net = net();
     for src in [WORLD, Ipv4Addr::UNSPECIFIED.into()] {
-        for part in frames(IpProtocol::Udp, both(src, GATEWAY), datagram(9, &data(2000))) {
+        for part in frames(IpProtocol::Udp, both(src, GATEWAY), &datagram(9, &data(2000))) {
             net.send_frame(A, &part);
         }
     }
