@@ -19,6 +19,13 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{interface, memory, tun};
 
+/// Received descriptors close when another program is run.
+#[cfg(target_os = "linux")]
+pub(crate) const CLOSE_ON_EXEC: rustix::net::RecvFlags = rustix::net::RecvFlags::CMSG_CLOEXEC;
+/// There is no such flag.
+#[cfg(not(target_os = "linux"))]
+pub(crate) const CLOSE_ON_EXEC: rustix::net::RecvFlags = rustix::net::RecvFlags::empty();
+
 /// Read once from `fd` behind what `buf` holds, into its spare capacity.
 pub(crate) fn read_spare(fd: impl AsFd, buf: &mut BytesMut) -> io::Result<usize> {
     let (filled, _) = rustix::io::read(fd, buf.spare_capacity_mut())?;

@@ -144,6 +144,10 @@ pub(crate) mod memory {
 
     pub(crate) fn full_barrier() {}
 
+    pub(crate) fn is_event(_fd: impl AsFd) -> bool {
+        false
+    }
+
     pub(crate) fn signal(_fd: impl AsFd) -> io::Result<()> {
         unsupported()
     }

@@ -5,23 +5,17 @@
 //! An answer is a few bytes to somebody who waits for it: when the socket does not take it at once, the front end does not read, and is
 //! closed.
 
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, recvmsg};
 
 use super::VhostUserError;
 use super::message::{HEADER_LEN, Header, MAX_REGIONS, MessageError, Request};
-
-#[cfg(target_os = "linux")]
-const FLAGS: RecvFlags = RecvFlags::CMSG_CLOEXEC;
-#[cfg(not(target_os = "linux"))]
-const FLAGS: RecvFlags = RecvFlags::empty();
+use crate::sys::CLOSE_ON_EXEC;
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -85,7 +79,7 @@ impl Connection {
             &self.socket,
             &mut [IoSliceMut::new(&mut self.bytes[filled..])],
             &mut control,
-            FLAGS,
+            CLOSE_ON_EXEC,
         );
         let count = received.as_ref().map_or(0, |received| received.bytes);
         self.bytes.truncate(filled + count);
@@ -104,10 +98,11 @@ impl Connection {
     /// Answer a message.
     pub(super) fn answer(&self, header: Header, payload: &[u8]) -> Result<(), VhostUserError> {
         let bytes = header.reply(payload);
-        match send(&self.socket, &bytes, SendFlags::NOSIGNAL) {
+        match (&self.socket).write(&bytes) {
             Ok(count) if count == bytes.len() => Ok(()),
-            Ok(_) | Err(Errno::AGAIN) => Err(VhostUserError::NotReading),
-            Err(error) => Err(VhostUserError::Io(error.into())),
+            Ok(_) => Err(VhostUserError::NotReading),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(VhostUserError::NotReading),
+            Err(error) => Err(error.into()),
         }
     }
 }

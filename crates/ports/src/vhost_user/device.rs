@@ -21,7 +21,7 @@ use super::memory::Memory;
 use super::message::{RegionSpec, Request, RingAddresses, RingNumber};
 use super::ring::{Ring, is_size};
 use super::{RequestError, Watch};
-use crate::sys::memory::signal;
+use crate::sys::memory::{is_event, signal};
 
 /// Pairs of rings: one to receive, one to transmit. Frames for the guest all go to the first one, which a device may choose
 /// to do; a guest with several transmits on all.
@@ -176,6 +176,9 @@ impl Device {
 
     fn set_kick(&mut self, number: RingNumber, kick: Option<OwnedFd>) -> Result<Answer, RequestError> {
         let kick = kick.ok_or(RequestError::Polling)?;
+        if !is_event(&kick) {
+            return Err(RequestError::NoEvent);
+        }
         let slot = self.slot(number)?;
         let old = slot.kick.replace(kick);
         self.watches.extend(old.map(Watch::End));
@@ -186,6 +189,9 @@ impl Device {
     fn set_call(&mut self, number: RingNumber, call: Option<OwnedFd>) -> Result<Answer, RequestError> {
         let slot = self.slot(number)?;
         if let Some(call) = &call {
+            if !is_event(call) {
+                return Err(RequestError::NoEvent);
+            }
             rustix::io::ioctl_fionbio(call, true).map_err(|error| RequestError::Call(error.into()))?;
             // What the one before was told may not have reached the guest.
             signal(call).map_err(RequestError::Call)?;

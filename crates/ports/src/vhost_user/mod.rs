@@ -15,10 +15,11 @@
 //! [`VhostUserPort::poll_watch`] tells them, all edge-triggered, and calls what became ready; every call is bounded and waits for nothing.
 //! Kick descriptors are never read: an eventfd that is written to again is a new edge, and its counter does not fill in a lifetime.
 //!
-//! **Trust.** What the guest writes into rings and buffers is judged from a copy, and leads nowhere but into the guest's own memory
-//! ([`ring`](self)). A front end is the guest's hypervisor, which may have been taken over: no message of its makes us wait, grow or fail, memory
-//! that it takes away reads as zeros (the `sys` module says how), and it is closed. What it can do is to stop the process
-//! by clearing `O_NONBLOCK` on a call descriptor whose counter it keeps at its end; it runs as our user, who has simpler means.
+//! **Trust.** What the guest writes into rings and buffers is judged from a copy, and leads nowhere but into the guest's own memory.
+//! A front end is the guest's hypervisor, which may have been taken over: no message of its makes us wait, grow or fail, memory
+//! that it takes away reads as zeros (the `sys` module says how), and it is closed. What it can do is to make us
+//! wait: by clearing `O_NONBLOCK` on an eventfd whose counter it keeps at its end, or by sending a descriptor of a file system of its own, which
+//! is not used but has to be closed. It runs as our user, who has simpler means.
 //!
 //! **Left out.** Logging of writes, and with it live migration; in-flight buffers, since none is held from one turn to the next; polling without
 //! a kick descriptor; packed rings; more than eight regions of memory. Big-endian guests.
@@ -107,7 +108,10 @@ pub enum RequestError {
     /// A ring without kick descriptor.
     #[error("a ring is not polled: it needs a kick descriptor")]
     Polling,
-    /// The call descriptor is none.
+    /// A descriptor is for something else.
+    #[error("a kick or call descriptor is no eventfd")]
+    NoEvent,
+    /// The call descriptor does not do what is needed.
     #[error("a call descriptor cannot be used: {0}")]
     Call(#[source] io::Error),
 }

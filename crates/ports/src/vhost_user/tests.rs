@@ -325,6 +325,21 @@ fn what_cannot_be_done_is_answered_where_an_answer_is_asked_for_and_ends_it_else
 }
 
 #[test]
+fn a_descriptor_that_is_no_eventfd_is_not_written_to() {
+    for request in [12, 13] {
+        let (mut port, front_end) = pair(FrontEndOptions::default());
+        front_end
+            .say(request, &0_u64.to_le_bytes(), &[front_end.file()])
+            .unwrap();
+        let outcome = port.handle_messages();
+        assert!(
+            matches!(outcome, Err(VhostUserError::Request(RequestError::NoEvent))),
+            "{outcome:?}"
+        );
+    }
+}
+
+#[test]
 fn a_front_end_that_reads_no_answers_is_closed() {
     let (ours, theirs) = sockets();
     let mut port = VhostUserPort::new(ours);

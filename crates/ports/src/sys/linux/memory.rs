@@ -10,8 +10,9 @@
 //! /dev/shm cannot be sealed). So seals are not asked for; [`super::sigbus`] makes of such an access a read of zeros or a write to
 //! nowhere, and [`Mapping::is_lost`] says afterwards that this was so.
 //!
-//! **A file whose pages somebody else provides.** A file system in user space could let us wait for a page for ever. Only
-//! file systems of the kernel are taken: memory, huge pages, and the usual disk file systems.
+//! **A file whose pages somebody else provides.** A file system in user space could let us wait for a page, or for an answer about the
+//! file, for ever. Only files in memory are taken: those that can have seals, which are memfds, files on tmpfs, and huge pages. Asking
+//! for seals (fcntl(2)) is no question to the file system. Likewise [`is_event`] looks at the name of a descriptor, not at its file.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -22,9 +23,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::sigbus::Guard;
 
-/// `tmpfs`, which memfds are on too, and `hugetlbfs`, `ext4`, `xfs`, `btrfs` (linux/magic.h).
-const FILE_SYSTEMS: [u64; 5] = [0x0102_1994, HUGE_PAGES, 0xef53, 0x5846_5342, 0x9123_683e];
-
+/// `hugetlbfs` (linux/magic.h).
 const HUGE_PAGES: u64 = 0x9584_58f6;
 
 /// Part of a file, shared with whoever else maps it.
@@ -178,14 +177,14 @@ pub(crate) fn full_barrier() {
 
 /// The page size of a file that may be mapped.
 fn page_of(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    let file_system = rustix::fs::fstatfs(fd)?;
-    let kind = u64::from_ne_bytes(file_system.f_type.to_ne_bytes()) & u64::from(u32::MAX);
-    if !FILE_SYSTEMS.contains(&kind) {
+    if rustix::fs::fcntl_get_seals(fd).is_err() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("its file is on a file system of kind {kind:#x}, which is not taken"),
+            "it is neither a memfd nor a file on tmpfs or hugetlbfs",
         ));
     }
+    let file_system = rustix::fs::fstatfs(fd)?;
+    let kind = u64::from_ne_bytes(file_system.f_type.to_ne_bytes()) & u64::from(u32::MAX);
     let size = if kind == HUGE_PAGES {
         u64::try_from(file_system.f_bsize).unwrap_or(0)
     } else {
@@ -195,6 +194,12 @@ fn page_of(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Some(size)
         .filter(|size| size.is_power_of_two())
         .ok_or_else(|| io::Error::other("its pages have no size"))
+}
+
+/// Whether a descriptor is an eventfd, which can be written to and watched without waiting for anybody.
+pub(crate) fn is_event(fd: impl AsFd) -> bool {
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()));
+    name.is_ok_and(|name| name.as_os_str() == "anon_inode:[eventfd]")
 }
 
 /// Write one to an eventfd. Never waits: one that is full wakes its reader anyway.
