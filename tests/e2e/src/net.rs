@@ -136,6 +136,14 @@ impl Net {
         self.folder.path()
     }
 
+    /// How many descriptors it has open.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn descriptors(&self) -> std::io::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
     /// Where the host listens for each `--forward`, in their order.
     ///
     /// # Panics

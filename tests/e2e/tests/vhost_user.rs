@@ -1,11 +1,16 @@
 //! Guests on `-netdev vhost-user`, whose memory the network shares.
 
 use atoll_e2e::{
-    Attach, Cluster, Guest, Kit, LONG_PATIENCE, Net, Options, TcpEcho, checksum, make_data, transfer,
+    Attach, Cluster, Guest, Kit, LONG_PATIENCE, Net, Options, PATIENCE, TcpEcho, checksum, make_data,
+    transfer,
 };
+use atoll_ports::vhost_user::front_end::{FrontEnd, FrontEndOptions};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const HOST_ALIAS: &str = "10.77.0.254";
 const SHARED: Options<'static> = Options {
@@ -119,4 +124,61 @@ fn up_attaches_a_machine_by_vhost_user_that_asks_for_it() {
     let status = cluster.ok(&["status", "--json"]);
     assert!(status.contains("\"vhost-user\""), "{status}");
     let _ = cluster.ok(&["down"]);
+}
+
+#[test]
+fn front_ends_that_come_and_go_leave_nothing_behind_and_harm_no_other() {
+    let Some(kit) = Kit::find() else { return };
+    let net = Net::start(kit, &SHARED);
+    let before = net.descriptors().unwrap();
+    let connect = || {
+        let socket = UnixStream::connect(net.vhost_user_socket()).unwrap();
+        FrontEnd::new(socket, FrontEndOptions::default()).unwrap()
+    };
+    let mut stays = connect();
+    for round in 0..30_u32 {
+        let goes = connect();
+        // A ring that is told to stand still, one that is set up twice, one whose driver went mad, memory that is taken away.
+        match round % 4 {
+            0 => goes.say_ring(11, 1, 0).unwrap(),
+            1 => goes.introduce().unwrap(),
+            2 => goes.poke((64 << 10) + 16 * 256 + 2, &[0, 9]),
+            _ => rustix::fs::ftruncate(goes.file(), 0).unwrap(),
+        }
+        goes.kick(1).unwrap();
+        ask_the_gateway(&mut stays);
+    }
+    drop(stays);
+    let deadline = Instant::now() + PATIENCE;
+    while net.descriptors().unwrap() > before && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(net.descriptors().unwrap(), before, "{}", net.words());
+}
+
+const MAC: [u8; 6] = [0x52, 0x54, 0, 0x77, 0, 9];
+
+/// Asks for the gateway's Ethernet address (RFC 826) and waits for the answer.
+fn ask_the_gateway(front_end: &mut FrontEnd) {
+    let header = vec![0; front_end.header_len()];
+    let ethernet = [&[0xff; 6][..], &MAC, &[8, 6]].concat();
+    let question = [
+        &[0, 1, 8, 0, 6, 4, 0, 1][..],
+        &MAC,
+        &[10, 77, 0, 9],
+        &[0; 6],
+        &[10, 77, 0, 1],
+    ]
+    .concat();
+    let question = [&header[..], &ethernet, &question].concat();
+    let deadline = Instant::now() + PATIENCE;
+    assert!(front_end.send(&question).unwrap());
+    while Instant::now() < deadline {
+        match front_end.receive().unwrap() {
+            Some(answer) if answer[header.len() + 12..].starts_with(&[8, 6]) => return,
+            Some(_) => {}
+            None => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    panic!("the gateway does not answer");
 }
