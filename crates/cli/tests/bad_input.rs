@@ -278,12 +278,12 @@ fn what_can_be_said_once_is_not_taken_twice() {
     let (one, two) = ("52:54:00:00:00:01=10.77.0.5", "52:54:00:00:00:02=10.77.0.5");
     insta::assert_snapshot!(run(&["--lease", one, "--lease", two]), @r"
     error: --lease 52:54:00:00:00:02=10.77.0.5: 52:54:00:00:00:01 has 10.77.0.5 already
-    hint: give each MAC address and each address once
+    hint: give each address once
     ");
     let two = "52:54:00:00:00:01=10.77.0.6";
     insta::assert_snapshot!(run(&["--lease", one, "--lease", two]), @r"
-    error: --lease 52:54:00:00:00:01=10.77.0.6: 52:54:00:00:00:01 has 10.77.0.5 already
-    hint: give each MAC address and each address once
+    error: --lease 52:54:00:00:00:01=10.77.0.6: there is an IPv4 address already
+    hint: a second one can be of IPv6 only
     ");
     insta::assert_snapshot!(run(&["--dns-host", "gateway=10.77.0.9"]), @r"
     error: --dns-host gateway: every network has this name of itself

@@ -265,7 +265,7 @@ impl TcpSocket {
         cut: Cut,
     ) -> Result<(Vec<FrameBuf>, Option<usize>), HostError> {
         let mut skip = 0;
-        let is_cheap = self.peek_offset.is_none() && offset <= CHEAP_SKIP;
+        let is_cheap = self.peek_offset.is_none() && offset <= CHEAP_SKIP && !self.has_urgent;
         if peeker.method(self.family) == PeekMethod::Offset && !is_cheap {
             if self.peek_offset != Some(offset) {
                 let value = i32::try_from(offset).map_err(|_| HostError::Other)?;

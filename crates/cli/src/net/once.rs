@@ -1,6 +1,8 @@
 //! What can be said only once. Of two arguments that contradict each other the second is refused, instead of one of them being
 //! forgotten without a word.
 
+use std::net::IpAddr;
+
 use atoll_control::runtime::{NetworkOptions, StaticLease};
 
 use super::arguments::bad;
@@ -15,24 +17,24 @@ pub(super) fn check(options: &NetworkOptions) -> Result<(), Failure> {
     forwards(options)
 }
 
+/// Of one MAC address there is one lease, with an address of each family at most.
 fn leases(options: &NetworkOptions) -> Result<(), Failure> {
     for (count, lease) in options.static_leases.iter().enumerate() {
-        let Some(address) = lease.address else { continue };
-        let mut earlier = options.static_leases.iter().take(count);
-        let is_same = |other: &&StaticLease| other.mac == lease.mac || other.address == lease.address;
-        if let Some(other) = earlier.find(is_same) {
-            let taken = other.address.unwrap_or(address);
-            let value = format!("{}={address}", lease.mac);
-            let why = format!("{} has {taken} already", other.mac);
-            return Err(bad(
-                "--lease",
-                &value,
-                why,
-                "give each MAC address and each address once",
-            ));
+        for address in addresses(lease) {
+            let mut earlier = options.static_leases.iter().take(count);
+            if let Some(owner) = earlier.find(|other| addresses(other).any(|taken| taken == address)) {
+                let value = format!("{}={address}", lease.mac);
+                let why = format!("{} has {address} already", owner.mac);
+                return Err(bad("--lease", &value, why, "give each address once"));
+            }
         }
     }
     Ok(())
+}
+
+fn addresses(lease: &StaticLease) -> impl Iterator<Item = IpAddr> {
+    let v4 = lease.address.map(IpAddr::from);
+    v4.into_iter().chain(lease.address6.map(IpAddr::from))
 }
 
 fn names(options: &NetworkOptions) -> Result<(), Failure> {
