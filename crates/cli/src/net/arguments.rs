@@ -51,7 +51,7 @@ pub(crate) struct NetworkArguments {
     vhost_user: Vec<String>,
 
     /// Lead a host port to a guest's address or name; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
-    /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, [::] IPv6 only, * both. Repeatable.
+    /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Repeatable.
     #[arg(long, value_name = "[BIND:]PORT:GUEST:PORT[/PROTOCOL]")]
     forward: Vec<String>,
 
