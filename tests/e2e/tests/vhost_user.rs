@@ -172,9 +172,9 @@ fn ask_the_gateway(front_end: &mut FrontEnd) {
     .concat();
     let question = [&header[..], &ethernet, &question].concat();
     let deadline = Instant::now() + PATIENCE;
-    assert!(front_end.send(&question).unwrap());
+    assert!(front_end.send(&question).expect("it fits a buffer"));
     while Instant::now() < deadline {
-        match front_end.receive().unwrap() {
+        match front_end.receive().expect("what came is a frame") {
             Some(answer) if answer[header.len() + 12..].starts_with(&[8, 6]) => return,
             Some(_) => {}
             None => thread::sleep(Duration::from_millis(1)),

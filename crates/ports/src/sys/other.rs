@@ -95,6 +95,8 @@ pub(crate) mod memory {
 
     use std::convert::Infallible;
     use std::io;
+    #[cfg(any(test, feature = "front-end"))]
+    use std::os::fd::OwnedFd;
     use std::os::fd::{AsFd, BorrowedFd};
 
     use bytes::BytesMut;
@@ -140,6 +142,27 @@ pub(crate) mod memory {
         pub(crate) fn store(&self, _at: usize, _value: u16) -> Option<()> {
             match self.0 {}
         }
+    }
+
+    #[cfg(any(test, feature = "front-end"))]
+    impl Mapping {
+        pub(crate) fn fill_from(&self, _fd: impl AsFd, _places: &[(usize, usize)]) -> io::Result<usize> {
+            match self.0 {}
+        }
+
+        pub(crate) fn drain_to(&self, _fd: impl AsFd, _places: &[(usize, usize)]) -> io::Result<usize> {
+            match self.0 {}
+        }
+    }
+
+    #[cfg(any(test, feature = "front-end"))]
+    pub(crate) fn memory_file(_len: u64) -> io::Result<OwnedFd> {
+        unsupported()
+    }
+
+    #[cfg(any(test, feature = "front-end"))]
+    pub(crate) fn event() -> io::Result<OwnedFd> {
+        unsupported()
     }
 
     pub(crate) fn full_barrier() {}

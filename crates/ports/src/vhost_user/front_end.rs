@@ -197,7 +197,7 @@ impl FrontEnd {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let slices = [IoSlice::new(header.as_flattened()), IoSlice::new(payload)];
-        let sent = sendmsg(&self.socket, &slices, &mut control, SendFlags::NOSIGNAL)?;
+        let sent = sendmsg(&self.socket, &slices, &mut control, SendFlags::empty())?;
         if sent == HEADER_LEN + payload.len() {
             Ok(())
         } else {

@@ -27,7 +27,7 @@
 mod connection;
 mod device;
 mod features;
-#[cfg(all(target_os = "linux", any(test, feature = "front-end")))]
+#[cfg(any(test, feature = "front-end"))]
 pub mod front_end;
 mod memory;
 mod message;
