@@ -62,7 +62,7 @@ walls     120   Walls between the crates
 docs      600   Documentation: rustdoc, warnings are errors
 macos     900   Types on macOS
 fuzz      600   Fuzz targets: seeds and mutations
-count     300   Instructions of the engine's hot paths
+count     600   Instructions of the engine's hot paths
 e2e       1200  End to end: the real binary, real QEMU guests
 "
 

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -111,13 +112,15 @@ fn target_folder() -> Result<PathBuf, String> {
         .ok_or("the tests do not lie in a target folder".to_owned())
 }
 
-/// `ATOLL_MICRO`, or the image that the binary builds into its cache, once.
+/// `ATOLL_MICRO`, or the image that the binary builds into its cache: again when what it is built from has changed since.
 fn micro_image(atoll: &Path) -> Result<PathBuf, String> {
     if let Some(path) = env::var_os("ATOLL_MICRO") {
         return Ok(path.into());
     }
     let cache = image_cache()?;
-    if let Some(found) = find_micro(&cache) {
+    if let Some((built, found)) = find_micro(&cache)
+        && recipe_changed().is_none_or(|changed| changed < built)
+    {
         return Ok(found);
     }
     let built = Command::new(atoll).args(["image", "build", "micro"]).output();
@@ -126,10 +129,19 @@ fn micro_image(atoll: &Path) -> Result<PathBuf, String> {
         let words = String::from_utf8_lossy(&built.stderr).trim().to_owned();
         return Err(format!("`atoll image build micro` failed: {words}"));
     }
-    find_micro(&cache).ok_or(format!(
+    let found = find_micro(&cache).map(|(_, found)| found);
+    found.ok_or(format!(
         "`atoll image build micro` left no micro image in {}",
         cache.display()
     ))
+}
+
+/// When the files that go into the image were last written here.
+fn recipe_changed() -> Option<SystemTime> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/images/src/build");
+    let files = fs::read_dir(folder).ok()?.flatten();
+    let times = files.filter_map(|file| file.metadata().ok()?.modified().ok());
+    times.max()
 }
 
 fn image_cache() -> Result<PathBuf, String> {
@@ -144,16 +156,18 @@ fn image_cache() -> Result<PathBuf, String> {
         .ok_or("neither HOME nor XDG_CACHE_HOME is set".to_owned())
 }
 
-/// The folder in which an `image.json` names the micro image for this architecture.
-fn find_micro(folder: &Path) -> Option<PathBuf> {
-    let manifest = fs::read(folder.join("image.json")).ok();
+/// The latest folder in which an `image.json` names the micro image for this architecture, and when it was made.
+fn find_micro(folder: &Path) -> Option<(SystemTime, PathBuf)> {
+    let path = folder.join("image.json");
+    let manifest = fs::read(&path).ok();
     let manifest = manifest.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     if manifest.is_some_and(|manifest| manifest["name"] == "micro" && manifest["arch"] == "x86_64") {
-        return Some(folder.to_path_buf());
+        let built = fs::metadata(&path).ok()?.modified().ok()?;
+        return Some((built, folder.to_path_buf()));
     }
     let entries = fs::read_dir(folder).ok()?.flatten();
-    let mut folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders.find_map(|entry| find_micro(&entry.path()))
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.filter_map(|entry| find_micro(&entry.path())).max()
 }
 
 /// The initramfs with the probe in `/bin`: the kernel unpacks archives that follow each other, each

@@ -3,7 +3,8 @@
 mkdir -p /run
 case $1 in
 deconfig)
-    ip address flush dev "$interface" scope global
+    # What IPv6 has from the router is not DHCP's to take away.
+    ip -4 address flush dev "$interface" scope global
     ip link set "$interface" up
     ;;
 bound | renew)
