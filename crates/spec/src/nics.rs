@@ -4,6 +4,7 @@
 //! the given values against each other, the second one derives the rest in the order of the file.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::assign::{take_address, take_mac};
@@ -286,10 +287,9 @@ fn report_unusable_v4(
             let last = Ipv4Addr::from_bits(subnet.host_alias().to_bits() - 1);
             let hint = format!("machines can have {first} to {last}");
             let reserved = subnet.reserved_for(address.value);
-            match reserved.filter(|_| subnet.contains(address.value)) {
-                Some(owner) => (format!("is the {owner} of network {network:?}"), hint),
-                None if subnet.contains(address.value) => return,
-                None => (format!("is outside network {network:?}, {subnet}"), hint),
+            match problem_of(network, &subnet, subnet.contains(address.value), reserved) {
+                Some(problem) => (problem, hint),
+                None => return,
             }
         }
     };
@@ -319,10 +319,9 @@ fn report_unusable_v6(
             let (gateway, alias) = (prefix.gateway(), prefix.host_alias());
             let hint = format!("machines can have addresses of {prefix} other than {gateway} and {alias}");
             let reserved = prefix.reserved_for(address.value);
-            match reserved.filter(|_| prefix.contains(address.value)) {
-                Some(owner) => (format!("is the {owner} of network {network:?}"), hint),
-                None if prefix.contains(address.value) => return,
-                None => (format!("is outside network {network:?}, {prefix}"), hint),
+            match problem_of(network, &prefix, prefix.contains(address.value), reserved) {
+                Some(problem) => (problem, hint),
+                None => return,
             }
         }
     };
@@ -333,6 +332,19 @@ fn report_unusable_v6(
         hint,
         report,
     );
+}
+
+/// What is wrong with an address that is inside the network's range or not, and may be reserved there.
+fn problem_of(
+    network: &str,
+    range: &impl Display,
+    is_inside: bool,
+    reserved: Option<&str>,
+) -> Option<String> {
+    if !is_inside {
+        return Some(format!("is outside network {network:?}, {range}"));
+    }
+    reserved.map(|owner| format!("is the {owner} of network {network:?}"))
 }
 
 fn report_unusable(
