@@ -40,6 +40,8 @@ fn datagrams_go_both_ways_between_guests() {
     let mut guests = Guest::start_all(kit, &net, &["a", "b"]);
     for (from, to) in [(0, 1), (1, 0)] {
         guests[to].ok("probe udp-echo 9001 >/dev/null 2>&1 &");
+        // 9001 is 0x2329: who asks before it listens is refused.
+        guests[to].ok("until grep -q ':2329 ' /proc/net/udp; do sleep 0.1; done");
         let server = guests[to].address();
         assert_eq!(
             guests[from].ok(&format!("probe udp-ask {server}:9001 50")),
