@@ -14,7 +14,7 @@ const ALIAS: &str = "fd77:77::fe";
 const GUEST: &str = "fd77:77::9";
 
 /// What is refused is refused long before anything runs out.
-const AT_ONCE: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(30);
 
 /// The guest's program.
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
@@ -203,9 +203,10 @@ fn on_a_host_without_ipv6_nothing_is_reached_and_that_is_told_at_once() {
     world.forget_ipv6();
     let script = format!(
         "exec 2>&1; begun=$SECONDS; (exec 3<>/dev/tcp/{THERE6}/9)
-        tcpdump -Z root -c 1 -lnni tap0 'icmp6 and ip6[40] == 1' 2>/dev/null & heard=$!; sleep 0.5
+        tcpdump -Z root -c 1 -lnni tap0 'icmp6 and ip6[40] == 1' 2>/tmp/listens.$$ & heard=$!
+        until grep -q 'listening on' /tmp/listens.$$; do sleep 0.1; done; rm /tmp/listens.$$
         echo x >/dev/udp/{THERE6}/9; wait $heard
-        busybox ping -6 -c 1 -W 5 {GATEWAY} | grep received; test $((SECONDS - begun)) -lt 5"
+        busybox ping -6 -c 1 -W 5 {GATEWAY} | grep received; test $((SECONDS - begun)) -lt 30"
     );
     let said = exec_here(atoll, &world, &[], &script).end();
     let mut lines = said.stdout.lines();
@@ -317,8 +318,9 @@ fn a_taken_port_of_ipv6_is_named() {
 const SELF_CONFIGURED: &str = "
     ip -6 address flush dev tap0; ip -6 route flush default
     echo 2 >/proc/sys/net/ipv6/conf/tap0/accept_ra; echo 1 >/proc/sys/net/ipv6/conf/tap0/accept_dad
-    tcpdump -Z root -c 1 -lnvi tap0 'icmp6 and ip6[40] == 134' >/tmp/ra.$$ 2>/dev/null & heard=$!
-    sleep 0.5; ip link set tap0 down; ip link set tap0 up
+    tcpdump -Z root -c 1 -lnvi tap0 'icmp6 and ip6[40] == 134' >/tmp/ra.$$ 2>/tmp/listens.$$ & heard=$!
+    until grep -q 'listening on' /tmp/listens.$$; do sleep 0.1; done; rm /tmp/listens.$$
+    ip link set tap0 down; ip link set tap0 up
     until ip -6 -o address show dev tap0 scope global | grep -v tentative | grep -q dynamic; do sleep 0.1; done
 ";
 
