@@ -174,9 +174,41 @@ impl fmt::Display for Addresses {
     }
 }
 
-/// A network. Gateway and host alias follow from the subnet and the prefix, of which at least one is there.
+/// Where a network's guests are, in vmnet's words. `docs/theory/lan.md` tells what the gateway does in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// On a network of its own, whose gateway translates to host sockets. No port leads anywhere but to guests.
+    #[default]
+    User,
+    /// On the host's own LAN, to which uplink ports lead. The gateway has no address there and is seen by guests alone.
+    Bridged,
+    /// On a bridge of the host's, whose kernel is the first address and the router. Services are at the last address.
+    Shared,
+    /// The same without a router: the host and the guests only.
+    Host,
+}
+
+/// A route that guests are told of: packets for these addresses go by way of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StaticRoute {
+    /// First address of the destinations; host bits are zero.
+    pub to: IpAddr,
+    /// How many bits all destinations share: at most 32 or 128.
+    pub prefix_len: u8,
+    /// The guest that knows the way: an address of the network, of the same family.
+    pub via: IpAddr,
+}
+
+/// A network. Gateway and host alias follow from the subnet and the prefix, of which at least one is there; a bridged network has neither.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Where its guests are.
+    pub mode: Mode,
+    /// Where the mode is [`Mode::Bridged`]: each MAC address of a guest has an uplink of its own, asked for by
+    /// [`Action::OpenUplink`](crate::Action::OpenUplink).
+    pub pinned_uplinks: bool,
+    /// Ways by guests into other networks, told by DHCP option 121 and router advertisements.
+    pub routes: Vec<StaticRoute>,
     /// IPv4 addresses of the LAN; without them nothing of IPv4 is answered.
     pub subnet: Option<Subnet>,
     /// IPv6 addresses of the LAN; without them nothing of IPv6 is answered.
@@ -222,6 +254,9 @@ impl Config {
     pub fn new(addresses: impl Into<Addresses>) -> Self {
         let Addresses { subnet, prefix } = addresses.into();
         Self {
+            mode: Mode::User,
+            pinned_uplinks: false,
+            routes: Vec::new(),
             subnet,
             ipv6: prefix,
             gateway_mac: Mac([0x52, 0x55, 0x0a, 0x4d, 0x00, 0x01]),

@@ -37,11 +37,12 @@ mod time;
 
 pub use action::{Action, Notice};
 pub use atoll_wire::Family;
-pub use command::{Command, CommandError, ForwardTarget};
+pub use command::{Command, CommandError, ForwardTarget, Router};
 pub use config::{
-    Addresses, Config, DnsOptions, Documents, Lease, Lease6, Limits, Prefix, StaticLease, Subnet,
+    Addresses, Config, DnsOptions, Documents, Lease, Lease6, Limits, Mode, Prefix, StaticLease, StaticRoute,
+    Subnet,
 };
-pub use event::{Datagrams, Event, HostError, PortConfig};
+pub use event::{Datagrams, Event, HostError, PortConfig, Side};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
 pub use time::Instant;
@@ -54,7 +55,7 @@ use atoll_wire::{Endpoint, Frame, Mac};
 use counters::Counter;
 use flow::Flows;
 use gateway::fragments::Fragments;
-use gateway::router::Router;
+use gateway::router::Advertiser;
 use gateway::train::{self, Train};
 use lan::Lan;
 use rng::Rng;
@@ -72,7 +73,7 @@ pub struct Engine {
     dhcp: DhcpServer,
     dhcp6: Dhcp6Server,
     dns: DnsService,
-    router: Router,
+    router: Advertiser,
     /// Packets of which parts are missing.
     fragments: Fragments,
     /// What the latest frame established for the next.
@@ -92,7 +93,7 @@ impl Engine {
             dhcp: DhcpServer::new(config),
             dhcp6: Dhcp6Server::new(config),
             dns: DnsService::new(config, dns_seed),
-            router: Router::new(config),
+            router: Advertiser::new(config),
             lan: Lan::new(config, rng),
             fragments: Fragments::default(),
             train: None,
@@ -267,6 +268,7 @@ impl Engine {
             }
             Command::SetName { name, addresses } => self.names.set(&name, &addresses),
             Command::SetDocuments { label, documents } => self.flows.set_documents(label, documents),
+            Command::SetRouter(router) => self.router.set_router(now, &mut self.lan, router),
             Command::SetCapture(capture) => self.lan.capture = capture,
             Command::Shutdown => self.router.handle_shutdown(now, &mut self.lan),
         }

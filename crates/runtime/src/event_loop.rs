@@ -28,7 +28,7 @@ use crate::leases::{LeaseStore, Leases};
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
 use crate::tokens::Source;
-use crate::{NetworkOptions, StartError};
+use crate::{Mode, NetworkOptions, StartError};
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
@@ -57,6 +57,7 @@ pub(crate) struct EventLoop {
 /// What a snapshot says of the network beside what the engine knows.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
+    pub(crate) mode: Mode,
     pub(crate) addresses: atoll_engine::Addresses,
     pub(crate) domain: String,
     pub(crate) mtu: u16,
@@ -77,6 +78,7 @@ impl EventLoop {
             ..config(&options, &resolvers, old_leases)
         };
         let about = About {
+            mode: options.mode(),
             addresses: options.addresses,
             domain: config.domain.clone(),
             mtu: config.mtu,
@@ -313,6 +315,8 @@ fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Leases),
 fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Config {
     let defaults = Config::new(options.addresses);
     Config {
+        mode: options.mode().into(),
+        routes: options.routes.clone(),
         gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
         mtu: options.mtu,
         host_loopback: options.host_loopback,

@@ -156,6 +156,7 @@ impl Guests {
         let config = PortConfig {
             label: spec.name,
             offloads,
+            ..PortConfig::default()
         };
         self.insert(core, port, guest, config);
         Ok(TapInfo {

@@ -306,6 +306,8 @@ impl World {
             | Action::UdpForwardSend { .. }
             | Action::UdpPause(_)
             | Action::UdpResume(_)
+            | Action::OpenUplink(_)
+            | Action::CloseUplink(_)
             | Action::LeasesChanged
             | Action::Captured(_)
             | Action::Notice(_) => {}

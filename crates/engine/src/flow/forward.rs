@@ -42,6 +42,7 @@ impl Flows {
         let forward = self.forwards.get(&id)?;
         let address = match &forward.guest {
             ForwardTarget::Address(address) => Some(*address),
+            ForwardTarget::Mac(mac) => lan.neighbors.addresses_of(*mac).first().copied(),
             ForwardTarget::Name(name) => resolve(lan, name),
         };
         let is_neighbor = |address: &IpAddr| self.policy.route(*address) == Route::Neighbor;

@@ -24,7 +24,7 @@ use atoll_wire::{Mac, Offload};
 use crate::config::Config;
 use crate::counters::Counter;
 use crate::lan::{DEFAULT_TTL, LINK_LOCAL, Lan};
-use crate::{Instant, Prefix};
+use crate::{Instant, Prefix, Router};
 
 /// RFC 4861, 6.2.1: `MinRtrAdvInterval` and `MaxRtrAdvInterval`.
 const MIN_INTERVAL: Duration = Duration::from_secs(200);
@@ -45,9 +45,11 @@ const PREFERRED: Duration = Duration::from_secs(2700);
 const RESOLVER_LIFETIME: Duration = Duration::from_secs(1800);
 
 #[derive(Debug)]
-pub(crate) struct Router {
+pub(crate) struct Advertiser {
     /// Without a prefix there is no router.
     prefix: Option<Prefix>,
+    /// Who routes where that is not us.
+    router: Option<Router>,
     /// The domain in DNS's wire form.
     domain: Vec<u8>,
     /// When all are told next.
@@ -58,15 +60,22 @@ pub(crate) struct Router {
     initial: u8,
 }
 
-impl Router {
+impl Advertiser {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             prefix: config.ipv6,
+            router: None,
             domain: wire_form(&config.domain),
             due: None,
             told: None,
             initial: 0,
         }
+    }
+
+    /// Who routes for the guests of a shared network; all are told when that changes.
+    pub(crate) fn set_router(&mut self, now: Instant, lan: &mut Lan, router: Option<Router>) {
+        self.router = router;
+        self.handle_attached(now, lan);
     }
 
     /// A guest is there who may not ask.

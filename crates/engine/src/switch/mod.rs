@@ -215,6 +215,7 @@ impl Switch {
         let picture = |(&id, port): (&PortId, &Port)| PortSnapshot {
             port: id,
             label: port.config.label.clone(),
+            side: port.config.side,
             macs: self.table.macs_of(now, id),
             addresses: Vec::new(),
             rx_frames: port.rx_frames,
