@@ -188,6 +188,61 @@ pub enum Mode {
     Host,
 }
 
+impl Mode {
+    /// The address at which the network's services are: the first one, or the last where the first is the kernel's.
+    #[must_use]
+    pub fn services4(self, subnet: Subnet) -> Ipv4Addr {
+        match self {
+            Self::User | Self::Bridged => subnet.gateway(),
+            Self::Shared | Self::Host => subnet.host_alias(),
+        }
+    }
+
+    /// The same of IPv6: `::1`, or `::fe`.
+    #[must_use]
+    pub fn services6(self, prefix: Prefix) -> Ipv6Addr {
+        match self {
+            Self::User | Self::Bridged => prefix.gateway(),
+            Self::Shared | Self::Host => prefix.host_alias(),
+        }
+    }
+
+    /// The default router of IPv4, where there is one.
+    pub(crate) fn router4(self, subnet: Subnet) -> Option<Ipv4Addr> {
+        match self {
+            Self::User | Self::Shared => Some(subnet.gateway()),
+            Self::Bridged | Self::Host => None,
+        }
+    }
+
+    /// The gateway's link-local address (RFC 4291, 2.5.6), the same on every network of the mode. Where others may be routers it is
+    /// not `fe80::1`, which home routers have.
+    pub(crate) fn link_local(self) -> Ipv6Addr {
+        match self {
+            Self::User => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
+            Self::Bridged | Self::Shared | Self::Host => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+        }
+    }
+}
+
+impl StaticRoute {
+    /// Whether `address` is one of the destinations.
+    pub(crate) fn leads_to(&self, address: IpAddr) -> bool {
+        let host_bits = |bits: u8| u32::from(bits.saturating_sub(self.prefix_len));
+        match (self.to, address) {
+            (IpAddr::V4(to), IpAddr::V4(address)) => {
+                let differing = to.to_bits() ^ address.to_bits();
+                differing.checked_shr(host_bits(32)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(to), IpAddr::V6(address)) => {
+                let differing = to.to_bits() ^ address.to_bits();
+                differing.checked_shr(host_bits(128)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A route that guests are told of: packets for these addresses go by way of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StaticRoute {
@@ -209,9 +264,9 @@ pub struct Config {
     pub pinned_uplinks: bool,
     /// Ways by guests into other networks, told by DHCP option 121 and router advertisements.
     pub routes: Vec<StaticRoute>,
-    /// IPv4 addresses of the LAN; without them nothing of IPv4 is answered.
+    /// IPv4 addresses of the LAN; without them nothing of IPv4 is answered. Unused where the network is bridged.
     pub subnet: Option<Subnet>,
-    /// IPv6 addresses of the LAN; without them nothing of IPv6 is answered.
+    /// IPv6 addresses of the LAN; without them nothing of IPv6 is answered. Unused where the network is bridged.
     pub ipv6: Option<Prefix>,
     /// The MAC address of gateway and host alias.
     pub gateway_mac: Mac,
@@ -278,9 +333,12 @@ impl Config {
         }
     }
 
-    /// The addresses of both families.
+    /// The addresses of both families; none where the network is bridged, whatever was given.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
+        if self.mode == Mode::Bridged {
+            return Addresses::default();
+        }
         Addresses {
             subnet: self.subnet,
             prefix: self.ipv6,
