@@ -41,6 +41,7 @@ impl Guests {
             let port_config = PortConfig {
                 label,
                 offloads: after,
+                ..PortConfig::default()
             };
             core.tell(Event::PortAttached { port, port_config });
         }
