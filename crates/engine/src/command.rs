@@ -40,6 +40,8 @@ pub enum Command {
         /// Its documents.
         documents: Documents,
     },
+    /// The addresses that the host has now, for rules that speak of them.
+    SetHostAddresses(Vec<IpAddr>),
     /// Whether every frame that passes the switch is reported.
     SetCapture(bool),
     /// The network is about to end: guests are told that it has no router any more. Frames are to be written out after this.

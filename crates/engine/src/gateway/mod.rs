@@ -66,6 +66,10 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
     {
         return;
     }
+    if !isolation::permits_claims(engine, now, arrival, (protocol, &frame)) {
+        return;
+    }
+    let lan = &mut engine.lan;
     if lan.capture {
         lan.actions.push_back(crate::Action::Captured(frame.clone()));
     }
@@ -77,10 +81,14 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
     } else if !for_us {
         let target = lan.switch.target(now, dst, Some(ingress));
         if !dst.is_group() {
-            if let Target::Port(port) = target
-                && !lan.capture
-            {
-                engine.train = Train::switched(now, ingress, &frame, port);
+            if let Target::Port(port) = target {
+                if !lan.switch.are_of_one_group(ingress, port) {
+                    return lan.counters.count(Counter::Isolated);
+                }
+                if !lan.capture {
+                    let is_strict = lan.firewall.is_strict();
+                    engine.train = Train::switched(now, ingress, (protocol, &frame), port, is_strict);
+                }
             }
             return lan.send_frame(target, frame);
         }

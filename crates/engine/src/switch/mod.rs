@@ -16,7 +16,7 @@ use atoll_wire::{BadOffload, Frame, Mac, Offloads, segment};
 
 use crate::counters::{Counter, Counters};
 use crate::rng::KeyedHash;
-use crate::{Instant, Limits, PortConfig, PortId, PortSnapshot};
+use crate::{Instant, Limits, PortConfig, PortId, PortPolicySnapshot, PortSnapshot};
 use egress::Egress;
 use table::MacTable;
 
@@ -27,6 +27,8 @@ pub(crate) struct Port {
     pub(crate) egress: Egress,
     rx_frames: u64,
     rx_bytes: u64,
+    /// Guests hear broadcasts of their own group.
+    group: u32,
 }
 
 impl Port {
@@ -109,7 +111,7 @@ impl Switch {
         self.table.port_of(now, mac)
     }
 
-    pub(crate) fn attach(&mut self, port: PortId, config: PortConfig) {
+    pub(crate) fn attach(&mut self, port: PortId, config: PortConfig, group: u32) {
         let egress = Egress::new(self.limits.egress_frames, self.limits.egress_bytes);
         self.ports.insert(
             port,
@@ -118,6 +120,7 @@ impl Switch {
                 egress,
                 rx_frames: 0,
                 rx_bytes: 0,
+                group,
             },
         );
     }
@@ -175,6 +178,37 @@ impl Switch {
         }
     }
 
+    /// The group of the guests behind a port.
+    fn group_of(&self, port: PortId) -> Option<u32> {
+        self.ports.get(&port).map(|port| port.group)
+    }
+
+    /// Whether two ports are of one group.
+    pub(crate) fn are_of_one_group(&self, one: PortId, other: PortId) -> bool {
+        self.group_of(one) == self.group_of(other)
+    }
+
+    /// The ports that [`Switch::send`] would give a frame.
+    pub(crate) fn receivers(&self, target: Target) -> Vec<PortId> {
+        match target {
+            Target::Nobody => Vec::new(),
+            Target::Port(port) => vec![port],
+            Target::AllBut(ingress) => {
+                let group = ingress.and_then(|ingress| self.group_of(ingress));
+                let others = self.ports.iter().filter(|(id, _)| Some(**id) != ingress);
+                others
+                    .filter(|(_, port)| hears(port, group))
+                    .map(|(id, _)| *id)
+                    .collect()
+            }
+        }
+    }
+
+    /// How many stations were heard behind a port and are remembered.
+    pub(crate) fn stations_of(&self, now: Instant, port: PortId) -> usize {
+        self.table.macs_of(now, port).len()
+    }
+
     /// Queue a frame. Ports whose queue was empty are added to `woken`.
     pub(crate) fn send(
         &mut self,
@@ -190,7 +224,9 @@ impl Switch {
                 }
             }
             Target::AllBut(ingress) => {
-                for (&id, port) in self.ports.iter_mut().filter(|(id, _)| Some(**id) != ingress) {
+                let group = ingress.and_then(|ingress| self.group_of(ingress));
+                let others = self.ports.iter_mut().filter(|(id, _)| Some(**id) != ingress);
+                for (&id, port) in others.filter(|(_, port)| hears(port, group)) {
                     port.deliver(id, frame.clone(), woken, counters);
                 }
             }
@@ -223,9 +259,15 @@ impl Switch {
             tx_bytes: port.egress.sent_bytes(),
             tx_dropped: port.egress.dropped(),
             queued: port.egress.frames().len(),
+            policy: PortPolicySnapshot::default(),
         };
         self.ports.iter().map(picture).collect()
     }
+}
+
+/// Whether a port hears a broadcast of a group's; `None` is the gateway's.
+fn hears(port: &Port, group: Option<u32>) -> bool {
+    group.is_none_or(|group| group == port.group)
 }
 
 #[cfg(test)]
@@ -253,7 +295,7 @@ mod tests {
             };
             let mut switch = Switch::new(limits, Rng::new([7; 32]).keyed_hash());
             for port in 0..count {
-                switch.attach(PortId(port), PortConfig::default());
+                switch.attach(PortId(port), PortConfig::default(), 0);
             }
             Self {
                 switch,
@@ -312,7 +354,7 @@ mod tests {
             offloads,
             ..PortConfig::default()
         };
-        bench.switch.attach(PortId(1), config);
+        bench.switch.attach(PortId(1), config, 0);
         let mut woken = Vec::new();
         bench
             .switch
