@@ -21,12 +21,15 @@ mod file;
 mod forward;
 mod hardware;
 mod image;
+mod limits;
 mod mac;
 mod name;
+mod network;
 mod networks;
 mod nics;
 mod prefix;
 mod read;
+mod rule;
 mod scalar;
 mod schema;
 mod size;
@@ -44,9 +47,12 @@ pub use hardware::{Accel, Arch, Attach, NicModel, UnknownWord};
 pub use image::{
     Checksum, Hex, HexError, Image, ImageError, Sha256Hex, Sha512Hex, SshKey, SshKeyError, UserData,
 };
+pub use limits::{GuestLimits, LimitsError, Quantity};
 pub use mac::{Mac, MacError};
 pub use name::{Domain, Name, NameError};
+pub use network::{IpNetwork, IpNetworkError};
 pub use prefix::{Prefix, PrefixError};
+pub use rule::{RuleError, RulePattern, RuleProtocol, RuleTarget};
 pub use size::{ByteSize, SizeError};
 pub use subnet::{Subnet, SubnetError};
 pub use text::Hint;
