@@ -3,6 +3,7 @@
 mod arguments;
 mod exec;
 mod once;
+mod policy;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

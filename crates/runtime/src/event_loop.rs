@@ -24,6 +24,7 @@ use crate::flows::Flows;
 use crate::forwards::Forwards;
 use crate::guests::Guests;
 use crate::handle::{Handle, Request};
+use crate::host_addresses::HostAddresses;
 use crate::leases::{LeaseStore, Leases};
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
@@ -52,6 +53,7 @@ pub(crate) struct EventLoop {
     pub(crate) spare: Spare,
     pub(crate) about: About,
     pub(crate) stopping: bool,
+    host_addresses: HostAddresses,
 }
 
 /// What a snapshot says of the network beside what the engine knows.
@@ -96,6 +98,7 @@ impl EventLoop {
             spare: Spare::new(),
             about,
             stopping: false,
+            host_addresses: HostAddresses::new(&options.policy),
         };
         event_loop.furnish(options)?;
         let handle = Handle {
@@ -184,6 +187,7 @@ impl EventLoop {
     }
 
     fn turn(&mut self, events: &Events) {
+        self.follow_host();
         for event in events {
             let Some(source) = Source::of(event.token()) else {
                 continue;
@@ -214,6 +218,15 @@ impl EventLoop {
             && !capture.flush()
         {
             self.end_capture();
+        }
+    }
+
+    /// The policy knows the host's addresses as they are now.
+    fn follow_host(&mut self) {
+        if let Some(addresses) = self.host_addresses.changed()
+            && let Err(error) = self.start_with(Command::SetHostAddresses(addresses))
+        {
+            tracing::warn!("the host's addresses are not taken: {error}");
         }
     }
 
@@ -325,6 +338,7 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Co
         lease_time: options.lease_time,
         resolvers: resolvers.servers().to_vec(),
         documents: options.documents.clone(),
+        policy: options.policy.clone(),
         ..defaults
     }
 }

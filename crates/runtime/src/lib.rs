@@ -23,6 +23,7 @@ mod flows;
 mod forwards;
 mod guests;
 mod handle;
+mod host_addresses;
 mod icmp;
 mod leases;
 mod lock;
@@ -44,6 +45,10 @@ mod udp;
 mod vhost_user;
 
 pub use atoll_engine::{Addresses, Documents, Prefix, StaticLease, Subnet};
+pub use atoll_engine::{
+    Destination, GuestLimits, GuestPolicy, NamePattern, Network as IpNetwork, Policy, Rule,
+    Transport as RuleTransport, Verdict, Who,
+};
 pub use atoll_ports::{Listener, SocketFile, TapError};
 pub use atoll_wire::Mac;
 pub use error::{ForwardError, ListenError, RequestError, StartError};

@@ -14,6 +14,7 @@ use atoll_control::spec::{self, Hint, OrOff};
 use clap::Args;
 
 use super::once;
+use super::policy::PolicyArguments;
 use crate::failure::Failure;
 
 /// The smallest MTU every IPv4 link has (RFC 1122, 3.3.2), and the largest that fits a frame.
@@ -97,6 +98,9 @@ pub(crate) struct NetworkArguments {
     /// Keep leases in this folder, so that a restart gives guests the same addresses.
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
+
+    #[command(flatten, next_help_heading = "What guests may do")]
+    policy: PolicyArguments,
 }
 
 impl NetworkArguments {
@@ -120,6 +124,9 @@ impl NetworkArguments {
         options.forwards = each(&self.forward, |value| forwards(value, lan, guest))?.concat();
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
+        options.policy = self
+            .policy
+            .policy(|argument, value, address| lan.check_guest(argument, value, address))?;
         once::check(&options)?;
         Ok(options)
     }
