@@ -291,7 +291,7 @@ impl Engine {
                 self.dns.set_resolvers(now, resolvers);
             }
             Command::SetResolvers(_) => {}
-            Command::SetHostAddresses(addresses) => self.lan.firewall.set_host_addresses(addresses),
+            Command::SetHostAddresses(addresses) => self.lan.firewall.set_host_addresses(&addresses),
             Command::SetStaticLease(lease) => {
                 self.dhcp6.check_static_lease(&lease)?;
                 self.dhcp.set_static_lease(now, lease.clone())?;

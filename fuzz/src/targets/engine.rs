@@ -6,9 +6,12 @@ use super::guest::{
     HOST_ALIAS6, LINK_LOCAL, NEIGHBOUR, NEIGHBOUR_MAC, NEIGHBOUR6, OUTSIDE, OUTSIDE6, Segment,
 };
 use super::world::World;
-use atoll_engine::{Command, Event, ForwardId, ForwardTarget, PortConfig, PortId};
+use atoll_engine::{
+    Command, Destination, Event, ForwardId, ForwardTarget, GuestLimits, NamePattern, Network, Policy,
+    PortConfig, PortId, Rule, Verdict,
+};
 use atoll_wire::Frame;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// The whole input is one frame; afterwards an hour passes.
@@ -23,8 +26,53 @@ pub(super) fn script(input: &[u8]) {
     let _ = run(input);
 }
 
+/// The same on a network that forbids nearly all that the script's packets lead to: nothing of that is reached.
+pub(super) fn policy(input: &[u8]) {
+    let rule = |verdict, to| Rule {
+        verdict,
+        from: None,
+        to,
+        ports: None,
+        transport: None,
+    };
+    let whole = |address, prefix_len| Destination::Network(Network { address, prefix_len });
+    let (outside, outside6) = (IpAddr::from(OUTSIDE), IpAddr::from(OUTSIDE6));
+    let policy = Policy {
+        rules: vec![
+            rule(Verdict::Deny, whole(outside, 32)),
+            rule(Verdict::Deny, whole(outside6, 128)),
+            rule(
+                Verdict::Allow,
+                Destination::Name(NamePattern::Below("example".to_owned())),
+            ),
+            rule(Verdict::Deny, Destination::Private),
+        ],
+        anti_spoof: true,
+        limits: GuestLimits {
+            new_flows: Some(10),
+            flows: Some(3),
+            bandwidth_from: Some(1_000_000),
+            bandwidth_to: Some(1_000_000),
+            packets: Some(1000),
+        },
+        ..Policy::default()
+    };
+    let world = run_in(World::with(|config| config.policy = policy), input);
+    let is_forbidden = |to: &&IpAddr| {
+        let is_private = match to {
+            IpAddr::V4(to) => to.is_private() || to.is_loopback(),
+            IpAddr::V6(to) => to.is_unique_local() || to.is_loopback(),
+        };
+        is_private || **to == outside || **to == outside6
+    };
+    assert_eq!(world.reached.iter().find(is_forbidden), None, "was reached");
+}
+
 fn run(input: &[u8]) -> World {
-    let mut world = World::new();
+    run_in(World::new(), input)
+}
+
+fn run_in(mut world: World, input: &[u8]) -> World {
     let mut choices = Choices::new(input);
     while !choices.is_empty() {
         step(&mut world, &mut choices);
@@ -225,7 +273,7 @@ fn reply(world: &mut World, choices: &mut Choices<'_>) {
 /// A command may be refused; what it must not do is panic.
 fn command(world: &mut World, choices: &mut Choices<'_>) {
     let forward = ForwardId(u32::from(choices.byte() % 4));
-    let command = match choices.byte() % 7 {
+    let command = match choices.byte() % 8 {
         0 => Command::AddForward {
             forward,
             guest: ForwardTarget::Address(GUEST.into()),
@@ -244,6 +292,7 @@ fn command(world: &mut World, choices: &mut Choices<'_>) {
             guest: ForwardTarget::Address(GUEST6.into()),
             port: choices.number(),
         },
+        4 => Command::SetHostAddresses(vec![OUTSIDE.into()]),
         _ => Command::SetResolvers(Vec::new()),
     };
     let (engine, now) = world.engine();

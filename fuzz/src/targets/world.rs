@@ -55,6 +55,8 @@ pub(super) struct World {
     stalled: Vec<PortId>,
     /// Who sent a SYN to a port of a guest, with or without ACK, by that port.
     peers: BTreeMap<u16, Peer>,
+    /// Where host sockets were to connect or send to.
+    pub(super) reached: std::collections::BTreeSet<IpAddr>,
     /// Kinds of action that came.
     #[cfg(test)]
     pub(super) seen: std::collections::BTreeSet<String>,
@@ -63,6 +65,11 @@ pub(super) struct World {
 impl World {
     /// A network with two guests attached, on ports 0 and 1.
     pub(super) fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// The same, configured otherwise.
+    pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let subnet = Subnet {
             address: Ipv4Addr::new(10, 77, 0, 0),
             prefix_len: 24,
@@ -77,6 +84,7 @@ impl World {
             [("meta-data".to_owned(), "instance-id: a\n".into())].into(),
         );
         config.limits = LIMITS;
+        change(&mut config);
         let mut world = Self {
             engine: Engine::new(&config, [7; 32]),
             now: Instant::ZERO,
@@ -86,6 +94,7 @@ impl World {
             accepts: 0,
             stalled: Vec::new(),
             peers: BTreeMap::new(),
+            reached: std::collections::BTreeSet::new(),
             #[cfg(test)]
             seen: std::collections::BTreeSet::new(),
         };
@@ -270,7 +279,10 @@ impl World {
     fn carry_out(&mut self, action: &Action) {
         match *action {
             Action::Transmit(port) => self.transmit(port),
-            Action::TcpConnect { flow, .. } => drop(self.streams.insert(flow, Stream::default())),
+            Action::TcpConnect { flow, to } => {
+                self.reached.insert(to.ip());
+                self.streams.insert(flow, Stream::default());
+            }
             Action::TcpAdopt { flow, .. } => {
                 self.streams.insert(
                     flow,
@@ -299,7 +311,12 @@ impl World {
             Action::UdpOpen { flow, .. } | Action::IcmpOpen { flow, .. } => self.datagrams.push(flow),
             Action::DnsAsk { query, .. } => self.queries.push(query),
             Action::DnsForget(query) => self.queries.retain(|other| *other != query),
-            Action::UdpSend { flow, .. } | Action::IcmpSend { flow, .. } => {
+            Action::UdpSend { flow, to, .. } => {
+                self.reached.insert(to.ip());
+                assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
+            }
+            Action::IcmpSend { flow, to, .. } => {
+                self.reached.insert(to);
                 assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
             }
             Action::TcpRefuse { .. }

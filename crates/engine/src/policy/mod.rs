@@ -170,7 +170,7 @@ impl Firewall {
     }
 
     /// The addresses that the host has now.
-    pub(crate) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) {
+    pub(crate) fn set_host_addresses(&mut self, addresses: &[IpAddr]) {
         self.host = addresses.iter().map(IpAddr::to_canonical).collect();
     }
 

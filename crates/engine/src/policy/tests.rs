@@ -159,7 +159,7 @@ fn a_name_opens_no_private_address_and_a_network_does() {
         ],
         Verdict::Deny,
     );
-    firewall.set_host_addresses(vec![ip("203.0.113.9"), ip("2001:db8::9")]);
+    firewall.set_host_addresses(&[ip("203.0.113.9"), ip("2001:db8::9")]);
     let delicate = [
         "192.168.1.1",
         "10.0.0.1",
@@ -214,11 +214,11 @@ fn what_is_denied_is_denied_by_way_of_a_translator_too() {
 #[test]
 fn the_host_is_what_the_host_says_and_its_alias() {
     let mut firewall = firewall(vec![deny(Destination::Host)], Verdict::Allow);
-    firewall.set_host_addresses(vec![ip("192.0.2.1"), ip("2001:db8::1")]);
+    firewall.set_host_addresses(&[ip("192.0.2.1"), ip("2001:db8::1")]);
     for own in ["192.0.2.1", "2001:db8::1", "10.77.0.254", "fd77:77::fe"] {
         assert_eq!(judge(&firewall, own), Err(Counter::DeniedHost), "{own}");
     }
-    firewall.set_host_addresses(vec![ip("192.0.2.2")]);
+    firewall.set_host_addresses(&[ip("192.0.2.2")]);
     assert_eq!(judge(&firewall, "192.0.2.1"), Ok(()));
     assert_eq!(judge(&firewall, "192.0.2.2"), Err(Counter::DeniedHost));
 }
