@@ -23,7 +23,8 @@ const UNITS: [(char, u64); 3] = [('G', 1_000_000_000), ('M', 1_000_000), ('k', 1
 pub struct Quantity(u64);
 
 /// What one guest may do; `None` is without limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
 pub struct GuestLimits {
     /// Bits a second from the guest.
     pub upload: Option<Quantity>,
@@ -110,6 +111,9 @@ impl fmt::Display for Quantity {
 
 impl GuestLimits {
     /// Limit one thing. `bandwidth` is two.
+    ///
+    /// # Errors
+    /// There is no such limit, or it was set before.
     pub fn set(&mut self, word: &str, quantity: Quantity) -> Result<(), LimitsError> {
         match word {
             "bandwidth" => {

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use atoll_control::runtime::{
-    Destination, GuestLimits, IpNetwork, Mac, NamePattern, Policy, Rule, RuleTransport, Verdict,
-};
+use atoll_control::cluster::policy;
+use atoll_control::runtime::{GuestLimits, IpNetwork, Mac, Policy, Rule, Verdict};
 use atoll_control::spec;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
@@ -125,33 +124,7 @@ fn rule(verdict: Verdict, value: &str) -> Result<Rule, Failure> {
         Verdict::Deny => "--deny",
     };
     let pattern: spec::RulePattern = hinted(argument, value)?;
-    let to = match pattern.target {
-        spec::RuleTarget::Any => Destination::Any,
-        spec::RuleTarget::Private => Destination::Private,
-        spec::RuleTarget::Host => Destination::Host,
-        spec::RuleTarget::Network(to) => Destination::Network(network(to)),
-        spec::RuleTarget::Name(name) => Destination::Name(NamePattern::Exact(name.to_string())),
-        spec::RuleTarget::Below(name) => Destination::Name(NamePattern::Below(name.to_string())),
-    };
-    let transport = pattern.protocol.map(|protocol| match protocol {
-        spec::RuleProtocol::Tcp => RuleTransport::Tcp,
-        spec::RuleProtocol::Udp => RuleTransport::Udp,
-        spec::RuleProtocol::Icmp => RuleTransport::Icmp,
-    });
-    Ok(Rule {
-        verdict,
-        from: None,
-        to,
-        ports: pattern.ports.map(|(first, last)| first..=last),
-        transport,
-    })
-}
-
-fn network(network: spec::IpNetwork) -> IpNetwork {
-    IpNetwork {
-        address: network.address(),
-        prefix_len: network.length(),
-    }
+    Ok(policy::rule(verdict, &pattern))
 }
 
 fn extra_addresses(
@@ -179,19 +152,15 @@ fn extra_addresses(
         if allowed.is_address() {
             check(ARGUMENT, value, allowed.address())?;
         }
-        extra.entry(Mac(mac.octets())).or_default().push(network(allowed));
+        extra
+            .entry(Mac(mac.octets()))
+            .or_default()
+            .push(policy::network(allowed));
     }
     Ok(extra)
 }
 
 fn limits(value: &str) -> Result<GuestLimits, Failure> {
     let read: spec::GuestLimits = hinted("--limit", value)?;
-    let count = |quantity: spec::Quantity| u32::try_from(quantity.get()).unwrap_or(u32::MAX);
-    Ok(GuestLimits {
-        new_flows: read.new_flows.map(count),
-        flows: read.flows.map(count),
-        bandwidth_from: read.upload.map(spec::Quantity::get),
-        bandwidth_to: read.download.map(spec::Quantity::get),
-        packets: read.packets.map(count),
-    })
+    Ok(policy::limits(&read))
 }
