@@ -38,6 +38,11 @@ pub const TARGETS: &[Target] = &[
         run: engine::frame,
     },
     Target {
+        name: "engine_policy",
+        mutations: 5000,
+        run: engine::policy,
+    },
+    Target {
         name: "dhcp",
         mutations: 10_000,
         run: services::dhcp,
@@ -106,6 +111,11 @@ pub const TARGETS: &[Target] = &[
         name: "cluster_file",
         mutations: 3000,
         run: files::cluster_file,
+    },
+    Target {
+        name: "policy_rule",
+        mutations: 20_000,
+        run: files::policy_rule,
     },
     Target {
         name: "checksum_file",

@@ -4,6 +4,7 @@ mod arguments;
 mod exec;
 mod mode;
 mod once;
+mod policy;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

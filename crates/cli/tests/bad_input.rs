@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 mod home;
+#[path = "bad_input/policy.rs"]
+mod policy;
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -38,6 +38,7 @@ pub mod lock;
 pub mod networks;
 pub mod paths;
 pub mod plan;
+pub mod policy;
 pub mod problem;
 pub mod progress;
 pub mod project;

@@ -251,6 +251,7 @@ fn start(
     options.mtu = wanted.mtu;
     options.host_loopback = wanted.host_loopback;
     options.isolate = wanted.isolate;
+    options.policy = crate::policy::policy(&wanted.policy);
     options.domain = cluster.domain.to_string();
     options.names = wanted
         .hosts

@@ -43,6 +43,8 @@ pub enum Command {
     /// Who routes for the guests of a shared network: the host's side of the bridge; `None` when it is gone. Router advertisements are
     /// sent in its name, to guests only.
     SetRouter(Option<Router>),
+    /// The addresses that the host has now, for rules that speak of them.
+    SetHostAddresses(Vec<IpAddr>),
     /// Whether every frame that passes the switch is reported.
     SetCapture(bool),
     /// The network is about to end: guests are told that it has no router any more. Frames are to be written out after this.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use atoll_wire::Mac;
 use bytes::Bytes;
 
+use crate::policy::Policy;
+
 /// An IPv4 subnet: its network address and prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subnet {
@@ -300,6 +302,8 @@ pub struct Config {
     pub documents: BTreeMap<String, Documents>,
     /// Bounds of every table that a guest can fill.
     pub limits: Limits,
+    /// What guests may do.
+    pub policy: Policy,
 }
 
 impl Config {
@@ -330,6 +334,7 @@ impl Config {
             dns: DnsOptions::default(),
             documents: BTreeMap::new(),
             limits: Limits::default(),
+            policy: Policy::default(),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::config::{Addresses, Config, Mode, Prefix, Subnet};
 use crate::counters::{Counter, Counters};
 use crate::gateway::neighbors::Neighbors;
 use crate::gateway::snoop::Snoop;
+use crate::policy::Firewall;
 use crate::rng::Rng;
 use crate::services::names::Heard as _;
 use crate::switch::{Switch, Target};
@@ -85,6 +86,9 @@ pub(crate) struct Lan {
     woken: Vec<PortId>,
     ident: u16,
     noticed: Vec<(Instant, Notice)>,
+    pub(crate) firewall: Firewall,
+    /// When the input under way came; kept where limits need it.
+    pub(crate) clock: Instant,
 }
 
 impl Lan {
@@ -109,6 +113,8 @@ impl Lan {
             woken: Vec::new(),
             ident: 0,
             noticed: Vec::new(),
+            firewall: Firewall::new(config, hash),
+            clock: Instant::ZERO,
         }
     }
 
@@ -185,9 +191,34 @@ impl Lan {
 
     /// Put a frame on the LAN, from a guest's port or (`None`) from the gateway.
     pub(crate) fn send_frame(&mut self, target: Target, frame: Frame) {
+        if self.firewall.has_limits() {
+            return self.send_limited(target, &frame);
+        }
         self.switch
             .send(target, frame, &mut self.woken, &mut self.counters);
         self.actions.extend(self.woken.drain(..).map(Action::Transmit));
+    }
+
+    /// The same where ports may be given so much only.
+    fn send_limited(&mut self, target: Target, frame: &Frame) {
+        for port in self.switch.receivers(target) {
+            match self.firewall.take_to(self.clock, port, frame) {
+                Ok(()) => {
+                    let (target, frame) = (Target::Port(port), frame.clone());
+                    self.switch
+                        .send(target, frame, &mut self.woken, &mut self.counters);
+                }
+                Err(counter) => self.counters.count(counter),
+            }
+        }
+        self.actions.extend(self.woken.drain(..).map(Action::Transmit));
+    }
+
+    /// Whether a port may send a frame now, as far as its limits go; if not, that was counted.
+    pub(crate) fn takes_from(&mut self, now: Instant, port: PortId, frame: &Frame) -> bool {
+        self.clock = now;
+        let taken = self.firewall.take_from(now, port, frame);
+        taken.map_err(|counter| self.counters.count(counter)).is_ok()
     }
 
     /// Send from the gateway's MAC address.

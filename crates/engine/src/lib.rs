@@ -28,6 +28,7 @@ mod flow;
 mod gateway;
 mod ids;
 mod lan;
+mod policy;
 mod reads;
 mod rng;
 mod services;
@@ -44,6 +45,10 @@ pub use config::{
 };
 pub use event::{Datagrams, Event, HostError, PortConfig, Side};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
+pub use policy::{
+    Destination, GuestLimits, GuestPolicy, NamePattern, Network, Policy, PortPolicySnapshot, Rule, Transport,
+    Verdict, Who,
+};
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
 pub use time::Instant;
 
@@ -113,7 +118,22 @@ impl Engine {
         for lease in &config.static_leases {
             engine.note_station(lease);
         }
+        engine.furnish(config);
         engine
+    }
+
+    /// What the policy means to the services: nobody is leased what others may use in turns, and a network without an outside asks
+    /// nobody.
+    fn furnish(&mut self, config: &Config) {
+        for address in config.policy.extra_hosts() {
+            match address {
+                IpAddr::V4(address) => self.dhcp.withhold(address, config.gateway_mac),
+                IpAddr::V6(address) => self.dhcp6.withhold(address, config.gateway_mac),
+            }
+        }
+        if config.policy.internal {
+            self.dns.set_resolvers(Instant::ZERO, Vec::new());
+        }
     }
 
     /// Frames that wait for a port, first to go first. A frame leaves the queue by [`Event::Transmitted`].
@@ -165,6 +185,7 @@ impl Engine {
                 .iter()
                 .flat_map(|&mac| self.lan.neighbors.addresses_of(mac))
                 .collect();
+            port.policy = self.lan.firewall.snapshot(port.port);
         }
         let mut counters = self.lan.counters.all();
         counters.extend(self.dhcp.counters());
@@ -182,6 +203,9 @@ impl Engine {
 
     /// A frame came from a port.
     pub fn handle_frame(&mut self, now: Instant, port: PortId, frame: Frame) {
+        if self.lan.firewall.has_limits() && !self.lan.takes_from(now, port, &frame) {
+            return;
+        }
         let Err(frame) = train::follow(self, now, port, frame) else {
             return;
         };
@@ -194,6 +218,7 @@ impl Engine {
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         self.train = None;
         let lan = &mut self.lan;
+        lan.clock = now;
         let (names, dhcp, dhcp6) = (&self.names, &self.dhcp, &self.dhcp6);
         let resolve = |lan: &Lan, name: &str| {
             let view = NameView {
@@ -208,7 +233,10 @@ impl Engine {
         match event {
             Event::PortAttached { port, port_config } => {
                 let is_guest = port_config.side == Side::Guest;
-                lan.switch.attach(port, port_config);
+                let label = port_config.label.as_deref();
+                lan.firewall.attach(port, label);
+                let group = lan.firewall.group_of(label);
+                lan.switch.attach(port, port_config, group);
                 gateway::ask_for_uplinks(lan);
                 if is_guest {
                     self.router.handle_attached(now, lan);
@@ -217,6 +245,7 @@ impl Engine {
             }
             Event::PortDetached(port) => {
                 lan.switch.detach(port);
+                lan.firewall.detach(port);
                 gateway::ask_for_uplinks(lan);
                 self.fragments.forget_port(port);
                 self.flows.handle_room(now, lan, port);
@@ -260,6 +289,7 @@ impl Engine {
     /// The time of [`Engine::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.train = None;
+        self.lan.clock = now;
         self.lan.handle_timeout(now);
         gateway::handle_timeout(self, now);
         self.router.handle_timeout(now, &mut self.lan);
@@ -277,6 +307,7 @@ impl Engine {
     /// Refused without effect when the command contradicts the network's configuration.
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
         self.train = None;
+        self.lan.clock = now;
         match command {
             Command::AddForward { forward, guest, port } => {
                 if let ForwardTarget::Address(address) = guest {
@@ -287,7 +318,11 @@ impl Engine {
                 }
             }
             Command::RemoveForward(forward) => self.flows.remove_forward(forward),
-            Command::SetResolvers(resolvers) => self.dns.set_resolvers(now, resolvers),
+            Command::SetResolvers(resolvers) if !self.lan.firewall.is_internal() => {
+                self.dns.set_resolvers(now, resolvers);
+            }
+            Command::SetResolvers(_) => {}
+            Command::SetHostAddresses(addresses) => self.lan.firewall.set_host_addresses(&addresses),
             Command::SetStaticLease(lease) => {
                 self.note_station(&lease);
                 if self.lan.mode == Mode::Bridged {
@@ -393,28 +428,30 @@ impl Engine {
                 });
             }
             DnsOutput::Forget(query) => self.lan.actions.push_back(Action::DnsForget(query)),
-            DnsOutput::Answer {
-                client:
-                    DnsClient {
-                        via: DnsVia::Udp { guest, asked, .. },
-                        ..
-                    },
-                message,
-            } => {
-                let answer = atoll_wire::FrameBuf::copy_from(&message).into();
+            DnsOutput::Answer { client, message } => {
+                self.note_answer(now, client.ingress, &message);
+                self.send_dns_answer(now, client, &message);
+            }
+        }
+    }
+
+    fn send_dns_answer(&mut self, now: Instant, client: DnsClient, message: &[u8]) {
+        match client.via {
+            DnsVia::Udp { guest, asked, .. } => {
+                let answer = atoll_wire::FrameBuf::copy_from(message).into();
                 let pair = (Endpoint::new(asked, 53), guest);
                 self.lan.send_udp(now, pair, answer, false);
             }
-            DnsOutput::Answer {
-                client:
-                    DnsClient {
-                        via: DnsVia::Tcp(flow),
-                        ..
-                    },
-                message,
-            } => {
-                self.flows.handle_dns_answer(now, &mut self.lan, flow, &message);
-            }
+            DnsVia::Tcp(flow) => self.flows.handle_dns_answer(now, &mut self.lan, flow, message),
+        }
+    }
+
+    /// What a guest is told may be what a rule speaks of.
+    fn note_answer(&mut self, now: Instant, port: PortId, message: &[u8]) {
+        if self.lan.firewall.has_names()
+            && let Some((name, records)) = services::dns::addresses_told(message)
+        {
+            self.lan.firewall.note_answer(now, port, &name, &records);
         }
     }
 

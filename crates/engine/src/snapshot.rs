@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use atoll_wire::Mac;
 
-use crate::{FlowId, Lease, Lease6, PortId, Side};
+use crate::{FlowId, Lease, Lease6, PortId, PortPolicySnapshot, Side};
 
 /// The whole picture.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,8 @@ pub struct PortSnapshot {
     pub tx_dropped: u64,
     /// Frames that wait for it now.
     pub queued: usize,
+    /// What the policy refused it.
+    pub policy: PortPolicySnapshot,
 }
 
 /// One flow.

@@ -25,6 +25,7 @@ use crate::flows::Flows;
 use crate::forwards::Forwards;
 use crate::guests::Guests;
 use crate::handle::{Handle, Request};
+use crate::host_addresses::HostAddresses;
 use crate::leases::{LeaseStore, Leases};
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
@@ -55,6 +56,7 @@ pub(crate) struct EventLoop {
     pub(crate) about: About,
     pub(crate) uplinks: Uplinks,
     pub(crate) stopping: bool,
+    host_addresses: HostAddresses,
 }
 
 /// What a snapshot says of the network beside what the engine knows.
@@ -132,6 +134,7 @@ impl EventLoop {
             about,
             uplinks: Uplinks::default(),
             stopping: false,
+            host_addresses: HostAddresses::new(&options.policy),
         };
         let waker = Arc::new(waker);
         event_loop.furnish(options, &waker)?;
@@ -223,6 +226,7 @@ impl EventLoop {
     }
 
     fn turn(&mut self, events: &Events) {
+        self.follow_host();
         for event in events {
             let Some(source) = Source::of(event.token()) else {
                 continue;
@@ -254,6 +258,15 @@ impl EventLoop {
             && !capture.flush()
         {
             self.end_capture();
+        }
+    }
+
+    /// The policy knows the host's addresses as they are now.
+    fn follow_host(&mut self) {
+        if let Some(addresses) = self.host_addresses.changed()
+            && let Err(error) = self.start_with(Command::SetHostAddresses(addresses))
+        {
+            tracing::warn!("the host's addresses are not taken: {error}");
         }
     }
 
@@ -379,6 +392,7 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Co
         lease_time: options.lease_time,
         resolvers: resolvers.servers().to_vec(),
         documents: options.documents.clone(),
+        policy: options.policy.clone(),
         ..defaults
     }
 }

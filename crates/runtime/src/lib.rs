@@ -23,6 +23,7 @@ mod flows;
 mod forwards;
 mod guests;
 mod handle;
+mod host_addresses;
 mod icmp;
 mod leases;
 mod lock;
@@ -45,6 +46,10 @@ mod uplink;
 mod vhost_user;
 
 pub use atoll_engine::{Addresses, Documents, Prefix, StaticLease, StaticRoute, Subnet};
+pub use atoll_engine::{
+    Destination, GuestLimits, GuestPolicy, NamePattern, Network as IpNetwork, Policy, Rule,
+    Transport as RuleTransport, Verdict, Who,
+};
 pub use atoll_ports::{Listener, SocketFile, TapError};
 pub use atoll_wire::Mac;
 pub use error::{ForwardError, ListenError, RequestError, StartError};

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atoll_engine::{Addresses, Config, Documents, StaticLease, StaticRoute};
+use atoll_engine::{Addresses, Config, Documents, Policy, StaticLease, StaticRoute};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,8 @@ pub struct NetworkOptions {
     pub state_dir: Option<PathBuf>,
     /// Networks that this process runs: they share its descriptors.
     pub networks: NonZeroU32,
+    /// What guests may do.
+    pub policy: Policy,
 }
 
 impl NetworkOptions {
@@ -92,6 +94,7 @@ impl NetworkOptions {
             pcap: None,
             state_dir: None,
             networks: NonZeroU32::MIN,
+            policy: Policy::default(),
         }
     }
 }

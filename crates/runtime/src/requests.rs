@@ -107,6 +107,9 @@ impl EventLoop {
             tx_bytes: port.tx_bytes,
             tx_dropped: port.tx_dropped,
             queued: port.queued,
+            denied: port.policy.denied,
+            spoofed: port.policy.spoofed,
+            limited: port.policy.limited,
         }
     }
 }

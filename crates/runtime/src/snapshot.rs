@@ -112,6 +112,15 @@ pub struct PortInfo {
     pub tx_dropped: u64,
     /// Frames that wait for it now.
     pub queued: usize,
+    /// What its guest may not have, so many times.
+    #[serde(default)]
+    pub denied: u64,
+    /// Frames in another's name.
+    #[serde(default)]
+    pub spoofed: u64,
+    /// Frames and flows over its limits.
+    #[serde(default)]
+    pub limited: u64,
 }
 
 /// A dynamic lease.

@@ -11,6 +11,7 @@ use crate::forward::Forward;
 use crate::name::{Domain, Name};
 use crate::networks::{self, PlacedNetwork};
 use crate::nics;
+use crate::policy;
 use crate::read::Spot;
 use crate::size::ByteSize;
 
@@ -33,6 +34,9 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
     let machines = machines(file, report);
     check_hosts(&networks, &machines, &domain, report);
     check_forwards(&machines, report);
+    let spoken_of = networks.iter().flat_map(|placed| &placed.policy_machines);
+    let names: Vec<&Name> = machines.iter().map(|machine| &machine.name.value).collect();
+    policy::check_machines(spoken_of, &names, report);
     let nics = nics::assign(&name, &networks, networks_wrong, &machines, report);
     if !report.is_empty() {
         return None;

@@ -12,6 +12,7 @@ use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::image::{Image, SshKey, UserData};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
+use crate::policy::NetworkPolicy;
 use crate::prefix::Prefix;
 use crate::size::ByteSize;
 use crate::subnet::Subnet;
@@ -57,6 +58,9 @@ pub struct Network {
     pub hosts: BTreeMap<Domain, Addresses>,
     /// Time servers to announce.
     pub ntp: Vec<Ipv4Addr>,
+    /// What guests may do.
+    #[serde(default)]
+    pub policy: NetworkPolicy,
 }
 
 /// One VM.

@@ -16,6 +16,7 @@ use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::image::{Image, SshKey, UserData};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
+use crate::policy::PolicyFile;
 use crate::prefix::Prefix;
 use crate::read::{ByName, Entries, FromYaml, Keys, Noun, Spot};
 use crate::scalar::{Count, DnsServer, Mtu, UserName};
@@ -70,6 +71,8 @@ pub(crate) struct NetworkFile {
     /// Time servers that DHCP announces.
     #[schemars(with = "Option<Vec<String>>")]
     pub(crate) ntp: Option<Vec<Ipv4Addr>>,
+    /// What guests may do.
+    pub(crate) policy: Option<PolicyFile>,
     /// Whether part of it could not be read.
     #[schemars(skip)]
     pub(crate) wrong: bool,
@@ -200,6 +203,7 @@ impl FromYaml for NetworkFile {
             dns: keys.take_list("dns", "DNS server"),
             hosts: keys.take("hosts"),
             ntp: keys.take_list("ntp", "time server"),
+            policy: keys.take("policy"),
             wrong: false,
         };
         Some(Self {

@@ -28,6 +28,8 @@ pub(crate) struct PlacedNetwork {
     pub(crate) hosts: Vec<(Domain, Span)>,
     /// Whether the file leaves its MTU to us.
     mtu_is_free: bool,
+    /// Machines of which its policy speaks.
+    pub(crate) policy_machines: Vec<Spot<Name>>,
 }
 
 impl PlacedNetwork {
@@ -195,6 +197,7 @@ fn overlap([first, second]: [(&Name, &Span); 2], ranges: [String; 2]) -> Diagnos
 fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Prefix>) -> PlacedNetwork {
     let hosts = file.hosts.map(|hosts| hosts.0).unwrap_or_default();
     let mtu_is_free = file.mtu.is_none();
+    let (policy, policy_machines) = file.policy.unwrap_or_default().finish();
     let addresses: BTreeMap<_, _> = hosts
         .iter()
         .map(|(host, address)| (host.value.clone(), address.0))
@@ -214,6 +217,7 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
             .collect(),
         hosts: addresses,
         ntp: file.ntp.unwrap_or_default(),
+        policy,
     };
     let hosts = hosts
         .into_iter()
@@ -224,5 +228,6 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
         wrong: file.wrong,
         hosts,
         mtu_is_free,
+        policy_machines,
     }
 }

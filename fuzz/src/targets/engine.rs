@@ -6,9 +6,12 @@ use super::guest::{
     HOST_ALIAS6, LINK_LOCAL, NEIGHBOUR, NEIGHBOUR_MAC, NEIGHBOUR6, OUTSIDE, OUTSIDE6, Segment,
 };
 use super::world::{UPLINK, World};
-use atoll_engine::{Command, Event, ForwardId, ForwardTarget, Mode, PortConfig, PortId, Router};
+use atoll_engine::{
+    Command, Destination, Event, ForwardId, ForwardTarget, GuestLimits, Mode, NamePattern, Network, Policy,
+    PortConfig, PortId, Router, Rule, Verdict,
+};
 use atoll_wire::Frame;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// The whole input is one frame; afterwards an hour passes.
@@ -28,6 +31,48 @@ pub(super) fn script_with_uplinks(input: &[u8]) {
     let (first, rest) = input.split_first().unwrap_or((&0, &[]));
     let mode = [Mode::Bridged, Mode::Bridged, Mode::Shared, Mode::Host, Mode::User][usize::from(first % 5)];
     let _ = run_in(World::with_uplinks(mode, first % 5 == 1, first & 0x80 != 0), rest);
+}
+
+/// The same on a network that forbids nearly all that the script's packets lead to: nothing of that is reached.
+pub(super) fn policy(input: &[u8]) {
+    let rule = |verdict, to| Rule {
+        verdict,
+        from: None,
+        to,
+        ports: None,
+        transport: None,
+    };
+    let whole = |address, prefix_len| Destination::Network(Network { address, prefix_len });
+    let (outside, outside6) = (IpAddr::from(OUTSIDE), IpAddr::from(OUTSIDE6));
+    let policy = Policy {
+        rules: vec![
+            rule(Verdict::Deny, whole(outside, 32)),
+            rule(Verdict::Deny, whole(outside6, 128)),
+            rule(
+                Verdict::Allow,
+                Destination::Name(NamePattern::Below("example".to_owned())),
+            ),
+            rule(Verdict::Deny, Destination::Private),
+        ],
+        anti_spoof: true,
+        limits: GuestLimits {
+            new_flows: Some(10),
+            flows: Some(3),
+            bandwidth_from: Some(1_000_000),
+            bandwidth_to: Some(1_000_000),
+            packets: Some(1000),
+        },
+        ..Policy::default()
+    };
+    let world = run_in(World::with(|config| config.policy = policy), input);
+    let is_forbidden = |to: &&IpAddr| {
+        let is_private = match to {
+            IpAddr::V4(to) => to.is_private() || to.is_loopback(),
+            IpAddr::V6(to) => to.is_unique_local() || to.is_loopback(),
+        };
+        is_private || **to == outside || **to == outside6
+    };
+    assert_eq!(world.reached.iter().find(is_forbidden), None, "was reached");
 }
 
 fn run(input: &[u8]) -> World {
@@ -235,7 +280,7 @@ fn reply(world: &mut World, choices: &mut Choices<'_>) {
 /// A command may be refused; what it must not do is panic.
 fn command(world: &mut World, choices: &mut Choices<'_>) {
     let forward = ForwardId(u32::from(choices.byte() % 4));
-    let command = match choices.byte() % 9 {
+    let command = match choices.byte() % 10 {
         0 => Command::AddForward {
             forward,
             guest: ForwardTarget::Address(GUEST.into()),
@@ -263,6 +308,7 @@ fn command(world: &mut World, choices: &mut Choices<'_>) {
             mac: NEIGHBOUR_MAC,
             link_local: LINK_LOCAL,
         })),
+        9 => Command::SetHostAddresses(vec![OUTSIDE.into()]),
         _ => Command::SetResolvers(Vec::new()),
     };
     let (engine, now) = world.engine();

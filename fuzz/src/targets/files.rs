@@ -2,7 +2,7 @@
 
 use atoll_images::checksum::{self, Digest};
 use atoll_images::unpack;
-use atoll_spec::{Source, parse};
+use atoll_spec::{GuestLimits, Hint, IpNetwork, RulePattern, Source, parse};
 use atoll_wire::ipv6;
 use atoll_wire::ndp::Message;
 use atoll_wire::tcp::Header;
@@ -53,6 +53,20 @@ pub(super) fn ipv6_headers(input: &[u8]) {
     assert!((ipv6::IPV6_LEN..=walked.end).contains(&walked.transport));
     assert!(walked.end <= input.len());
     assert_eq!(input[walked.next_header_at], u8::from(walked.header.protocol));
+}
+
+/// What rules of a policy are written as: what is understood is written so that it is understood again, and what is not is told
+/// in words.
+pub(super) fn policy_rule(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    match text.parse::<RulePattern>() {
+        Ok(pattern) => assert_eq!(pattern.to_string().parse(), Ok(pattern)),
+        Err(error) => assert!(!error.to_string().is_empty() && error.hint() != Some(String::new())),
+    }
+    if let Ok(network) = text.parse::<IpNetwork>() {
+        assert_eq!(network.to_string().parse(), Ok(network));
+    }
+    let _ = text.parse::<GuestLimits>();
 }
 
 /// A message of neighbor discovery: one that is understood is no shorter than its fields.

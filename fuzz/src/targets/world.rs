@@ -62,6 +62,8 @@ pub(super) struct World {
     uplinks: BTreeMap<PortId, Side>,
     /// Who sent a SYN to a port of a guest, with or without ACK, by that port.
     peers: BTreeMap<u16, Peer>,
+    /// Where host sockets were to connect or send to.
+    pub(super) reached: std::collections::BTreeSet<IpAddr>,
     /// Kinds of action that came.
     #[cfg(test)]
     pub(super) seen: std::collections::BTreeSet<String>,
@@ -70,12 +72,12 @@ pub(super) struct World {
 impl World {
     /// A network with two guests attached, on ports 0 and 1.
     pub(super) fn new() -> Self {
-        Self::of(|_| ())
+        Self::with(|_| ())
     }
 
     /// The same in this mode, with an uplink at [`UPLINK`]: for all, or for the first guest.
     pub(super) fn with_uplinks(mode: Mode, pinned: bool, isolate: bool) -> Self {
-        let mut world = Self::of(|config| {
+        let mut world = Self::with(|config| {
             config.mode = mode;
             config.pinned_uplinks = pinned;
             config.isolate = isolate;
@@ -105,7 +107,8 @@ impl World {
         self.event(Event::PortAttached { port, port_config });
     }
 
-    fn of(change: impl FnOnce(&mut Config)) -> Self {
+    /// The same, configured otherwise.
+    pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let subnet = Subnet {
             address: Ipv4Addr::new(10, 77, 0, 0),
             prefix_len: 24,
@@ -131,6 +134,7 @@ impl World {
             stalled: Vec::new(),
             uplinks: BTreeMap::new(),
             peers: BTreeMap::new(),
+            reached: std::collections::BTreeSet::new(),
             #[cfg(test)]
             seen: std::collections::BTreeSet::new(),
         };
@@ -315,7 +319,10 @@ impl World {
     fn carry_out(&mut self, action: &Action) {
         match *action {
             Action::Transmit(port) => self.transmit(port),
-            Action::TcpConnect { flow, .. } => drop(self.streams.insert(flow, Stream::default())),
+            Action::TcpConnect { flow, to } => {
+                self.reached.insert(to.ip());
+                self.streams.insert(flow, Stream::default());
+            }
             Action::TcpAdopt { flow, .. } => {
                 self.streams.insert(
                     flow,
@@ -358,7 +365,12 @@ impl World {
             }
             Action::DnsAsk { query, .. } => self.queries.push(query),
             Action::DnsForget(query) => self.queries.retain(|other| *other != query),
-            Action::UdpSend { flow, .. } | Action::IcmpSend { flow, .. } => {
+            Action::UdpSend { flow, to, .. } => {
+                self.reached.insert(to.ip());
+                assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
+            }
+            Action::IcmpSend { flow, to, .. } => {
+                self.reached.insert(to);
                 assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
             }
             Action::TcpRefuse { .. }

@@ -15,6 +15,7 @@ use clap::Args;
 
 use super::mode::{ModeArguments, mac_in};
 use super::once;
+use super::policy::PolicyArguments;
 use crate::failure::Failure;
 
 /// The smallest MTU every IPv4 link has (RFC 1122, 3.3.2), and the largest that fits a frame.
@@ -106,6 +107,9 @@ pub(crate) struct NetworkArguments {
     /// Keep leases in this folder, so that a restart gives guests the same addresses.
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
+
+    #[command(flatten, next_help_heading = "What guests may do")]
+    policy: PolicyArguments,
 }
 
 impl NetworkArguments {
@@ -132,6 +136,9 @@ impl NetworkArguments {
         options.forwards = each(&self.forward, |value| forwards(value, lan, guest))?.concat();
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
+        options.policy = self
+            .policy
+            .policy(|argument, value, address| lan.check_guest(argument, value, address))?;
         once::check(&options)?;
         Ok(options)
     }

@@ -163,10 +163,16 @@ impl Flows {
             return;
         };
         let key = Key::Udp { guest };
-        let id = self
-            .table
-            .find(&key)
-            .unwrap_or_else(|| self.open_udp(now, lan, (key, packet.ingress), (guest, remote), Side::Socket));
+        let known = self.table.find(&key);
+        if !self.permits_datagram(now, lan, packet, (known, Transport::Udp, remote))
+            || (known.is_none() && !Self::may_begin(now, lan, packet.ingress))
+        {
+            return;
+        }
+        let id = known.unwrap_or_else(|| {
+            self.make_room(now, lan, packet.ingress);
+            self.open_udp(now, lan, (key, packet.ingress), (guest, remote), Side::Socket)
+        });
         self.with(now, lan, id, |flow, cx| {
             let Flow::Udp(flow) = flow else { return };
             flow.used = cx.now;
@@ -315,7 +321,15 @@ impl Flows {
             guest: packet.src,
             ident,
         };
-        let id = self.table.find(&key).unwrap_or_else(|| {
+        let known = self.table.find(&key);
+        let remote = Endpoint::new(packet.dst, 0);
+        if !self.permits_datagram(now, lan, packet, (known, Transport::Icmp, remote))
+            || (known.is_none() && !Self::may_begin(now, lan, packet.ingress))
+        {
+            return;
+        }
+        let id = known.unwrap_or_else(|| {
+            self.make_room(now, lan, packet.ingress);
             let id = self.admit(now, lan);
             let family = Family::of(address);
             lan.actions.push_back(Action::IcmpOpen { flow: id, family });
@@ -359,11 +373,14 @@ impl Flows {
                 datagrams,
             } => self.with(now, lan, flow, |flow, cx| {
                 let Flow::Udp(flow) = flow else { return };
-                if let Some(src) = policy.guest_view(from.ip()) {
-                    flow.deliver(cx, Endpoint::new(src, from.port()), datagrams);
-                } else {
-                    let lost = datagrams.iter().map(Datagrams::count).sum();
-                    cx.lan.counters.add(Counter::HostDatagramDropped, lost);
+                let count = || datagrams.iter().map(Datagrams::count).sum();
+                let Some(src) = policy.guest_view(from.ip()) else {
+                    return cx.lan.counters.add(Counter::HostDatagramDropped, count());
+                };
+                let src = Endpoint::new(src, from.port());
+                let guest = flow.guest.ip;
+                if src == flow.peer || cx.permits_reply(guest, (Transport::Udp, src), count()) {
+                    flow.deliver(cx, src, datagrams);
                 }
             }),
             Event::UdpRefused { flow, to, error } => self.with(now, lan, flow, |flow, cx| {
@@ -378,7 +395,12 @@ impl Flows {
                 seq,
                 payload,
             } => self.with(now, lan, flow, |flow, cx| {
-                if let (Flow::Echo(flow), Some(src)) = (flow, policy.guest_view(from)) {
+                let Flow::Echo(flow) = flow else { return };
+                let Some(src) = policy.guest_view(from) else {
+                    return;
+                };
+                let peer = Endpoint::new(src, 0);
+                if src == flow.peer || cx.permits_reply(flow.guest, (Transport::Icmp, peer), 1) {
                     icmp::send_echo_reply(cx.lan, cx.now, src, flow.guest, (flow.ident, seq, payload));
                 }
             }),

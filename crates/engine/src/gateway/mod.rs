@@ -72,6 +72,10 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
         .learn(now, ingress, src, frame.len(), &mut lan.counters);
     ask_for_uplinks(lan);
     let Some(side) = side else { return };
+    if side == Side::Guest && !isolation::permits_claims(engine, now, arrival, (protocol, &frame)) {
+        return;
+    }
+    let lan = &mut engine.lan;
     if lan.capture {
         lan.actions.push_back(Action::Captured(frame.clone()));
     }
@@ -111,7 +115,7 @@ fn handle_guest(
             return lan.counters.count(Counter::Isolated);
         }
         if !dst.is_group() {
-            return switch(engine, now, arrival, target, frame);
+            return switch(engine, now, arrival, target, (protocol, frame));
         }
         lan.send_frame(target, frame.clone());
     }
@@ -145,7 +149,7 @@ fn handle_uplink(
         handle_leased(lan, now, mac, address.into());
     }
     let target = lan.switch.target(now, (arrival.mac, dst), arrival.ingress);
-    switch(engine, now, arrival, target, frame);
+    switch(engine, now, arrival, target, (protocol, frame));
 }
 
 /// A DHCP server of the LAN gave a guest this address.
@@ -158,13 +162,22 @@ fn handle_leased(lan: &mut Lan, now: Instant, mac: Mac, address: IpAddr) {
 }
 
 /// Send a frame where it goes. Others may follow it there if it is nothing to us.
-fn switch(engine: &mut Engine, now: Instant, arrival: Arrival, target: Target, frame: Frame) {
+fn switch(
+    engine: &mut Engine,
+    now: Instant,
+    arrival: Arrival,
+    target: Target,
+    (protocol, frame): (EthernetProtocol, Frame),
+) {
     let lan = &mut engine.lan;
-    if let Target::Port(port) = target
-        && !lan.capture
-        && is_plain(lan, arrival.ingress, &frame)
-    {
-        engine.train = Train::switched(now, arrival.ingress, &frame, port);
+    if let Target::Port(port) = target {
+        if !lan.switch.are_of_one_group(arrival.ingress, port) {
+            return lan.counters.count(Counter::Isolated);
+        }
+        if !lan.capture && is_plain(lan, arrival.ingress, &frame) {
+            let is_strict = lan.firewall.is_strict();
+            engine.train = Train::switched(now, arrival.ingress, (protocol, &frame), port, is_strict);
+        }
     }
     lan.send_frame(target, frame);
 }

@@ -22,7 +22,7 @@ use atoll_wire::{BadOffload, Frame, Mac, Offloads, segment};
 
 use crate::counters::{Counter, Counters};
 use crate::rng::KeyedHash;
-use crate::{Config, Instant, Limits, PortConfig, PortId, PortSnapshot, Side};
+use crate::{Config, Instant, Limits, PortConfig, PortId, PortPolicySnapshot, PortSnapshot, Side};
 use egress::Egress;
 use table::MacTable;
 pub(crate) use wires::Change;
@@ -35,12 +35,27 @@ pub(crate) struct Port {
     pub(crate) egress: Egress,
     rx_frames: u64,
     rx_bytes: u64,
+    /// Guests hear broadcasts of their own group.
+    group: u32,
 }
 
 impl Port {
     fn receive(&mut self, len: usize) {
         self.rx_frames += 1;
         self.rx_bytes += len as u64;
+    }
+
+    /// Whether the port is meant by a target that means several, and `group` by its sender.
+    fn hears(&self, id: PortId, target: Target, group: Option<u32>) -> bool {
+        let side = self.config.side;
+        match target {
+            Target::AllBut(ingress) => {
+                id != ingress && (side != Side::Guest || group.is_none_or(|group| group == self.group))
+            }
+            Target::Guests => side == Side::Guest,
+            Target::Uplinks => side == Side::Uplink,
+            Target::Port(_) | Target::Nobody => false,
+        }
     }
 
     /// Queue a frame, in a form that the port takes.
@@ -154,7 +169,8 @@ impl Switch {
         std::mem::take(&mut self.changes)
     }
 
-    pub(crate) fn attach(&mut self, port: PortId, config: PortConfig) {
+    /// A port, whose guest is of this group.
+    pub(crate) fn attach(&mut self, port: PortId, config: PortConfig, group: u32) {
         if let Side::Pinned(mac) = config.side
             && !self.wires.as_mut().is_some_and(|wires| wires.connect(mac, port))
         {
@@ -168,6 +184,7 @@ impl Switch {
                 egress,
                 rx_frames: 0,
                 rx_bytes: 0,
+                group,
             },
         );
         self.count_uplinks();
@@ -313,6 +330,41 @@ impl Switch {
         end.map_or(Target::Nobody, Target::Port)
     }
 
+    /// The group whose guests hear what goes to this target; `None` where all do.
+    fn group_of(&self, target: Target) -> Option<u32> {
+        let Target::AllBut(ingress) = target else {
+            return None;
+        };
+        self.ports.get(&ingress).map(|port| port.group)
+    }
+
+    /// Whether two ports may speak to each other: guests of one group, or a guest and an uplink.
+    pub(crate) fn are_of_one_group(&self, one: PortId, other: PortId) -> bool {
+        let group = |id| {
+            let port = self.ports.get(&id)?;
+            (port.config.side == Side::Guest).then_some(port.group)
+        };
+        group(one).is_none_or(|one| group(other).is_none_or(|other| one == other))
+    }
+
+    /// The ports that [`Switch::send`] would give a frame.
+    pub(crate) fn receivers(&self, target: Target) -> Vec<PortId> {
+        if let Target::Port(port) = target {
+            return vec![port];
+        }
+        let group = self.group_of(target);
+        let ports = self.ports.iter();
+        ports
+            .filter(|(id, port)| port.hears(**id, target, group))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// How many stations were heard behind a port and are remembered.
+    pub(crate) fn stations_of(&self, now: Instant, port: PortId) -> usize {
+        self.table.macs_of(now, port).len()
+    }
+
     /// Queue a frame. Ports whose queue was empty are added to `woken`.
     pub(crate) fn send(
         &mut self,
@@ -327,23 +379,15 @@ impl Switch {
                     port.deliver(id, frame, woken, counters);
                 }
             }
-            Target::AllBut(ingress) => self.flood(&frame, |id, _| id != ingress, woken, counters),
-            Target::Guests => self.flood(&frame, |_, side| side == Side::Guest, woken, counters),
-            Target::Uplinks => self.flood(&frame, |_, side| side == Side::Uplink, woken, counters),
+            Target::AllBut(_) | Target::Guests | Target::Uplinks => {
+                let group = self.group_of(target);
+                for (&id, port) in &mut self.ports {
+                    if port.hears(id, target, group) {
+                        port.deliver(id, frame.clone(), woken, counters);
+                    }
+                }
+            }
             Target::Nobody => {}
-        }
-    }
-
-    fn flood(
-        &mut self,
-        frame: &Frame,
-        is_meant: impl Fn(PortId, Side) -> bool,
-        woken: &mut Vec<PortId>,
-        counters: &mut Counters,
-    ) {
-        let ports = self.ports.iter_mut();
-        for (&id, port) in ports.filter(|(id, port)| is_meant(**id, port.config.side)) {
-            port.deliver(id, frame.clone(), woken, counters);
         }
     }
 
@@ -373,6 +417,7 @@ impl Switch {
             tx_bytes: port.egress.sent_bytes(),
             tx_dropped: port.egress.dropped(),
             queued: port.egress.frames().len(),
+            policy: PortPolicySnapshot::default(),
         };
         self.ports.iter().map(picture).collect()
     }
@@ -399,7 +444,7 @@ mod tests {
         fn with_ports(count: u32) -> Self {
             let mut bench = Self::of(|_| {});
             for port in 0..count {
-                bench.switch.attach(PortId(port), PortConfig::default());
+                bench.switch.attach(PortId(port), PortConfig::default(), 0);
             }
             bench
         }
@@ -423,7 +468,7 @@ mod tests {
                 side,
                 ..PortConfig::default()
             };
-            self.switch.attach(PortId(port), config);
+            self.switch.attach(PortId(port), config, 0);
         }
 
         fn target(&self, pair: (Mac, Mac), ingress: u32) -> Target {
@@ -481,7 +526,7 @@ mod tests {
             offloads,
             ..PortConfig::default()
         };
-        bench.switch.attach(PortId(1), config);
+        bench.switch.attach(PortId(1), config, 0);
         let mut woken = Vec::new();
         bench
             .switch

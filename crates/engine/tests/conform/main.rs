@@ -6,6 +6,7 @@ mod bench;
 mod bench6;
 mod connection;
 
+mod anti_spoof;
 mod arp;
 mod datagrams;
 mod dropped;
@@ -13,7 +14,9 @@ mod fragments;
 mod icmp;
 mod ipv6;
 mod ipv6_errors;
+mod limits;
 mod ndp;
+mod policy;
 mod relay;
 mod router;
 mod services6;

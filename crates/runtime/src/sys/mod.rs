@@ -4,6 +4,7 @@
 //! datagram an ICMP error was about. Elsewhere there is neither.
 
 mod arena;
+mod interfaces;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -29,6 +30,7 @@ pub(crate) use other::{
 pub(crate) use other::forbid_batches;
 
 pub(crate) use arena::{Arena, Cut};
+pub(crate) use interfaces::host_addresses;
 
 use std::io::IoSlice;
 use std::net::SocketAddr;

@@ -4,6 +4,7 @@
 
 mod accepted;
 mod ipv6_errors;
+mod policy;
 mod properties;
 mod schema;
 mod value_errors;
