@@ -110,8 +110,8 @@ fn what_the_policy_does_not_allow_is_refused_and_nothing_is_done() {
             "the policy does not allow user 41000 a new bridge over port",
         ),
         (
-            MACVTAP.replace("cable", "br0"),
-            "the policy does not allow user 41000 a macvtap on br0",
+            MACVTAP.replace("cable", "port"),
+            "the policy does not allow user 41000 a macvtap on port",
         ),
         (
             HOST.replace("192.168.78", "10.1.2"),
@@ -134,19 +134,16 @@ fn what_the_policy_does_not_allow_is_refused_and_nothing_is_done() {
             PROXY.replace("2001:db8:9::50", "2001:db8:9::2"),
             "is the host's own address",
         ),
-        (MACVTAP.replace("01\"", "01\"").replace("cable", "cable"), ""),
     ] {
         let answer = client.tell(&request);
-        if words.is_empty() {
-            assert!(answer.starts_with("granted"), "a refusal ends nothing: {answer}");
-        } else {
-            assert!(
-                answer.starts_with("refused ") && answer.contains(words),
-                "{request}: {answer}"
-            );
-            assert_eq!(host.difference(&before), "", "{request}");
-        }
+        assert!(
+            answer.starts_with("refused ") && answer.contains(words),
+            "{request}: {answer}"
+        );
+        assert_eq!(host.difference(&before), "", "{request}");
     }
+    let answer = client.tell(MACVTAP);
+    assert!(answer.starts_with("granted"), "a refusal ends nothing: {answer}");
 }
 
 #[test]

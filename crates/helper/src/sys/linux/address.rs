@@ -116,7 +116,7 @@ fn octets(address: IpAddr) -> (u8, Vec<u8>) {
 pub(super) fn addresses(socket: &mut Socket, link: Option<u32>) -> io::Result<Vec<Record>> {
     let mut message = Message::new(GET_ADDRESS, DUMP);
     message.put(&[0; ADDRESS_FIXED]);
-    let list = socket.dump(message)?.into_iter().map(Record);
+    let list = socket.dump(&message)?.into_iter().map(Record);
     Ok(list.filter(|it| link.is_none() || it.index() == link).collect())
 }
 
@@ -195,7 +195,7 @@ pub(super) fn movable_routes(socket: &mut Socket, link: u32) -> io::Result<Optio
     let mut message = Message::new(GET_ROUTE, DUMP);
     message.put(&[0; ROUTE_FIXED]);
     let mut list = Vec::new();
-    for body in socket.dump(message)? {
+    for body in socket.dump(&message)? {
         let (Some(fixed), Some(all)) = (body.get(..ROUTE_FIXED), body.get(ROUTE_FIXED..)) else {
             continue;
         };

@@ -83,12 +83,9 @@ impl Host {
     pub(super) fn undo_dead(&mut self, dead: Vec<Journal>) {
         for mut journal in dead {
             let steps = journal.steps();
-            // One that cannot be undone stays for the next.
-            if steps
-                .iter()
-                .rev()
-                .fold(true, |all, undo| self.undo(undo).is_ok() && all)
-            {
+            let failures = steps.iter().rev().filter(|undo| self.undo(undo).is_err()).count();
+            // One that cannot be undone stays for the next helper.
+            if failures == 0 {
                 let _ = journal.keep(0);
             }
         }

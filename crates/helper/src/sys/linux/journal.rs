@@ -114,7 +114,7 @@ impl Journal {
     pub(super) fn keep(&mut self, count: usize) -> io::Result<()> {
         if count == 0 {
             ftruncate(&self.0, 0)?;
-            return Ok(self.0.rewind()?);
+            return self.0.rewind();
         }
         self.write(&Line::Left(count))
     }
