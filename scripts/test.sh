@@ -48,7 +48,7 @@ step_count() { cargo xtask count; }
 # The guests are x86_64 under emulation; everything else that is missing is a failure here.
 step_e2e() {
     [ "$(uname -sm)" = "Linux x86_64" ] || { skip "the guests of these tests need Linux on x86_64"; return; }
-    cargo build --package atoll-cli || return
+    cargo build --package atoll-cli --package atoll-helper || return
     ATOLL_E2E=required cargo test --package atoll-e2e --no-fail-fast -- --test-threads=1 --nocapture
 }
 

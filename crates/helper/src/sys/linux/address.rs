@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use atoll_wire::Mac;
 use rustix::io::Errno;
@@ -115,7 +116,7 @@ fn octets(address: IpAddr) -> (u8, Vec<u8>) {
 pub(super) fn addresses(socket: &mut Socket, link: Option<u32>) -> io::Result<Vec<Record>> {
     let mut message = Message::new(GET_ADDRESS, DUMP);
     message.put(&[0; ADDRESS_FIXED]);
-    let list = socket.dump(message)?.into_iter().map(Record);
+    let list = socket.dump(&message)?.into_iter().map(Record);
     Ok(list.filter(|it| link.is_none() || it.index() == link).collect())
 }
 
@@ -154,6 +155,21 @@ pub(super) fn put_address(socket: &mut Socket, record: &Record, link: u32, name:
     unless(Errno::EXIST, socket.request(message))
 }
 
+/// Wait until no address of a link is tentative; one of a link without a carrier stays so, and is not waited for long.
+pub(super) fn wait_for_use(socket: &mut Socket, link: u32) -> io::Result<()> {
+    const TENTATIVE: u32 = 0x40;
+    const STEP: Duration = Duration::from_millis(5);
+    const STEPS: usize = 100;
+    for _ in 0..STEPS {
+        let list = addresses(socket, Some(link))?;
+        if !list.iter().any(|it| it.flags() & TENTATIVE != 0) {
+            break;
+        }
+        std::thread::sleep(STEP);
+    }
+    Ok(())
+}
+
 /// Take an address from a link.
 pub(super) fn take_address(socket: &mut Socket, record: &Record, link: u32) -> io::Result<()> {
     let mut message = address_message(DELETE_ADDRESS, 0, record, link);
@@ -179,7 +195,7 @@ pub(super) fn movable_routes(socket: &mut Socket, link: u32) -> io::Result<Optio
     let mut message = Message::new(GET_ROUTE, DUMP);
     message.put(&[0; ROUTE_FIXED]);
     let mut list = Vec::new();
-    for body in socket.dump(message)? {
+    for body in socket.dump(&message)? {
         let (Some(fixed), Some(all)) = (body.get(..ROUTE_FIXED), body.get(ROUTE_FIXED..)) else {
             continue;
         };

@@ -48,6 +48,8 @@ pub(super) struct Moved {
     pub(super) bridge: Name,
     pub(super) addresses: Vec<Record>,
     pub(super) routes: Vec<Record>,
+    /// The card's `accept_dad`, where there is IPv6.
+    pub(super) accept_dad: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,7 +114,7 @@ impl Journal {
     pub(super) fn keep(&mut self, count: usize) -> io::Result<()> {
         if count == 0 {
             ftruncate(&self.0, 0)?;
-            return Ok(self.0.rewind()?);
+            return self.0.rewind();
         }
         self.write(&Line::Left(count))
     }

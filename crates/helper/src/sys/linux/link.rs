@@ -82,7 +82,7 @@ fn about(kind: u16, flags: u16, index: u32, (set, mask): (u32, u32)) -> Message 
 
 /// All links of the namespace.
 pub(super) fn all(socket: &mut Socket) -> io::Result<Vec<Link>> {
-    let list = socket.dump(about(GET, DUMP, 0, (0, 0)))?;
+    let list = socket.dump(&about(GET, DUMP, 0, (0, 0)))?;
     Ok(list.iter().filter_map(|body| Link::parse(body)).collect())
 }
 

@@ -129,7 +129,7 @@ impl Socket {
     }
 
     /// Ask for a list: the bodies of the messages that come, behind their headers.
-    pub(super) fn dump(&mut self, message: Message) -> io::Result<Vec<Vec<u8>>> {
+    pub(super) fn dump(&mut self, message: &Message) -> io::Result<Vec<Vec<u8>>> {
         const TRIES: usize = 8;
         for _ in 0..TRIES {
             if let Some(list) = self.dump_once(message.clone())? {

@@ -245,7 +245,7 @@ impl Expression {
             Self::State => ("ct", &|it| numbers(it, &[(1, 1), (2, 0)])),
             Self::Meta(key) => ("meta", &|it| numbers(it, &[(1, 1), (2, *key)])),
             Self::Payload(offset, len) => ("payload", &|it| {
-                numbers(it, &[(1, 1), (2, 1), (3, *offset), (4, *len)])
+                numbers(it, &[(1, 1), (2, 1), (3, *offset), (4, *len)]);
             }),
             Self::Mask(mask) => ("bitwise", &|it| masked(it, mask)),
             Self::Compare(value, is_it) => ("cmp", &|it| {
@@ -279,10 +279,10 @@ fn masked(message: &mut Message, mask: &[u8]) {
 /// Chains of others that drop what no rule of theirs accepts, each in a sentence: guests may not get through there.
 pub(super) fn obstacles(socket: &mut Socket) -> io::Result<Vec<String>> {
     let mut list = Vec::new();
-    for body in socket.dump(message(GET_CHAIN, DUMP, UNSPECIFIED))? {
+    for body in socket.dump(&message(GET_CHAIN, DUMP, UNSPECIFIED))? {
         list.extend(body.get(4..).and_then(|all| obstacle(body[0], all)));
     }
-    for body in socket.dump(message(GET_TABLE, DUMP, UNSPECIFIED))? {
+    for body in socket.dump(&message(GET_TABLE, DUMP, UNSPECIFIED))? {
         let name = body.get(4..).and_then(|all| find(all, 1)).map(text_of);
         if name.as_deref() == Some("firewalld") {
             list.push(
