@@ -4,6 +4,7 @@ mod bytes;
 mod engine;
 mod files;
 mod guest;
+mod helper;
 mod services;
 mod streams;
 mod vhost_user;
@@ -111,6 +112,16 @@ pub const TARGETS: &[Target] = &[
         name: "checksum_file",
         mutations: 5000,
         run: files::checksum_file,
+    },
+    Target {
+        name: "helper_request",
+        mutations: 20_000,
+        run: helper::request,
+    },
+    Target {
+        name: "helper_policy",
+        mutations: 10_000,
+        run: helper::policy,
     },
     Target {
         name: "unpack",

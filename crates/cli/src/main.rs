@@ -13,6 +13,7 @@ mod look;
 mod net;
 mod progress;
 mod project;
+mod setup;
 mod table;
 
 use std::io::{self, Write};
@@ -78,6 +79,9 @@ enum Command {
     Net(net::Command),
     /// Images on this host: list, fetch, build, remove
     Image(image::ImageArgs),
+    /// What an administrator installs for networks on the host's LAN
+    #[command(subcommand)]
+    Setup(setup::Command),
     /// Print a completion script
     #[command(
         after_help = "Example:\n  atoll completions bash > ~/.local/share/bash-completion/completions/atoll"
@@ -121,6 +125,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::QemuArgs(args) => look::qemu_args(&args),
         Command::Net(command) => net::run(command),
         Command::Image(args) => image::image(args),
+        Command::Setup(command) => setup::setup(&command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "atoll", &mut io::stdout());
             Ok(())

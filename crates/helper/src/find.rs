@@ -71,8 +71,7 @@ impl HelperPath {
             match trusted::check_program(path) {
                 Ok(()) if is_set_uid(path) => return Ok(Self::Run(path.clone())),
                 Ok(()) => {
-                    let sudo = SUDO.iter().map(PathBuf::from).find(|sudo| sudo.is_file());
-                    let sudo = sudo.ok_or_else(|| HelperError::Missing {
+                    let sudo = sudo().ok_or_else(|| HelperError::Missing {
                         looked: SUDO.iter().map(PathBuf::from).collect(),
                     })?;
                     return Ok(Self::Sudo {
@@ -115,6 +114,16 @@ fn places() -> Vec<PathBuf> {
     }
     places.extend(INSTALLED.iter().map(|folder| Path::new(folder).join(PROGRAM)));
     places
+}
+
+/// Where a package puts the helper.
+pub(crate) fn usual_place() -> PathBuf {
+    Path::new(INSTALLED[0]).join(PROGRAM)
+}
+
+/// The path of sudo, which is never looked for in `PATH`.
+pub(crate) fn sudo() -> Option<PathBuf> {
+    SUDO.iter().map(PathBuf::from).find(|sudo| sudo.is_file())
 }
 
 fn is_socket(path: &Path) -> bool {

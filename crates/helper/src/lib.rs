@@ -17,6 +17,7 @@ mod net;
 mod policy;
 mod request;
 mod session;
+pub mod setup;
 mod sys;
 pub mod trusted;
 

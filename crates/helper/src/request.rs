@@ -320,3 +320,7 @@ mod mac_word {
             .map_err(|_| de::Error::custom(format_args!("{:?} is no MAC address", super::shortened(&word))))
     }
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;
