@@ -360,6 +360,7 @@ impl Uplink {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in for a conversion")]
 fn failed(error: OpenError) -> StartError {
     StartError::Uplink {
         hint: error.hint(),
