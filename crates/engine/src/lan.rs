@@ -521,10 +521,10 @@ impl Lan {
 fn is_of_a_lan(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !matches!(address.octets()[0], 0 | 127 | 224..),
-        IpAddr::V6(address) => match address.segments() {
-            [0xfe80..=0xfebf | 0xff00.., ..] | [0, 0, 0, 0, 0, 0 | 0xffff, ..] => false,
-            _ => true,
-        },
+        IpAddr::V6(address) => !matches!(
+            address.segments(),
+            [0xfe80..=0xfebf | 0xff00.., ..] | [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+        ),
     }
 }
 

@@ -234,11 +234,11 @@ fn route(value: &str) -> Result<StaticRoute, Failure> {
 pub(super) fn mac_in(value: &str) -> Option<(spec::Mac, String)> {
     const LEN: usize = "52:54:00:12:34:56".len();
     let starts = value.char_indices().map(|(at, _)| at);
-    let found = starts.filter_map(|at| {
+    let mut found = starts.rev().filter_map(|at| {
         let text = value.get(at..at + LEN)?;
         let is_whole = value[..at].ends_with(':') && value[at + LEN..].starts_with(':');
         let mac: spec::Mac = text.parse().ok().filter(|_| is_whole)?;
         Some((mac, format!("{}guest{}", &value[..at], &value[at + LEN..])))
     });
-    found.last()
+    found.next()
 }

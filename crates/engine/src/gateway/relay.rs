@@ -45,7 +45,7 @@ pub(super) fn follow(engine: &mut Engine, now: Instant, arrival: Arrival, frame:
     if engine.lan.is_own(header.dst) || engine.flows.policy().is_group(header.dst) {
         return Some(frame);
     }
-    pass_on(engine, now, arrival, (&header, via), frame);
+    pass_on(engine, now, arrival, (&header, via), &frame);
     None
 }
 
@@ -54,7 +54,7 @@ fn pass_on(
     now: Instant,
     arrival: Arrival,
     (header, via): (&Header, IpAddr),
-    frame: Frame,
+    frame: &Frame,
 ) {
     if !engine.lan.is_for_guests(header.src) || !is_from_guest(&engine.lan, header.src) {
         return engine.lan.counters.count(Counter::BadSourceAddress);

@@ -74,7 +74,7 @@ fn frames_pass_both_ways_as_they_are() {
     let mut net = bridged();
     let question = between(A_LAN, LAN.mac, LAN.ip, b"question");
     net.send_frame(A, &question);
-    assert_eq!(net.frames(LAN), [question.clone()]);
+    assert_eq!(net.frames(LAN), std::slice::from_ref(&question));
     let answer = between(LAN, A.mac, A_LAN.ip, b"answer");
     net.send_frame(LAN, &answer);
     assert_eq!(net.frames(A), [answer]);

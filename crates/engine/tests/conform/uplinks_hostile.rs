@@ -1,6 +1,6 @@
 //! Whatever guests and the LAN send: nothing of the gateway's leaves by an uplink, and the LAN poisons nothing of a guest's.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -149,7 +149,7 @@ fn bytes(kind: u8, src_mac: Mac, dst_mac: Mac, (src, dst): (IpAddr, IpAddr)) -> 
 /// The network, and every frame that guests sent.
 struct World {
     net: Net,
-    sent: HashSet<Vec<u8>>,
+    sent: BTreeSet<Vec<u8>>,
     accepted: u64,
 }
 
@@ -170,7 +170,7 @@ impl World {
         });
         Self {
             net,
-            sent: HashSet::new(),
+            sent: BTreeSet::new(),
             accepted: 0,
         }
     }

@@ -290,7 +290,7 @@ impl Uplink {
         self.grant = Some(grant);
         if self.wanted.iter().all(|key| self.open.contains_key(key)) {
             if self.fault.take().is_some() {
-                tracing::info!("the uplink {} is there again", self.name());
+                tracing::warn!("the uplink {} is there again", self.name());
             }
             self.patience = FIRST_RETRY;
             self.retry_at = None;
@@ -360,6 +360,7 @@ impl Uplink {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in for a conversion")]
 fn failed(error: OpenError) -> StartError {
     StartError::Uplink {
         hint: error.hint(),

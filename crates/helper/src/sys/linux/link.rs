@@ -157,6 +157,14 @@ pub(super) fn set_up(socket: &mut Socket, index: u32) -> io::Result<()> {
     socket.request(about(SET, ACK, index, (UP, UP)))
 }
 
+/// The same for a macvtap. It is to bring what is sent to any group: which of them a guest listens to, such as the one in which
+/// it is asked for its IPv6 address, nobody tells it (drivers/net/macvlan.c, `macvlan_compute_filter`).
+pub(super) fn set_up_macvtap(socket: &mut Socket, index: u32) -> io::Result<()> {
+    const ALLMULTI: u32 = 0x200;
+    let flags = UP | ALLMULTI;
+    socket.request(about(SET, ACK, index, (flags, flags)))
+}
+
 /// Put a link into a bridge, or with zero take it out.
 pub(super) fn set_master(socket: &mut Socket, index: u32, master: u32) -> io::Result<()> {
     let mut message = about(SET, ACK, index, (0, 0));
