@@ -291,7 +291,9 @@ impl Cluster {
     pub fn close(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared().networks.stop();
+        let mut shared = self.shared();
+        shared.networks.stop();
+        drop(shared);
         if !self.runs_anything() {
             log_error("remove", &self.paths.run, remove_folder(&self.paths.run));
             // Shared with other clusters of this user; only an empty one goes.

@@ -1,7 +1,6 @@
 //! The steps of a plan: what each one does to the host.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -185,6 +184,9 @@ impl Job<'_> {
             ssh_user: &ssh_user,
         };
         let documents = documents(machine, &ground)?;
+        if documents::seed(machine) == documents::Seed::Drive {
+            documents::write(&self.host.paths.seed(name), &documents)?;
+        }
         let mut shared = self.host.shared();
         shared.networks.ensure(&self.cluster, machine, &self.host.paths)?;
         shared.networks.join(machine, &documents, &self.host.paths)?;
@@ -195,19 +197,18 @@ impl Job<'_> {
 
     /// The forwards of the file and those added since.
     fn forwards(&self, machine: &spec::Machine) -> Result<(), Problem> {
-        let Some((nic, guest)) = first_nic(machine) else {
+        let Some((network, guest)) = forward_target(&self.cluster, machine) else {
             return Ok(());
         };
         let shared = self.host.shared();
-        let network = nic.network.as_str();
         let of_file = machine
             .forwards
             .iter()
-            .flat_map(|forward| forward_specs(forward, guest));
+            .flat_map(|forward| forward_specs(forward, &guest));
         for forward in of_file {
             shared
                 .networks
-                .forward(network, forward)
+                .forward(network.as_str(), forward)
                 .map_err(|error| named(machine, error))?;
         }
         let added = shared
@@ -226,11 +227,11 @@ impl Job<'_> {
 
     /// The forward for ssh, at the port it had before unless somebody took it meanwhile.
     fn ssh_host(&self, machine: &spec::Machine, port: Option<u16>, user: &str) -> Result<(), Problem> {
-        let Some((nic, guest)) = first_nic(machine) else {
+        let Some((network, guest)) = forward_target(&self.cluster, machine) else {
             return Ok(());
         };
-        let network = nic.network.as_str();
-        let forward = |port| -> ForwardSpec { ssh_forward(port, guest) };
+        let network = network.as_str();
+        let forward = |port| -> ForwardSpec { ssh_forward(port, guest.clone()) };
         let mut shared = self.host.shared();
         let kept = port.and_then(|port| shared.networks.forward(network, forward(port)).ok());
         let made = match kept {
@@ -261,6 +262,7 @@ impl Job<'_> {
         let capabilities = self.host.hypervisor.capabilities(machine.arch)?;
         let chosen = self.host.hypervisor.accel(machine.accel, &capabilities)?;
         let ground = launch::Ground {
+            taps: &[],
             cluster: &self.cluster,
             paths,
             folder: &self.host.folder,
@@ -292,7 +294,8 @@ impl Job<'_> {
             known.started = Some(started);
             known.problem = None;
         })?;
-        let process = Process::start(&launch, &capabilities, &paths.qemu_log(name), &[], START_DEADLINE)?;
+        let log = paths.qemu_log(name);
+        let process = Process::start(&launch, &capabilities, &log, &[], START_DEADLINE)?;
         self.host
             .change(|state| state.machine(name).process = Some(process))?;
         self.sink.tell(Progress::stage(
@@ -376,6 +379,7 @@ impl Job<'_> {
         self.host.change(|state| {
             let known = state.machine(name);
             known.process = None;
+            known.taps.clear();
             known.problem = None;
         })?;
         self.tell(name, Stage::Stop, detail);
@@ -396,12 +400,6 @@ impl Job<'_> {
     }
 }
 
-/// Where forwards to a machine lead, if it has a NIC.
-fn first_nic(machine: &spec::Machine) -> Option<(&spec::Nic, IpAddr)> {
-    let nic = machine.nics.first()?;
-    Some((nic, forward_target(nic)?))
-}
-
 /// A forward's failure with the machine it is for.
 fn named(machine: &spec::Machine, error: NetworkError) -> Problem {
     let mut problem = Problem::from(error);
@@ -413,6 +411,7 @@ fn named(machine: &spec::Machine, error: NetworkError) -> Problem {
 fn rule(machine: &spec::Machine, image: Option<&Image>) -> ReadyRule {
     match image.map(|image| &image.boot) {
         _ if machine.nics.is_empty() => ReadyRule::Runs,
+        Some(Boot::Disk { .. }) if machine.served_nic().is_none() => ReadyRule::Announced,
         Some(Boot::Disk { .. }) => ReadyRule::CloudInit,
         Some(Boot::Kernel { .. }) if machine.boot.is_none() => ReadyRule::Marker,
         Some(Boot::Kernel { .. }) | None => ReadyRule::Runs,
