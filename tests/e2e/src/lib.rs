@@ -33,6 +33,7 @@ mod output;
 mod peer;
 mod resolver;
 mod transfer;
+mod user;
 mod web;
 mod world;
 
@@ -48,6 +49,7 @@ pub use net::{Net, Options, left_behind};
 pub use peer::{Step, digest_of, play, steps};
 pub use resolver::Resolver;
 pub use transfer::{checksum, make_data, transfer};
+pub use user::Unprivileged;
 pub use web::{Files, Web};
 pub use world::{NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
 
