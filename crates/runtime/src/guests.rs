@@ -50,6 +50,8 @@ pub(crate) struct Guests {
     /// Guests for which frames came into an empty queue.
     dirty: Vec<PortId>,
     last_id: u32,
+    /// Uplinks that were detached and of which nobody knows yet.
+    closed_uplinks: Vec<PortId>,
     pub(crate) frames: Vec<Frame>,
     /// Counters of TAPs that are gone, and leases of those that are not.
     pub(crate) tap_records: TapRecords,
@@ -79,6 +81,8 @@ pub(crate) struct Guest {
     pub(crate) attached_at: Option<u32>,
     pub(crate) endpoint: String,
     pub(crate) link: Link,
+    /// It is no guest, but the way to the host's LAN.
+    pub(crate) is_uplink: bool,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,15 @@ pub(crate) enum Link {
         retry: Option<Instant>,
         tries: u32,
     },
+}
+
+impl Link {
+    pub(crate) fn as_tap(&self) -> Option<&TapPort> {
+        match self {
+            Self::Tap(tap) => Some(tap),
+            _ => None,
+        }
+    }
 }
 
 impl Socket {
@@ -443,6 +456,7 @@ impl Guests {
             attached_at: Some(attached_at),
             endpoint,
             link,
+            is_uplink: false,
         };
         let config = PortConfig {
             label,
@@ -453,7 +467,8 @@ impl Guests {
 
     pub(crate) fn insert(&mut self, core: &mut Core, port: PortId, guest: Guest, port_config: PortConfig) {
         let (endpoint, label) = (&guest.endpoint, &port_config.label);
-        tracing::info!(port = port.0, label, "a guest attached at {endpoint}");
+        let who = if guest.is_uplink { "an uplink" } else { "a guest" };
+        tracing::info!(port = port.0, label, "{who} attached at {endpoint}");
         self.guests.insert(port, guest);
         core.tell(Event::PortAttached { port, port_config });
     }
@@ -462,6 +477,10 @@ impl Guests {
         let Some(guest) = self.guests.remove(&port) else {
             return;
         };
+        let who = if guest.is_uplink { "uplink" } else { "guest" };
+        if guest.is_uplink {
+            self.closed_uplinks.push(port);
+        }
         match (guest.link, guest.attached_at) {
             (Link::Dgram { path, .. }, Some(id)) => {
                 self.by_path.remove(&(id, path));
@@ -472,10 +491,15 @@ impl Guests {
         }
         tracing::info!(
             port = port.0,
-            "the guest at {} is detached: {why}",
+            "the {who} at {} is detached: {why}",
             guest.endpoint
         );
         core.tell(Event::PortDetached(port));
+    }
+
+    /// Uplinks that were detached since this was last asked.
+    pub(crate) fn take_closed_uplinks(&mut self) -> Vec<PortId> {
+        std::mem::take(&mut self.closed_uplinks)
     }
 
     pub(crate) fn next_id(&mut self) -> u32 {

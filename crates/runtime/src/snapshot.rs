@@ -19,9 +19,9 @@ pub struct NetworkSnapshot {
     pub uplink: Option<UplinkInfo>,
     /// The LAN, as `10.77.0.0/24`, if it has IPv4.
     pub subnet: Option<String>,
-    /// The gateway's IPv4 address.
+    /// The gateway's IPv4 address: where the network's services are.
     pub gateway: Option<Ipv4Addr>,
-    /// The IPv4 address that stands for the host.
+    /// The IPv4 address that stands for the host, or is its.
     pub host_alias: Option<Ipv4Addr>,
     /// The LAN, as `fd77:77::/64`, if it has IPv6.
     #[serde(default)]
