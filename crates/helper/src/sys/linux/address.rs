@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use atoll_wire::Mac;
 use rustix::io::Errno;
@@ -152,6 +153,21 @@ pub(super) fn put_address(socket: &mut Socket, record: &Record, link: u32, name:
         }
     }
     unless(Errno::EXIST, socket.request(message))
+}
+
+/// Wait until no address of a link is tentative; one of a link without a carrier stays so, and is not waited for long.
+pub(super) fn wait_for_use(socket: &mut Socket, link: u32) -> io::Result<()> {
+    const TENTATIVE: u32 = 0x40;
+    const STEP: Duration = Duration::from_millis(5);
+    const STEPS: usize = 100;
+    for _ in 0..STEPS {
+        let list = addresses(socket, Some(link))?;
+        if !list.iter().any(|it| it.flags() & TENTATIVE != 0) {
+            break;
+        }
+        std::thread::sleep(STEP);
+    }
+    Ok(())
 }
 
 /// Take an address from a link.

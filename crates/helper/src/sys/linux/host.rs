@@ -120,17 +120,19 @@ impl Host {
     }
 
     /// Give a link addresses and routes. What fails is told; the rest is there all the same.
+    ///
+    /// The addresses were in use a moment ago: to probe for them (RFC 4862, 5.4) would keep them from use for a second. The kernel
+    /// looks at the setting when it is about to probe, so that it is put back only when no address waits.
     pub(super) fn put_all(&mut self, moved: &Moved, index: u32, name: &str) -> io::Result<()> {
         let mut outcome = Ok(());
-        // The addresses were in use a moment ago: to probe for them would keep them from use for a second.
         let probes = format!("ipv6/conf/{name}/accept_dad");
-        let before = self.settings.get(&probes)?;
         self.settings.put(&probes, "0")?;
         for record in &moved.addresses {
             outcome = outcome.and(address::put_address(&mut self.route, record, index, name));
         }
-        if let Some(before) = before {
-            self.settings.put(&probes, &before)?;
+        address::wait_for_use(&mut self.route, index)?;
+        if let Some(before) = &moved.accept_dad {
+            self.settings.put(&probes, before)?;
         }
         outcome.and(self.put_routes(&moved.routes, index))
     }

@@ -48,6 +48,8 @@ pub(super) struct Moved {
     pub(super) bridge: Name,
     pub(super) addresses: Vec<Record>,
     pub(super) routes: Vec<Record>,
+    /// The card's `accept_dad`, where there is IPv6.
+    pub(super) accept_dad: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

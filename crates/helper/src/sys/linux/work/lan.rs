@@ -10,7 +10,7 @@ use super::super::host::{Host, failed};
 use super::super::journal::{Moved, Undo};
 use super::super::link::{self, Link, Made};
 use super::super::names::{Kind, Name};
-use super::{existing, grant, port, refuse, silence};
+use super::{existing, grant, host_side, port, refuse, silence};
 use crate::{Grant, InterfaceName, Refusal, RefusalKind};
 
 pub(super) fn bridge(host: &mut Host, name: &InterfaceName) -> Result<(Grant, OwnedFd), Refusal> {
@@ -26,6 +26,8 @@ pub(super) fn bridge(host: &mut Host, name: &InterfaceName) -> Result<(Grant, Ow
         bridge.packet_mtu(),
         "atoll: a guest in this bridge",
     )?;
+    // One without a port had no address of its own until now.
+    let bridge = existing(host, name.as_str())?;
     Ok((grant(host, &interface, &bridge)?, tap))
 }
 
@@ -92,14 +94,18 @@ pub(super) fn new_bridge(host: &mut Host, name: &InterfaceName) -> Result<(Grant
     };
     let index = link::add_bridge(&mut host.route, &made).map_err(failed("make a bridge"))?;
     as_on(host, &bridge, name)?;
+    // The TAP first: it has a carrier, and so has then the bridge when the addresses come.
+    let (interface, tap) = port(host, index, card.packet_mtu(), "atoll: a guest in this bridge")?;
     link::set_master(&mut host.route, card.index, index)
         .map_err(failed(&format!("put {name} into a bridge")))
         .map_err(|refusal| refusal.with_hint("Wi-Fi cannot be bridged; `via: proxy-arp` is the way there"))?;
     link::set_up(&mut host.route, index).map_err(failed("start the bridge"))?;
     transfer(host, &moved, (&card, index))?;
-    let (interface, tap) = port(host, index, card.packet_mtu(), "atoll: a guest in this bridge")?;
     let side = existing(host, bridge.as_str())?;
-    Ok((grant(host, &interface, &side)?, tap))
+    let mut grant = grant(host, &interface, &side)?;
+    // The kernel gives it once the carrier is there; with the same MAC address it is the card's.
+    grant.link_local = grant.link_local.or(host_side(host, card.index)?.0);
+    Ok((grant, tap))
 }
 
 /// What will move, written down.
@@ -113,12 +119,15 @@ fn prepare(host: &mut Host, card: &Link) -> Result<(Moved, Name), Refusal> {
             card.name
         ));
     };
+    let accept_dad = host.settings.get(&format!("ipv6/conf/{}/accept_dad", card.name));
+    let accept_dad = accept_dad.map_err(failed("read the card's settings"))?;
     let bridge = Name::new(Kind::Bridge);
     let moved = Moved {
         card: card.name.clone(),
         bridge: bridge.clone(),
         addresses,
         routes,
+        accept_dad,
     };
     host.will(Undo::Move(moved.clone()))?;
     Ok((moved, bridge))
