@@ -23,6 +23,8 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 
 const UP: u32 = 1;
+/// `IFF_ALLMULTI`.
+const ALL_GROUPS: u32 = 0x200;
 /// Bytes of an `ifinfomsg`.
 const FIXED: usize = 16;
 /// ARPHRD_ETHER.
@@ -155,6 +157,13 @@ pub(super) fn set_up_tap(socket: &mut Socket, made: &Made<'_>) -> io::Result<u32
 
 pub(super) fn set_up(socket: &mut Socket, index: u32) -> io::Result<()> {
     socket.request(about(SET, ACK, index, (UP, UP)))
+}
+
+/// As [`set_up`], and with the frames of every multicast group: a macvtap passes on those of groups that the host joined on it, which is
+/// none, and a guest would never hear who asks for its IPv6 address (RFC 4861, 7.2.1: to a group).
+pub(super) fn set_up_for_all_groups(socket: &mut Socket, index: u32) -> io::Result<()> {
+    let flags = UP | ALL_GROUPS;
+    socket.request(about(SET, ACK, index, (flags, flags)))
 }
 
 /// Put a link into a bridge, or with zero take it out.

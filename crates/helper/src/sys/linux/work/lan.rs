@@ -60,7 +60,7 @@ pub(super) fn macvtap(host: &mut Host, name: &InterfaceName, mac: Mac) -> Result
     let index = link::add_macvtap(&mut host.route, &made, card.index)
         .map_err(failed(&format!("make a macvtap on {name}")))?;
     silence(host, &interface)?;
-    link::set_up(&mut host.route, index).map_err(failed("start the macvtap"))?;
+    link::set_up_for_all_groups(&mut host.route, index).map_err(failed("start the macvtap"))?;
     let device = host
         .opener
         .macvtap(&interface)
