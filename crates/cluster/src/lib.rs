@@ -16,6 +16,7 @@
 //! | [`networks`] | the networks in this process | sockets, through `atoll-runtime` |
 //! | `options` | a network of the file as the runtime's options | none |
 //! | [`launch`], [`documents`] | a machine as QEMU's launch and as cloud-init's documents | files that are named |
+//! | [`direct`] | NICs on the host's LAN without a network of ours | the helper |
 //! | [`image`] | a machine's image on this host | image cache |
 //! | [`ready`] | waits until a machine is ready | `ssh` |
 //! | [`dry`] | what `up` would run | none |
@@ -30,6 +31,7 @@
 pub mod cluster;
 pub mod console;
 mod convert;
+pub mod direct;
 pub mod documents;
 pub mod dry;
 pub mod files;

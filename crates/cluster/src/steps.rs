@@ -13,6 +13,7 @@ use atoll_spec as spec;
 
 use crate::cluster::{Cluster, fingerprint};
 use crate::console;
+use crate::direct;
 use crate::documents::{self, documents};
 use crate::files;
 use crate::image::{have_image, store};
@@ -261,8 +262,13 @@ impl Job<'_> {
         self.tell(name, Stage::Start, "");
         let capabilities = self.host.hypervisor.capabilities(machine.arch)?;
         let chosen = self.host.hypervisor.accel(machine.accel, &capabilities)?;
+        // One that ended by itself may have left some.
+        let old = self.host.shared().state.machine(name).taps.clone();
+        self.undo_taps(name, &old);
+        let taps = direct::open_all(&self.cluster, machine)?;
+        let descriptors = direct::descriptors(&taps);
         let ground = launch::Ground {
-            taps: &[],
+            taps: &descriptors,
             cluster: &self.cluster,
             paths,
             folder: &self.host.folder,
@@ -293,9 +299,12 @@ impl Job<'_> {
             let known = state.machine(name);
             known.started = Some(started);
             known.problem = None;
+            known.taps = direct::interfaces(&taps);
         })?;
+        let inherited = direct::inherited(&taps);
         let log = paths.qemu_log(name);
-        let process = Process::start(&launch, &capabilities, &log, &[], START_DEADLINE)?;
+        let process = Process::start(&launch, &capabilities, &log, &inherited, START_DEADLINE)?;
+        self.host.shared().sessions.hold(name, taps);
         self.host
             .change(|state| state.machine(name).process = Some(process))?;
         self.sink.tell(Progress::stage(
@@ -376,6 +385,7 @@ impl Job<'_> {
             Stopped::Killed => "QEMU was killed: it did not react",
         };
         files::remove(&self.host.paths.console_socket(name))?;
+        self.undo_taps(name, &known.taps);
         self.host.change(|state| {
             let known = state.machine(name);
             known.process = None;
@@ -384,6 +394,13 @@ impl Job<'_> {
         })?;
         self.tell(name, Stage::Stop, detail);
         Ok(())
+    }
+
+    /// Has the TAPs of a machine that has ended undone.
+    fn undo_taps(&self, name: &str, interfaces: &[String]) {
+        let sessions = self.host.shared().sessions.take(name);
+        drop(sessions);
+        direct::wait_gone(interfaces);
     }
 
     fn leave(&self, name: &str) -> Result<(), Problem> {
