@@ -41,10 +41,13 @@ impl Unprivileged {
         );
         let passwd = fs::read_to_string("/etc/passwd").expect("every system has it");
         let passwd = format!("{passwd}{NAME}:x:{UID}:{UID}::/:/bin/sh\n");
+        // sudo asks PAM whether the account is good.
+        let shadow = format!("root:*:20000:0:99999:7:::\n{NAME}:*:20000:0:99999:7:::\n");
         for (path, text, mode) in [
             ("atoll/helper.conf", policy, 0o644),
             ("sudoers.d/atoll-e2e", &sudoers, 0o440),
             ("passwd", &passwd, 0o644),
+            ("shadow", &shadow, 0o600),
         ] {
             write(&etc.join(path), text, mode);
         }
