@@ -237,11 +237,15 @@ impl Lan {
         let output = self.run(who, script);
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} at {who:?}: {said}\n{words}", script);
+        assert!(output.status.success(), "{script} at {who:?}: {said}\n{words}");
         said
     }
 
     /// Whether somebody's ping of an address is answered, within some seconds.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "addresses of several types, most of them small"
+    )]
     #[must_use]
     pub fn pings(&self, who: Who, address: impl ToString) -> bool {
         let script = format!(

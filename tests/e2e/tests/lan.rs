@@ -43,6 +43,10 @@ fn assert_of_lan(lan: &Lan, (v4, v6): (Ipv4Addr, Ipv6Addr)) {
     assert_eq!(v6.segments()[..4], [0x2001, 0xdb8, 0x77, 0], "{v6}");
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "addresses of several types, most of them small"
+)]
 fn ping(guest: &mut Guest, address: impl ToString) {
     let once = format!("ping -c 1 -W 2 {}", address.to_string());
     // Its first packet may be earlier than its address.
@@ -80,10 +84,10 @@ fn heard_through_the_forward(lan: &Lan) -> String {
 
 /// Kills the daemon and waits until it is gone: it is nobody's child here.
 fn kill_daemon(cluster: &Cluster) {
-    let status: serde_json::Value = serde_json::from_str(&cluster.ok(&["status", "--json"])).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&cluster.ok(&["status", "--json"])).expect("JSON");
     let daemon = status["daemon"].as_i64().expect("it runs");
-    let pid = Pid::from_raw(i32::try_from(daemon).unwrap()).expect("no process is 0");
-    kill_process(pid, Signal::KILL).unwrap();
+    let pid = Pid::from_raw(i32::try_from(daemon).expect("a process id")).expect("no process is 0");
+    kill_process(pid, Signal::KILL).expect("it is ours");
     let deadline = Instant::now() + PATIENCE;
     while kill_process(pid, Signal::CONT).is_ok() {
         assert!(Instant::now() < deadline, "{daemon} is still there");
