@@ -1,6 +1,6 @@
 //! A cluster from a file, by `atoll up`, with a home of its own; only the image cache is the user's.
 
-use crate::{Kit, Lan, Who};
+use crate::{Kit, Lan, Unprivileged, Who};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +13,8 @@ pub struct Cluster {
     atoll: PathBuf,
     /// The network namespace in which its commands run, where that is another one.
     namespace: Option<String>,
+    /// Who runs them, where that is not the test itself.
+    user: Option<Unprivileged>,
 }
 
 impl Cluster {
@@ -34,6 +36,26 @@ impl Cluster {
         Self::made(kit, file, Some(lan.namespace(Who::Host)))
     }
 
+    /// The same by an ordinary user.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    #[must_use]
+    pub fn of_user(kit: &Kit, lan: &Lan, user: Unprivileged, file: &str) -> Self {
+        let mut made = Self::on_lan(kit, lan, file);
+        crate::user::own(made.root.path());
+        made.user = Some(user);
+        made
+    }
+
+    /// Writes the cluster file anew.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    pub fn rewrite(&self, file: &str) {
+        std::fs::write(self.root.path().join("demo/atoll.yaml"), file).expect("the file was there");
+    }
+
     fn made(kit: &Kit, file: &str, namespace: Option<String>) -> Self {
         // Not below a long TMPDIR: the address of a unix socket holds 108 bytes.
         let root = TempDir::with_prefix_in("atoll-e2e-", "/tmp").expect("a folder in /tmp");
@@ -45,6 +67,7 @@ impl Cluster {
             root,
             atoll: kit.atoll.clone(),
             namespace,
+            user: None,
         }
     }
 
@@ -57,9 +80,10 @@ impl Cluster {
     /// `atoll` with these arguments, in the folder of the cluster file.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = match &self.namespace {
-            None => Command::new(&self.atoll),
-            Some(namespace) => {
+        let mut command = match (&self.namespace, &self.user) {
+            (None, _) => Command::new(&self.atoll),
+            (Some(namespace), Some(user)) => user.command(namespace, &self.atoll),
+            (Some(namespace), None) => {
                 let mut command = Command::new("ip");
                 command.args(["netns", "exec", namespace]).arg(&self.atoll);
                 command

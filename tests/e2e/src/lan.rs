@@ -100,7 +100,7 @@ impl Lan {
             ip(&["netns", "add", &lan.namespace(who)]);
             lan.set(
                 who,
-                "net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.default.accept_ra=0",
+                "net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.dad_transmits=0",
             );
             lan.ip(who, "link set lo up");
         }
@@ -121,6 +121,11 @@ impl Lan {
         }
         lan.address(Who::Host, if side == HostSide::Bridge { "br0" } else { "eth0" });
         lan.start_dnsmasq();
+        // Even without asking whether an address is anybody's, the kernel takes its time to believe in it.
+        let _ = lan.ok(
+            Who::Host,
+            "while ip -6 address show tentative | grep -q inet6; do sleep 0.1; done",
+        );
         Some(lan)
     }
 
@@ -186,6 +191,7 @@ impl Lan {
             .args([
                 "--dhcp-range=192.168.77.100,192.168.77.150,1h",
                 "--dhcp-authoritative",
+                "--no-ping",
             ])
             .args([
                 "--enable-ra",
@@ -231,11 +237,15 @@ impl Lan {
         let output = self.run(who, script);
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{} at {who:?}: {said}\n{words}", script);
+        assert!(output.status.success(), "{script} at {who:?}: {said}\n{words}");
         said
     }
 
     /// Whether somebody's ping of an address is answered, within some seconds.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "addresses of several types, most of them small"
+    )]
     #[must_use]
     pub fn pings(&self, who: Who, address: impl ToString) -> bool {
         let script = format!(

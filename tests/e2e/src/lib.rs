@@ -37,6 +37,7 @@ mod peer;
 mod raw;
 mod resolver;
 mod transfer;
+mod user;
 mod web;
 mod world;
 
@@ -56,6 +57,7 @@ pub use peer::{Step, digest_of, play, steps};
 pub use raw::{RawGuest, ip_frame, picture, syn, udp};
 pub use resolver::Resolver;
 pub use transfer::{checksum, make_data, transfer};
+pub use user::Unprivileged;
 pub use web::{Files, Web};
 pub use world::{NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
 

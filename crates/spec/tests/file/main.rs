@@ -4,6 +4,7 @@
 
 mod accepted;
 mod ipv6_errors;
+mod lan_errors;
 mod policy;
 mod properties;
 mod schema;
@@ -18,6 +19,7 @@ fn read(text: &str) -> Result<Cluster, Diagnostics> {
             file: "atoll.yaml",
             folder: "My Demo",
             host_arch: Arch::X86_64,
+            host: "this host",
         },
         text,
     )
