@@ -19,6 +19,16 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{interface, memory, tun};
 
+/// vmnet is macOS's.
+pub(crate) mod vmnet {
+    use crate::vmnet::Vmnet;
+
+    /// There is none.
+    pub(crate) fn framework() -> Option<Box<dyn Vmnet>> {
+        None
+    }
+}
+
 /// Received descriptors close when another program is run.
 #[cfg(target_os = "linux")]
 pub(crate) const CLOSE_ON_EXEC: rustix::net::RecvFlags = rustix::net::RecvFlags::CMSG_CLOEXEC;
