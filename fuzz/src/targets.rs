@@ -7,6 +7,7 @@ mod guest;
 mod services;
 mod streams;
 mod vhost_user;
+mod vmnet;
 mod world;
 
 /// One fuzz target.
@@ -96,6 +97,16 @@ pub const TARGETS: &[Target] = &[
         name: "vhost_user_rings",
         mutations: 3000,
         run: vhost_user::rings,
+    },
+    Target {
+        name: "vmnet_port",
+        mutations: 3000,
+        run: vmnet::port,
+    },
+    Target {
+        name: "vmnet_network_id",
+        mutations: 5000,
+        run: vmnet::network_id,
     },
     Target {
         name: "cluster_file",
