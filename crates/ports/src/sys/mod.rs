@@ -19,7 +19,13 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{interface, memory, tun};
 
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+pub(crate) use macos::vmnet;
+
 /// vmnet is macOS's.
+#[cfg(not(target_os = "macos"))]
 pub(crate) mod vmnet {
     use crate::vmnet::Vmnet;
 
