@@ -17,6 +17,7 @@
 //! | `port` | the life of an interface: starting, running, gone, back; reading and writing in batches |
 //! | `backoff` | what is done when a buffer is full and nobody says when it is not: try again for a bounded time, then drop |
 //! | `relay` | frames over a datagram socket to a helper that may use the framework, and the helper's loop |
+//! | `services` | keeping guests from a DHCP server of the system's that cannot be turned off |
 //! | `sleep` | how a host that slept is noticed |
 //!
 //! **Permission.** Before macOS 26 the framework is root's, or that of programs to which Apple granted
@@ -33,6 +34,7 @@ pub mod fake;
 mod options;
 mod port;
 mod relay;
+mod services;
 mod sleep;
 #[cfg(test)]
 mod tests;

@@ -28,8 +28,9 @@ pub struct VmnetOptions {
     /// Frames follow a virtio_net_hdr, with unfinished checksums and large segments (`vmnet_enable_virtio_header_key` and
     /// `vmnet_enable_tso_key`, macOS 15.4). Where the system has no such header they are finished and small.
     pub offload: bool,
-    /// The system serves DHCP, DNS and router advertisements. `false` turns them off where it can be told to: in shared and
-    /// host mode since macOS 26 (`vmnet_network_configuration_disable_dhcp`), in host mode before by a [`NetworkId`].
+    /// The system serves DHCP and DNS in shared and host mode. `false` turns them off since macOS 26
+    /// (`vmnet_network_configuration_disable_dhcp`); before, guests are kept from the system's DHCP. Router advertisements it always
+    /// sends where it is the router.
     pub services: bool,
 }
 

@@ -33,6 +33,7 @@ use super::backoff::{Backoff, Verdict};
 use super::contract::{MAX_BYTES, Parameters, Status, Vmnet};
 use super::events::Inbox;
 use super::options::{OptionsError, VmnetOptions};
+use super::services::is_for_dhcp_server;
 use crate::decoder::{MAX_FRAME, MIN_FRAME};
 use crate::stream::{Progress, Written};
 
@@ -72,11 +73,6 @@ pub enum VmnetError {
         /// What there is.
         others: Vec<String>,
     },
-    /// The system's services cannot be turned off.
-    #[error(
-        "before macOS 26 the system's DHCP cannot be turned off but in host mode with a network identifier"
-    )]
-    Services,
     /// The framework refused.
     #[error("vmnet gives no interface: {0}")]
     Refused(Status),
@@ -108,7 +104,6 @@ impl VmnetError {
             Self::Refused(Status::SharingServiceBusy) => {
                 Some("turn off Internet Sharing in System Settings, or use another mode")
             }
-            Self::Services => Some("let the system serve DHCP, or use host mode with a network identifier"),
             _ => None,
         }
     }
@@ -130,6 +125,8 @@ pub struct VmnetCounters {
     pub bad_size: u64,
     /// To be written, but the interface took nothing for too long.
     pub full: u64,
+    /// To be written, and for a DHCP server of the system's that cannot be turned off.
+    pub for_dhcp: u64,
     /// To be written, and refused by the framework.
     pub refused: u64,
     /// Read, and no frame, or its virtio_net_hdr did not go with it.
@@ -163,6 +160,8 @@ enum State {
 pub struct VmnetPort {
     vmnet: Box<dyn Vmnet>,
     options: VmnetOptions,
+    /// The system serves DHCP although it should not.
+    keeps_dhcp_off: bool,
     inbox: Inbox,
     state: State,
     /// The next wait before a start.
@@ -186,9 +185,8 @@ impl VmnetPort {
         now: Duration,
     ) -> Result<Self, VmnetError> {
         options.check()?;
-        if !options.services && !vmnet.features().networks && !options.is_without_services() {
-            return Err(VmnetError::Services);
-        }
+        let keeps_dhcp_off =
+            !options.services && !options.is_without_services() && !vmnet.features().networks;
         if let Some(name) = options.host_interface() {
             let others = vmnet.interfaces();
             if !others.iter().any(|other| other == name) {
@@ -206,6 +204,7 @@ impl VmnetPort {
         Ok(Self {
             vmnet,
             options,
+            keeps_dhcp_off,
             inbox,
             state: State::Starting { until: now + ANSWER },
             wait: FIRST_WAIT,
@@ -273,7 +272,7 @@ impl VmnetPort {
             State::Starting { until } | State::Stopping { until, .. } | State::Waiting { until } => {
                 Some(*until)
             }
-            State::Running { look_at, .. } => self.options.host_interface().map(|_| *look_at),
+            State::Running { look_at, .. } => Some(*look_at),
             State::Stopped => None,
         };
         of_state.into_iter().chain(self.backoff.until()).min()
@@ -320,12 +319,17 @@ impl VmnetPort {
                 blocked: true,
             };
         }
-        let limits = Limits::of(parameters);
+        let limits = Limits {
+            keeps_dhcp_off: self.keeps_dhcp_off,
+            ..Limits::of(parameters)
+        };
         let mut done = 0;
         while done < queue.len().min(WRITES) {
             let run = limits.run(queue, done);
             if run.is_empty() {
-                self.counters.bad_size += 1;
+                let is_for_dhcp = limits.is_frame(&queue[done]);
+                self.counters.for_dhcp += u64::from(is_for_dhcp);
+                self.counters.bad_size += u64::from(!is_for_dhcp);
                 done += 1;
                 continue;
             }
@@ -525,6 +529,7 @@ struct Limits {
     packets: usize,
     size: usize,
     has_header: bool,
+    keeps_dhcp_off: bool,
 }
 
 /// A frame as it is handed over: one piece, because the framework refuses packets of several (QEMU, `vmnet_receive_common`).
@@ -548,7 +553,12 @@ impl Limits {
             packets: parameters.write_max_packets.clamp(1, WRITES),
             size: parameters.max_packet_size,
             has_header: parameters.has_header,
+            keeps_dhcp_off: false,
         }
+    }
+
+    fn is_frame(&self, frame: &Frame) -> bool {
+        (MIN_FRAME..=self.size).contains(&frame.len())
     }
 
     /// The packets from `first` on that go in one call; empty when the first is none for this interface.
@@ -558,7 +568,8 @@ impl Limits {
         for frame in queue.range(first..).take(self.packets) {
             let len = frame.len() + if self.has_header { vnet::LEN } else { 0 };
             let is_over = !run.is_empty() && bytes + len > MAX_BYTES;
-            if !(MIN_FRAME..=self.size).contains(&frame.len()) || is_over {
+            let is_kept = self.keeps_dhcp_off && is_for_dhcp_server(&frame.bytes);
+            if !self.is_frame(frame) || is_kept || is_over {
                 break;
             }
             bytes += len;
@@ -604,7 +615,7 @@ fn count(frames: usize) -> u64 {
 impl From<VmnetError> for io::Error {
     fn from(error: VmnetError) -> Self {
         let kind = match &error {
-            VmnetError::Unsupported | VmnetError::Services => io::ErrorKind::Unsupported,
+            VmnetError::Unsupported => io::ErrorKind::Unsupported,
             VmnetError::Options(_) => io::ErrorKind::InvalidInput,
             VmnetError::NoInterface { .. } => io::ErrorKind::NotFound,
             error if error.is_forbidden() => io::ErrorKind::PermissionDenied,

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use atoll_wire::Frame;
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use rustix::io::Errno;
 
 use super::backoff::{Backoff, Verdict};
 use super::port::VmnetPort;
+use super::sleep::SleepWatch;
 use crate::decoder::{MAX_FRAME, MIN_FRAME};
 use crate::stream::{Progress, Written};
 
@@ -193,6 +194,7 @@ pub struct Relay {
     to_vmnet: VecDeque<Frame>,
     to_socket: VecDeque<Frame>,
     frames: Vec<Frame>,
+    sleep: SleepWatch,
 }
 
 impl Relay {
@@ -205,6 +207,7 @@ impl Relay {
             to_vmnet: VecDeque::new(),
             to_socket: VecDeque::new(),
             frames: Vec::new(),
+            sleep: SleepWatch::default(),
         }
     }
 
@@ -223,9 +226,19 @@ impl Relay {
                 Ok(true) => return RelayEnd::Closed,
                 Err(error) => return RelayEnd::Broken(error.into()),
             }
-            if self.vmnet.deadline().is_some_and(|due| due <= origin.elapsed()) {
-                self.vmnet.handle_timeout(origin.elapsed());
-            }
+            let wall = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+            self.handle_clocks(origin.elapsed(), wall);
+        }
+    }
+
+    /// Look after the interface when it is time, and after sleep.
+    fn handle_clocks(&mut self, now: Duration, wall: Duration) {
+        if self.sleep.handle_clocks(now, wall) {
+            tracing::info!("the host slept, or its clock was set");
+            self.vmnet.handle_wake(now);
+        }
+        if self.vmnet.deadline().is_some_and(|due| due <= now) {
+            self.vmnet.handle_timeout(now);
         }
     }
 
@@ -340,7 +353,12 @@ mod tests {
     fn read(port: &mut RelayPort, count: usize) -> Vec<Frame> {
         let mut frames = Vec::new();
         while frames.len() < count {
-            poll(&mut [PollFd::new(port, PollFlags::IN)], None).unwrap();
+            let patience = Timespec {
+                tv_sec: 20,
+                tv_nsec: 0,
+            };
+            let ready = poll(&mut [PollFd::new(port, PollFlags::IN)], Some(&patience));
+            assert_eq!(ready, Ok(1), "nothing comes");
             port.read(&mut frames).unwrap();
         }
         frames
@@ -449,6 +467,40 @@ mod tests {
         });
         drop(all.session);
         all.relay.join().unwrap();
+    }
+
+    #[test]
+    fn packets_whose_event_was_lost_in_sleep_cross_after_it() {
+        let (vmnet, system) = fake();
+        let options = VmnetOptions::new(VmnetMode::Host {
+            range: None,
+            identifier: None,
+        });
+        let mut now = Duration::from_secs(1);
+        let mut vmnet = VmnetPort::start(vmnet, options, now).unwrap();
+        vmnet.wait_for_start(now).unwrap();
+        let (near, far) = relay_pair().unwrap();
+        let mut port = RelayPort::new(far).unwrap();
+        let mut relay = Relay::new(vmnet, RelayPort::new(near).unwrap());
+        relay.handle_clocks(now, Duration::from_secs(1_000_000));
+        assert_eq!(relay.turn(now).unwrap(), Some(false));
+        system.vanish(Status::Failure);
+        system.world().refuses = Some(Status::Failure);
+        // Gone for so long that it is asked for seldom; then the lid is closed for a night.
+        for _ in 0..40 {
+            relay.turn(now).unwrap();
+            now = relay.vmnet.deadline().unwrap();
+            relay.handle_clocks(now, Duration::from_secs(1_000_000) + now);
+        }
+        system.world().refuses = None;
+        relay.turn(now).unwrap();
+        let starts = system.world().starts;
+        relay.handle_clocks(now, Duration::from_secs(1_030_000));
+        relay.turn(now).unwrap();
+        assert_eq!(system.world().starts, starts + 1);
+        system.send(frame(5).bytes.to_vec());
+        relay.turn(now).unwrap();
+        assert_eq!(read(&mut port, 1), [frame(5)]);
     }
 
     #[test]

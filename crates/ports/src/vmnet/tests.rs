@@ -61,6 +61,15 @@ fn read_all(port: &mut VmnetPort, now: Duration) -> Vec<Frame> {
     frames
 }
 
+/// What a DHCP client says first, as far as it matters here.
+fn discover() -> Vec<u8> {
+    let mut frame = vec![0; 300];
+    frame[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
+    frame[23] = 17;
+    frame[36..38].copy_from_slice(&67_u16.to_be_bytes());
+    frame
+}
+
 /// Notice that the interface is lost, and hear that its stop was answered.
 fn read_twice(port: &mut VmnetPort, now: Duration) {
     for _ in 0..2 {
@@ -145,30 +154,41 @@ fn options_are_checked_before_the_framework_sees_them() {
 }
 
 #[test]
-fn services_can_be_turned_off_where_the_system_can_and_where_it_has_none() {
-    let silent = |options: VmnetOptions, networks: bool| {
-        let (vmnet, system) = fake();
-        system.world().features = Features {
-            networks,
-            ..Features::default()
-        };
-        let options = VmnetOptions {
-            services: false,
-            ..options
-        };
-        VmnetPort::start(vmnet, options, START).map(drop)
-    };
+fn guests_are_kept_from_a_dhcp_server_that_cannot_be_turned_off() {
     let host = |identifier| {
         VmnetOptions::new(VmnetMode::Host {
             range: None,
             identifier,
         })
     };
-    assert_eq!(silent(shared(), false), Err(VmnetError::Services));
-    assert_eq!(silent(host(None), false), Err(VmnetError::Services));
-    assert_eq!(silent(host(Some(NetworkId([7; 16]))), false), Ok(()));
-    assert_eq!(silent(bridged(), false), Ok(()));
-    assert_eq!(silent(shared(), true), Ok(()));
+    for (options, networks, services, is_kept) in [
+        (shared(), false, false, true),
+        (host(None), false, false, true),
+        (shared(), true, false, false),
+        (shared(), false, true, false),
+        (host(Some(NetworkId([7; 16]))), false, false, false),
+        (bridged(), false, false, false),
+    ] {
+        let (vmnet, system) = fake();
+        system.world().features = Features {
+            networks,
+            ..Features::default()
+        };
+        let options = VmnetOptions { services, ..options };
+        let mut port = VmnetPort::start(vmnet, options, START).unwrap();
+        port.wait_for_start(START).unwrap();
+        let discover = Frame::plain(discover().into());
+        let queue = [frame(1, 60), discover, frame(2, 60)].into();
+        assert_eq!(
+            port.write(START, &queue),
+            Written {
+                frames: 3,
+                blocked: false
+            }
+        );
+        assert_eq!(port.counters().for_dhcp, u64::from(is_kept));
+        assert_eq!(system.world().outgoing.len(), if is_kept { 2 } else { 3 });
+    }
 }
 
 #[test]
@@ -334,7 +354,6 @@ fn a_full_interface_is_tried_again_and_loses_nothing() {
         );
         assert_eq!(system.world().outgoing.len(), 10);
         assert_eq!(port.counters(), VmnetCounters::default());
-        assert_eq!(port.deadline(), None);
     }
 }
 

@@ -32,7 +32,7 @@ impl Drop for Object {
 }
 
 impl Network {
-    /// A network of shared or host mode without DHCP, DNS and router advertisements of the system's.
+    /// A network of shared or host mode without DHCP and DNS of the system's.
     pub(super) fn new(functions: &Networks, options: &VmnetOptions) -> Result<Self, Status> {
         let mode = u32::try_from(ffi::mode(&options.mode)).map_err(|_| Status::InvalidArgument)?;
         // SAFETY: the function exists, and fills in the status.
@@ -42,7 +42,6 @@ impl Network {
         unsafe {
             (functions.disable_dhcp)(raw);
             (functions.disable_dns_proxy)(raw);
-            (functions.disable_router_advertisement)(raw);
         }
         let (range, prefix) = match &options.mode {
             VmnetMode::Shared { range, prefix } => (*range, *prefix),

@@ -29,7 +29,6 @@ pub(super) struct Networks {
     pub(super) configuration_create: Create,
     pub(super) disable_dhcp: Disable,
     pub(super) disable_dns_proxy: Disable,
-    pub(super) disable_router_advertisement: Disable,
     pub(super) set_ipv4_subnet: SetSubnet,
     pub(super) set_ipv6_prefix: SetPrefix,
     pub(super) set_mtu: SetMtu,
@@ -61,7 +60,6 @@ impl Networks {
         let create = symbol(c"vmnet_network_configuration_create")?;
         let disable_dhcp = symbol(c"vmnet_network_configuration_disable_dhcp")?;
         let disable_dns_proxy = symbol(c"vmnet_network_configuration_disable_dns_proxy")?;
-        let disable_advertisement = symbol(c"vmnet_network_configuration_disable_router_advertisement")?;
         let set_ipv4_subnet = symbol(c"vmnet_network_configuration_set_ipv4_subnet")?;
         let set_ipv6_prefix = symbol(c"vmnet_network_configuration_set_ipv6_prefix")?;
         let set_mtu = symbol(c"vmnet_network_configuration_set_mtu")?;
@@ -73,7 +71,6 @@ impl Networks {
                 configuration_create: transmute::<NonNull<c_void>, Create>(create),
                 disable_dhcp: transmute::<NonNull<c_void>, Disable>(disable_dhcp),
                 disable_dns_proxy: transmute::<NonNull<c_void>, Disable>(disable_dns_proxy),
-                disable_router_advertisement: transmute::<NonNull<c_void>, Disable>(disable_advertisement),
                 set_ipv4_subnet: transmute::<NonNull<c_void>, SetSubnet>(set_ipv4_subnet),
                 set_ipv6_prefix: transmute::<NonNull<c_void>, SetPrefix>(set_ipv6_prefix),
                 set_mtu: transmute::<NonNull<c_void>, SetMtu>(set_mtu),
