@@ -182,6 +182,8 @@ impl AsFd for RelayPort {
 pub enum RelayEnd {
     /// The connection over which it was asked for ended, or the socket's other end did.
     Closed,
+    /// The interface is no more, and nobody here may ask for another.
+    Lost,
     /// The socket broke.
     Broken(io::Error),
 }
@@ -195,6 +197,7 @@ pub struct Relay {
     to_socket: VecDeque<Frame>,
     frames: Vec<Frame>,
     sleep: SleepWatch,
+    ends_with_interface: bool,
 }
 
 impl Relay {
@@ -208,7 +211,15 @@ impl Relay {
             to_socket: VecDeque::new(),
             frames: Vec::new(),
             sleep: SleepWatch::default(),
+            ends_with_interface: false,
         }
+    }
+
+    /// End when the interface is lost, instead of asking for it again: of a helper that gave away the right to.
+    #[must_use]
+    pub fn ending_with_interface(mut self) -> Self {
+        self.ends_with_interface = true;
+        self
     }
 
     /// Carry frames until `session` ends: it is readable at its end, and what else may be read from it is not.
@@ -221,6 +232,9 @@ impl Relay {
                 Ok(None) => return RelayEnd::Closed,
                 Err(error) => return RelayEnd::Broken(error),
             };
+            if self.ends_with_interface && self.vmnet.parameters().is_none() {
+                return RelayEnd::Lost;
+            }
             match self.wait(&session, origin.elapsed(), again) {
                 Ok(false) => {}
                 Ok(true) => return RelayEnd::Closed,
@@ -322,6 +336,10 @@ mod tests {
     }
 
     fn relay() -> Running {
+        relay_that(|relay| relay)
+    }
+
+    fn relay_that(is_so: impl FnOnce(Relay) -> Relay) -> Running {
         let (vmnet, system) = fake();
         let options = VmnetOptions::new(VmnetMode::Host {
             range: None,
@@ -331,7 +349,7 @@ mod tests {
         let mut vmnet = VmnetPort::start(vmnet, options, origin.elapsed()).unwrap();
         vmnet.wait_for_start(origin.elapsed()).unwrap();
         let (near, far) = relay_pair().unwrap();
-        let relay = Relay::new(vmnet, RelayPort::new(near).unwrap());
+        let relay = is_so(Relay::new(vmnet, RelayPort::new(near).unwrap()));
         let (session, theirs) = UnixStream::pair().unwrap();
         Running {
             port: RelayPort::new(far).unwrap(),
@@ -467,6 +485,16 @@ mod tests {
         });
         drop(all.session);
         all.relay.join().unwrap();
+    }
+
+    #[test]
+    fn a_helper_without_rights_ends_with_its_interface() {
+        let mut all = relay_that(Relay::ending_with_interface);
+        all.system.vanish(Status::Failure);
+        all.port.write(Duration::ZERO, &[frame(1)].into()).unwrap();
+        assert!(matches!(all.relay.join().unwrap(), RelayEnd::Lost));
+        assert!(all.system.is_idle());
+        assert_eq!(all.system.world().starts, 1);
     }
 
     #[test]
