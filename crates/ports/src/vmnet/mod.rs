@@ -15,6 +15,7 @@
 //! | `contract` | what the framework promises |
 //! | `events` | its callbacks, which come on threads of its own, as a descriptor that becomes readable |
 //! | `port` | the life of an interface: starting, running, gone, back; reading and writing in batches |
+//! | `batch` | frames as the packets of one call |
 //! | `backoff` | what is done when a buffer is full and nobody says when it is not: try again for a bounded time, then drop |
 //! | `relay` | frames over a datagram socket to a helper that may use the framework, and the helper's loop |
 //! | `services` | keeping guests from a DHCP server of the system's that cannot be turned off |
@@ -27,7 +28,9 @@
 //! **Left out.** Port forwarding and DHCP reservations of the framework: ours do that. Networks shared with other processes.
 
 mod backoff;
+mod batch;
 mod contract;
+mod error;
 mod events;
 #[cfg(any(test, feature = "front-end"))]
 pub mod fake;
@@ -40,9 +43,10 @@ mod sleep;
 mod tests;
 
 pub use contract::{Features, Parameters, Status, Vmnet};
+pub use error::VmnetError;
 pub use events::Events;
 pub use options::{NetworkId, OptionsError, VmnetMode, VmnetOptions, VmnetRange};
-pub use port::{VmnetCounters, VmnetError, VmnetPort};
+pub use port::{VmnetCounters, VmnetPort};
 pub use relay::{Relay, RelayEnd, RelayPort, relay_pair};
 pub use sleep::SleepWatch;
 

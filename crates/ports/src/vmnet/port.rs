@@ -22,18 +22,17 @@
 //! *A full interface* is met by [`Backoff`]: a few tries, then what waits is dropped.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use atoll_wire::{Frame, Offloads, vnet};
-use bytes::Bytes;
+use atoll_wire::{Frame, Offloads};
 
 use super::backoff::{Backoff, Verdict};
+use super::batch::{Limits, Packet, parse};
 use super::contract::{MAX_BYTES, Parameters, Status, Vmnet};
+use super::error::VmnetError;
 use super::events::Inbox;
-use super::options::{OptionsError, VmnetOptions};
-use super::services::is_for_dhcp_server;
+use super::options::VmnetOptions;
 use crate::decoder::{MAX_FRAME, MIN_FRAME};
 use crate::stream::{Progress, Written};
 
@@ -54,67 +53,7 @@ const STEADY: Duration = Duration::from_secs(10);
 const PRESENCE: Duration = Duration::from_secs(2);
 
 /// How long an answer of the framework's is waited for.
-const ANSWER: Duration = Duration::from_secs(15);
-
-/// Why there is no interface.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum VmnetError {
-    /// Not on this system.
-    #[error("vmnet is a part of macOS, and this is another system")]
-    Unsupported,
-    /// It cannot be as it is asked for.
-    #[error(transparent)]
-    Options(#[from] OptionsError),
-    /// The host does not have what is to be bridged.
-    #[error("the host has no interface {name} that can be bridged{}", list(.others))]
-    NoInterface {
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        others: Vec<String>,
-    },
-    /// The framework refused.
-    #[error("vmnet gives no interface: {0}")]
-    Refused(Status),
-    /// The framework does not answer.
-    #[error("vmnet did not answer within {} seconds", ANSWER.as_secs())]
-    Silent,
-    /// No descriptor is left for being told.
-    #[error("cannot listen to vmnet: {0}")]
-    Listen(rustix::io::Errno),
-}
-
-impl VmnetError {
-    /// Whether somebody with more rights could have it: vmnet says `VMNET_FAILURE` to those who have none, so this is a guess.
-    #[must_use]
-    pub fn is_forbidden(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused(Status::Failure | Status::InvalidAccess | Status::NotAuthorized)
-        )
-    }
-
-    /// What the reader can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            error if error.is_forbidden() => Some(
-                "from macOS 26 on the program needs a signature with com.apple.security.virtualization, before that root's helper: docs/macos.md",
-            ),
-            Self::Refused(Status::SharingServiceBusy) => {
-                Some("turn off Internet Sharing in System Settings, or use another mode")
-            }
-            _ => None,
-        }
-    }
-}
-
-fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        return String::new();
-    }
-    format!("; it has {}", names.join(", "))
-}
+pub(super) const ANSWER: Duration = Duration::from_secs(15);
 
 /// What was dropped, and why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -319,10 +258,7 @@ impl VmnetPort {
                 blocked: true,
             };
         }
-        let limits = Limits {
-            keeps_dhcp_off: self.keeps_dhcp_off,
-            ..Limits::of(parameters)
-        };
+        let limits = Limits::of(parameters, self.keeps_dhcp_off);
         let mut done = 0;
         while done < queue.len().min(WRITES) {
             let run = limits.run(queue, done);
@@ -524,82 +460,6 @@ impl AsFd for VmnetPort {
     }
 }
 
-/// What one call of writing takes.
-struct Limits {
-    packets: usize,
-    size: usize,
-    has_header: bool,
-    keeps_dhcp_off: bool,
-}
-
-/// A frame as it is handed over: one piece, because the framework refuses packets of several (QEMU, `vmnet_receive_common`).
-enum Packet<'a> {
-    Frame(&'a [u8]),
-    WithHeader(Vec<u8>),
-}
-
-impl Packet<'_> {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Frame(bytes) => bytes,
-            Self::WithHeader(bytes) => bytes,
-        }
-    }
-}
-
-impl Limits {
-    fn of(parameters: &Parameters) -> Self {
-        Self {
-            packets: parameters.write_max_packets.clamp(1, WRITES),
-            size: parameters.max_packet_size,
-            has_header: parameters.has_header,
-            keeps_dhcp_off: false,
-        }
-    }
-
-    fn is_frame(&self, frame: &Frame) -> bool {
-        (MIN_FRAME..=self.size).contains(&frame.len())
-    }
-
-    /// The packets from `first` on that go in one call; empty when the first is none for this interface.
-    fn run<'a>(&self, queue: &'a VecDeque<Frame>, first: usize) -> Vec<Packet<'a>> {
-        let mut bytes = 0;
-        let mut run = Vec::new();
-        for frame in queue.range(first..).take(self.packets) {
-            let len = frame.len() + if self.has_header { vnet::LEN } else { 0 };
-            let is_over = !run.is_empty() && bytes + len > MAX_BYTES;
-            let is_kept = self.keeps_dhcp_off && is_for_dhcp_server(&frame.bytes);
-            if !self.is_frame(frame) || is_kept || is_over {
-                break;
-            }
-            bytes += len;
-            run.push(if self.has_header {
-                Packet::WithHeader([&vnet::emit(frame)[..], &frame.bytes].concat())
-            } else {
-                Packet::Frame(&frame.bytes)
-            });
-        }
-        run
-    }
-}
-
-fn parse(packet: &[u8], has_header: bool) -> Option<Frame> {
-    let (header, frame) = if has_header {
-        packet.split_at_checked(vnet::LEN)?
-    } else {
-        (&[][..], packet)
-    };
-    if frame.len() < MIN_FRAME {
-        return None;
-    }
-    let bytes = Bytes::copy_from_slice(frame);
-    if !has_header {
-        return Some(Frame::plain(bytes));
-    }
-    let offload = vnet::parse(header, frame).ok()?;
-    Some(Frame { bytes, offload })
-}
-
 fn written(frames: usize) -> Written {
     Written {
         frames,
@@ -609,19 +469,4 @@ fn written(frames: usize) -> Written {
 
 fn count(frames: usize) -> u64 {
     u64::try_from(frames).unwrap_or(u64::MAX)
-}
-
-/// For who has an I/O error to give.
-impl From<VmnetError> for io::Error {
-    fn from(error: VmnetError) -> Self {
-        let kind = match &error {
-            VmnetError::Unsupported => io::ErrorKind::Unsupported,
-            VmnetError::Options(_) => io::ErrorKind::InvalidInput,
-            VmnetError::NoInterface { .. } => io::ErrorKind::NotFound,
-            error if error.is_forbidden() => io::ErrorKind::PermissionDenied,
-            VmnetError::Silent => io::ErrorKind::TimedOut,
-            VmnetError::Refused(_) | VmnetError::Listen(_) => io::ErrorKind::Other,
-        };
-        Self::new(kind, error)
-    }
 }
