@@ -1,5 +1,7 @@
 //! Reading and writing: bursts, batches, sizes, back-pressure.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::*;
 
 #[test]
@@ -55,6 +57,28 @@ fn a_burst_larger_than_the_batch_is_read_to_its_end_on_one_event() {
         .map(|frame| u32::from_be_bytes(frame.bytes[20..].try_into().unwrap()))
         .collect();
     assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn packets_make_the_port_readable_until_they_are_read() {
+    let is_readable = |port: &VmnetPort| {
+        let mut fds = [PollFd::new(port, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())) == Ok(1)
+    };
+    let (mut port, system) = running(shared());
+    assert!(!is_readable(&port));
+    system.send(vec![1; 60]);
+    system.send(vec![2; 60]);
+    assert!(is_readable(&port));
+    read_all(&mut port, START);
+    assert!(!is_readable(&port));
+    // An interface that came back is listened to as well.
+    system.vanish(Status::Failure);
+    port.read(START, &mut Vec::new());
+    let now = pass(&mut port, START, START + LONG);
+    port.read(now, &mut Vec::new());
+    system.send(vec![3; 60]);
+    assert!(is_readable(&port));
 }
 
 #[test]
