@@ -19,6 +19,7 @@ mod request;
 mod session;
 mod sys;
 pub mod trusted;
+mod vmnet;
 
 pub use find::{HelperPath, PROGRAM, SOCKET};
 pub use net::{InterfaceName, IpNet, Ipv4Net, Ipv6Net, NetworkName, WordError};
