@@ -29,6 +29,11 @@ pub const TARGETS: &[Target] = &[
         run: engine::script,
     },
     Target {
+        name: "engine_uplinks",
+        mutations: 5000,
+        run: engine::script_with_uplinks,
+    },
+    Target {
         name: "engine_frame",
         mutations: 10_000,
         run: engine::frame,

@@ -304,6 +304,7 @@ fn lease(machine: &spec::Machine, nic: &spec::Nic) -> StaticLease {
 fn leads_to(forward: &ForwardInfo, machine: &str, nic: &spec::Nic) -> bool {
     match &forward.guest {
         GuestTarget::Address(to) => nic.addresses().any(|address| address == *to),
+        GuestTarget::Mac(to) => to.0 == nic.mac.octets(),
         GuestTarget::Name(to) => to == machine,
     }
 }
@@ -313,6 +314,7 @@ fn machine_of(cluster: &spec::Cluster, network: &str, guest: &GuestTarget) -> Op
         it.nic.network.as_str() == network
             && match guest {
                 GuestTarget::Address(address) => it.nic.addresses().any(|own| own == *address),
+                GuestTarget::Mac(mac) => it.nic.mac.octets() == mac.0,
                 GuestTarget::Name(name) => it.machine.as_str() == name,
             }
     });

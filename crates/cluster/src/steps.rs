@@ -292,7 +292,7 @@ impl Job<'_> {
             known.started = Some(started);
             known.problem = None;
         })?;
-        let process = Process::start(&launch, &capabilities, &paths.qemu_log(name), START_DEADLINE)?;
+        let process = Process::start(&launch, &capabilities, &paths.qemu_log(name), &[], START_DEADLINE)?;
         self.host
             .change(|state| state.machine(name).process = Some(process))?;
         self.sink.tell(Progress::stage(

@@ -36,7 +36,7 @@ counters! {
     Forbidden = "destination_forbidden",
     /// Frame between guests of an isolated network.
     Isolated = "isolated",
-    /// Frame in the name of another guest of an isolated network.
+    /// Frame in the name of another guest of an isolated network, or by an uplink in the name of a guest or of the gateway.
     Spoofed = "spoofed",
     /// Frame lost at a full egress queue.
     EgressDropped = "egress_dropped",
@@ -76,6 +76,8 @@ counters! {
     HostSendDropped = "host_send_dropped",
     /// Datagram for a guest that the host's kernel had no room for.
     HostReceiveDropped = "host_receive_dropped",
+    /// Packets passed on to a guest that knows the way.
+    Relayed = "relayed",
     /// Time to live or hop limit ran out at the gateway.
     TtlExceeded = "ttl_exceeded",
 }

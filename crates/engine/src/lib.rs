@@ -37,11 +37,12 @@ mod time;
 
 pub use action::{Action, Notice};
 pub use atoll_wire::Family;
-pub use command::{Command, CommandError, ForwardTarget};
+pub use command::{Command, CommandError, ForwardTarget, Router};
 pub use config::{
-    Addresses, Config, DnsOptions, Documents, Lease, Lease6, Limits, Prefix, StaticLease, Subnet,
+    Addresses, Config, DnsOptions, Documents, Lease, Lease6, Limits, Mode, Prefix, StaticLease, StaticRoute,
+    Subnet,
 };
-pub use event::{Datagrams, Event, HostError, PortConfig};
+pub use event::{Datagrams, Event, HostError, PortConfig, Side};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
 pub use time::Instant;
@@ -54,7 +55,8 @@ use atoll_wire::{Endpoint, Frame, Mac};
 use counters::Counter;
 use flow::Flows;
 use gateway::fragments::Fragments;
-use gateway::router::Router;
+use gateway::roll_call::RollCall;
+use gateway::router::Advertiser;
 use gateway::train::{self, Train};
 use lan::Lan;
 use rng::Rng;
@@ -72,7 +74,10 @@ pub struct Engine {
     dhcp: DhcpServer,
     dhcp6: Dhcp6Server,
     dns: DnsService,
-    router: Router,
+    router: Advertiser,
+    roll_call: RollCall,
+    /// Ways by guests into other networks.
+    routes: Vec<StaticRoute>,
     /// Packets of which parts are missing.
     fragments: Fragments,
     /// What the latest frame established for the next.
@@ -80,23 +85,35 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A network without ports. `seed` is secret: sequence numbers and table hashes are keyed with it.
+    /// A network without ports. What the configuration says of addresses does not count where the network is bridged. `seed` is secret: sequence numbers and table hashes are keyed with it.
     #[must_use]
     pub fn new(config: &Config, seed: [u8; 32]) -> Self {
+        let Addresses { subnet, prefix: ipv6 } = config.addresses();
+        let config = &Config {
+            subnet,
+            ipv6,
+            ..config.clone()
+        };
         let mut rng = Rng::new(seed);
         let hash = rng.keyed_hash();
         let dns_seed = rng.fork();
-        Self {
+        let mut engine = Self {
             flows: Flows::new(config, hash),
             names: Names::new(config),
             dhcp: DhcpServer::new(config),
             dhcp6: Dhcp6Server::new(config),
             dns: DnsService::new(config, dns_seed),
-            router: Router::new(config),
+            router: Advertiser::new(config),
+            roll_call: RollCall::default(),
+            routes: config.routes.clone(),
             lan: Lan::new(config, rng),
             fragments: Fragments::default(),
             train: None,
+        };
+        for lease in &config.static_leases {
+            engine.note_station(lease);
         }
+        engine
     }
 
     /// Frames that wait for a port, first to go first. A frame leaves the queue by [`Event::Transmitted`].
@@ -140,6 +157,9 @@ impl Engine {
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let mut ports = self.lan.switch.snapshot(now);
         for port in &mut ports {
+            if port.side != Side::Guest {
+                continue;
+            }
             port.addresses = port
                 .macs
                 .iter()
@@ -182,15 +202,22 @@ impl Engine {
                 dhcp6,
                 heard: &lan.neighbors,
             };
-            view.address_of(name)
+            let station = lan.address_of_station(now, name);
+            station.or_else(|| view.address_of(name))
         };
         match event {
             Event::PortAttached { port, port_config } => {
+                let is_guest = port_config.side == Side::Guest;
                 lan.switch.attach(port, port_config);
-                self.router.handle_attached(now, lan);
+                gateway::ask_for_uplinks(lan);
+                if is_guest {
+                    self.router.handle_attached(now, lan);
+                    self.roll_call.handle_attached(now, lan);
+                }
             }
             Event::PortDetached(port) => {
                 lan.switch.detach(port);
+                gateway::ask_for_uplinks(lan);
                 self.fragments.forget_port(port);
                 self.flows.handle_room(now, lan, port);
             }
@@ -204,8 +231,12 @@ impl Engine {
                 accept,
                 peer,
             } => {
-                self.flows
+                let led = self
+                    .flows
                     .handle_accepted(now, lan, (forward, accept, peer), resolve);
+                if !led {
+                    self.roll_call.handle_wanted(now, lan);
+                }
             }
             Event::UdpForwarded {
                 forward,
@@ -232,6 +263,7 @@ impl Engine {
         self.lan.handle_timeout(now);
         gateway::handle_timeout(self, now);
         self.router.handle_timeout(now, &mut self.lan);
+        self.roll_call.handle_timeout(now, &mut self.lan);
         self.dhcp.handle_timeout(now);
         self.dhcp6.handle_timeout(now);
         self.dns.handle_timeout(now);
@@ -257,16 +289,22 @@ impl Engine {
             Command::RemoveForward(forward) => self.flows.remove_forward(forward),
             Command::SetResolvers(resolvers) => self.dns.set_resolvers(now, resolvers),
             Command::SetStaticLease(lease) => {
+                self.note_station(&lease);
+                if self.lan.mode == Mode::Bridged {
+                    return Ok(());
+                }
                 self.dhcp6.check_static_lease(&lease)?;
                 self.dhcp.set_static_lease(now, lease.clone())?;
                 self.dhcp6.set_static_lease(now, &lease)?;
             }
             Command::RemoveStaticLease(mac) => {
+                self.lan.stations.retain(|_, named| *named != mac);
                 self.dhcp.remove_static_lease(mac);
                 self.dhcp6.remove_static_lease(mac);
             }
             Command::SetName { name, addresses } => self.names.set(&name, &addresses),
             Command::SetDocuments { label, documents } => self.flows.set_documents(label, documents),
+            Command::SetRouter(router) => self.router.set_router(now, &mut self.lan, router),
             Command::SetCapture(capture) => self.lan.capture = capture,
             Command::Shutdown => self.router.handle_shutdown(now, &mut self.lan),
         }
@@ -286,6 +324,7 @@ impl Engine {
             self.lan.neighbors.poll_timeout(),
             self.fragments.poll_timeout(),
             self.router.poll_timeout(),
+            self.roll_call.poll_timeout(),
             self.dhcp.poll_timeout(),
             self.dhcp6.poll_timeout(),
             self.dns.poll_timeout(),
@@ -300,6 +339,13 @@ impl Engine {
         }
         let network = self.lan.addresses;
         Err(CommandError::NotAGuestAddress { address, network })
+    }
+
+    /// A guest of a bridged network gets its name from whoever configures the network: DHCP, which gives the others theirs, is the LAN's.
+    fn note_station(&mut self, lease: &StaticLease) {
+        if let (Mode::Bridged, Some(name)) = (self.lan.mode, &lease.hostname) {
+            self.lan.stations.insert(name.to_ascii_lowercase(), lease.mac);
+        }
     }
 
     /// Carry what the services said to where it belongs, until they are silent.

@@ -9,12 +9,15 @@
 //!   version knows ([`Reconnect`]).
 //! * Where a network shares the guest's memory (vhost-user), that is a memfd, which QEMU seals and others can map; where the host
 //!   has none (macOS), POSIX shared memory without a name, which QEMU has from 9.1.
+//! * Where a card is on a TAP, QEMU gets the open descriptor by its number: opening one is a privilege that it does not have. A
+//!   virtio card's frames are moved by the kernel (vhost-net) where that can be had.
+//! * The seed is a folder behind QEMU's `vvfat` driver, which makes a FAT file system of it as it is read: nothing is written twice.
 //! * Everything that comes from outside is a value with its commas doubled; extra arguments come last and raw.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::launch::{Attach, Console, Disk, Firmware, Kernel, Launch, Nic};
+use crate::launch::{Attach, Console, Disk, Firmware, Kernel, Launch, Nic, SEED_LABEL};
 use crate::options::{OptionArg, shell_line};
 use crate::{Arch, Capabilities, Reconnect};
 
@@ -42,6 +45,7 @@ impl CommandLine {
         for (index, disk) in launch.disks.iter().enumerate() {
             builder.disk(index, disk);
         }
+        builder.seed(launch.seed.as_deref());
         for nic in &launch.nics {
             builder.nic(nic, capabilities.reconnect());
         }
@@ -160,6 +164,17 @@ impl Builder {
         self.option("-device", device.set("bootindex", index.to_string()).finish());
     }
 
+    fn seed(&mut self, seed: Option<&Path>) {
+        let Some(folder) = seed else { return };
+        let block = OptionArg::new("").set("driver", "vvfat").set("node-name", "seed");
+        let block = block.set("dir", folder).set("label", SEED_LABEL);
+        self.option("-blockdev", block.set("read-only", "on").finish());
+        self.option(
+            "-device",
+            OptionArg::new("virtio-blk-pci").set("drive", "seed").finish(),
+        );
+    }
+
     fn nic(&mut self, nic: &Nic, reconnect: Reconnect) {
         if let Attach::VhostUser { path } = &nic.attach {
             self.option(
@@ -241,6 +256,12 @@ fn shareable(os: &str) -> &'static str {
 
 fn netdev(nic: &Nic, reconnect: Reconnect) -> OptionArg {
     match &nic.attach {
+        Attach::Tap { descriptor, vhost } => {
+            let arg = OptionArg::new("tap").set("id", &nic.id);
+            let arg = arg.set("fd", descriptor.to_string());
+            // Without it QEMU says "off", too, but the reader of the line should know.
+            arg.set("vhost", if *vhost { "on" } else { "off" })
+        }
         Attach::Stream { path } => {
             let arg = OptionArg::new("stream").set("id", &nic.id).set("server", "off");
             let arg = arg.set("addr.type", "unix").set("addr.path", path);

@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -28,7 +29,8 @@ use crate::leases::{LeaseStore, Leases};
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
 use crate::tokens::Source;
-use crate::{NetworkOptions, StartError};
+use crate::uplink::{self, Uplinks};
+use crate::{Mode, NetworkOptions, StartError};
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
@@ -51,15 +53,47 @@ pub(crate) struct EventLoop {
     pub(crate) leases: Option<LeaseStore>,
     pub(crate) spare: Spare,
     pub(crate) about: About,
+    pub(crate) uplinks: Uplinks,
     pub(crate) stopping: bool,
 }
 
 /// What a snapshot says of the network beside what the engine knows.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
+    pub(crate) mode: Mode,
     pub(crate) addresses: atoll_engine::Addresses,
     pub(crate) domain: String,
     pub(crate) mtu: u16,
+}
+
+impl About {
+    /// The IPv4 address at which the network's services are.
+    pub(crate) fn services4(&self) -> Option<Ipv4Addr> {
+        let mode = atoll_engine::Mode::from(self.mode);
+        self.addresses.subnet.map(|subnet| mode.services4(subnet))
+    }
+
+    /// The same of IPv6.
+    pub(crate) fn services6(&self) -> Option<Ipv6Addr> {
+        let mode = atoll_engine::Mode::from(self.mode);
+        self.addresses.prefix.map(|prefix| mode.services6(prefix))
+    }
+
+    /// The IPv4 address that stands for the host.
+    pub(crate) fn host4(&self) -> Option<Ipv4Addr> {
+        self.addresses.subnet.map(|subnet| match self.mode {
+            Mode::User => subnet.host_alias(),
+            _ => subnet.gateway(),
+        })
+    }
+
+    /// The same of IPv6.
+    pub(crate) fn host6(&self) -> Option<Ipv6Addr> {
+        self.addresses.prefix.map(|prefix| match self.mode {
+            Mode::User => prefix.host_alias(),
+            _ => prefix.gateway(),
+        })
+    }
 }
 
 impl EventLoop {
@@ -70,14 +104,15 @@ impl EventLoop {
         let registry = poll.registry().try_clone().map_err(StartError::Loop)?;
         let waker = Waker::new(poll.registry(), Source::Waker.into()).map_err(StartError::Loop)?;
         let (sender, requests) = channel();
-        let resolvers = Resolvers::new(options.resolvers.clone());
+        let resolvers = Resolvers::new(resolvers_of(&options));
         let (leases, old_leases) = open_leases(&options)?;
         let config = Config {
             limits: limits(descriptors),
             ..config(&options, &resolvers, old_leases)
         };
         let about = About {
-            addresses: options.addresses,
+            mode: options.mode(),
+            addresses: config.addresses(),
             domain: config.domain.clone(),
             mtu: config.mtu,
         };
@@ -95,18 +130,21 @@ impl EventLoop {
             leases,
             spare: Spare::new(),
             about,
+            uplinks: Uplinks::default(),
             stopping: false,
         };
-        event_loop.furnish(options)?;
+        let waker = Arc::new(waker);
+        event_loop.furnish(options, &waker)?;
         let handle = Handle {
             requests: sender,
-            waker: Arc::new(waker),
+            waker,
         };
         Ok((event_loop, handle))
     }
 
     /// Everything in the options that can go wrong.
-    fn furnish(&mut self, options: NetworkOptions) -> Result<(), StartError> {
+    fn furnish(&mut self, options: NetworkOptions, waker: &Arc<Waker>) -> Result<(), StartError> {
+        self.uplinks = Uplinks::open(&options, &mut self.core, &mut self.guests, waker)?;
         for lease in options.static_leases {
             self.start_with(Command::SetStaticLease(lease))?;
         }
@@ -179,7 +217,8 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let engine = self.core.engine.poll_timeout();
-        let due = engine.into_iter().chain(self.guests.retry_at()).min()?;
+        let others = self.guests.retry_at().into_iter().chain(self.uplinks.retry_at());
+        let due = engine.into_iter().chain(others).min()?;
         Some(due.since(self.core.now()))
     }
 
@@ -209,6 +248,7 @@ impl EventLoop {
             }
         }
         self.settle();
+        self.uplinks.handle_closed(&mut self.core, &mut self.guests);
         self.handle_time();
         if let Some(capture) = &mut self.capture
             && !capture.flush()
@@ -220,7 +260,11 @@ impl EventLoop {
     fn handle_ready(&mut self, ready: Ready) {
         let core = &mut self.core;
         match (ready.source, ready.readiness) {
-            (Source::Waker, _) => self.handle_requests(),
+            (Source::Waker, _) => {
+                self.uplinks.handle_answers(core, &mut self.guests);
+                self.handle_requests();
+            }
+            (Source::Links, _) => self.uplinks.handle_change(core, &mut self.guests),
             (Source::Listener(id), Readiness::Readable) => {
                 self.guests.handle_listener(core, &mut self.spare, id);
             }
@@ -243,6 +287,7 @@ impl EventLoop {
             self.core.engine.handle_timeout(now);
             self.settle();
         }
+        self.uplinks.handle_timeout(now);
         if self.guests.retry_at().is_some_and(|due| due <= now) {
             self.guests.handle_timeout(&mut self.core);
             self.settle();
@@ -302,6 +347,12 @@ impl EventLoop {
     }
 }
 
+/// A network with the host and nobody else asks nobody else, unless it is told to.
+fn resolvers_of(options: &NetworkOptions) -> Option<Vec<SocketAddr>> {
+    let nobody = || (options.mode() == Mode::Host).then(Vec::new);
+    options.resolvers.clone().or_else(nobody)
+}
+
 fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Leases), StartError> {
     let Some(folder) = &options.state_dir else {
         return Ok((None, Leases::default()));
@@ -313,6 +364,9 @@ fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Leases),
 fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Config {
     let defaults = Config::new(options.addresses);
     Config {
+        mode: options.mode().into(),
+        pinned_uplinks: uplink::is_pinned(options),
+        routes: options.routes.clone(),
         gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
         mtu: options.mtu,
         host_loopback: options.host_loopback,

@@ -74,6 +74,7 @@ impl Forwards {
             forward: atoll_engine::ForwardId(id),
             guest: match spec.guest.clone() {
                 GuestTarget::Address(address) => ForwardTarget::Address(address),
+                GuestTarget::Mac(mac) => ForwardTarget::Mac(mac),
                 GuestTarget::Name(name) => ForwardTarget::Name(name),
             },
             port: spec.guest_port,

@@ -41,9 +41,10 @@ mod taps;
 mod tcp;
 mod tokens;
 mod udp;
+mod uplink;
 mod vhost_user;
 
-pub use atoll_engine::{Addresses, Documents, Prefix, StaticLease, Subnet};
+pub use atoll_engine::{Addresses, Documents, Prefix, StaticLease, StaticRoute, Subnet};
 pub use atoll_ports::{Listener, SocketFile, TapError};
 pub use atoll_wire::Mac;
 pub use error::{ForwardError, ListenError, RequestError, StartError};
@@ -57,3 +58,4 @@ pub use snapshot::{
     FlowInfo, ForwardId, ForwardInfo, LeaseInfo, ListenerInfo, NameInfo, NetworkSnapshot, PortInfo,
 };
 pub use taps::{AttachError, TapInfo, TapSpec};
+pub use uplink::{Mode, UplinkInfo, UplinkSpec, UplinkTap, Via};

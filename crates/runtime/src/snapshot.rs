@@ -6,16 +6,22 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GuestTarget, Protocol, Transport};
+use crate::{GuestTarget, Mode, Protocol, Transport, UplinkInfo};
 
 /// The whole picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSnapshot {
+    /// Where its guests are.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How it comes to the host's LAN or kernel, unless the mode is `user`.
+    #[serde(default)]
+    pub uplink: Option<UplinkInfo>,
     /// The LAN, as `10.77.0.0/24`, if it has IPv4.
     pub subnet: Option<String>,
-    /// The gateway's IPv4 address.
+    /// The gateway's IPv4 address: where the network's services are.
     pub gateway: Option<Ipv4Addr>,
-    /// The IPv4 address that stands for the host.
+    /// The IPv4 address that stands for the host, or is its.
     pub host_alias: Option<Ipv4Addr>,
     /// The LAN, as `fd77:77::/64`, if it has IPv6.
     #[serde(default)]
@@ -87,9 +93,12 @@ pub struct PortInfo {
     pub label: Option<String>,
     /// Where it attached: the listener's path, and for datagrams its own path after it.
     pub endpoint: String,
+    /// It leads to the host's LAN, or to the host, and not to a guest.
+    #[serde(default)]
+    pub uplink: bool,
     /// MAC addresses seen from it.
     pub macs: Vec<String>,
-    /// IP addresses seen from it.
+    /// IP addresses seen from it; none where it is an uplink.
     pub addresses: Vec<IpAddr>,
     /// Frames that came from it.
     pub rx_frames: u64,

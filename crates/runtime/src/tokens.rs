@@ -25,6 +25,8 @@ pub(crate) enum Source {
     Dns(Key),
     /// A ring of a guest: the guest's port, and the ring's number.
     Kick(u32, u8),
+    /// Links of the host changed, or a session with the helper ended.
+    Links,
 }
 
 /// A slot and its generation: 32 and 24 bits.
@@ -45,6 +47,7 @@ impl From<Source> for Token {
             Source::Flow(key) => (4, key.0),
             Source::Forward(id) => (5, u64::from(id)),
             Source::Dns(key) => (6, key.0),
+            Source::Links => (8, 0),
             Source::Kick(id, ring) => (7, u64::from(ring) << 32 | u64::from(id)),
         };
         let number: u64 = kind << KIND_SHIFT | value;
@@ -70,6 +73,7 @@ impl Source {
                 u32::try_from(value & u64::from(u32::MAX)).ok()?,
                 u8::try_from(value >> 32).ok()?,
             ),
+            8 => Self::Links,
             _ => return None,
         })
     }

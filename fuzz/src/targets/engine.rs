@@ -5,8 +5,8 @@ use super::guest::{
     self, ALL_NODES_MAC, BROADCAST_MAC, GATEWAY, GATEWAY_MAC, GATEWAY6, GUEST, GUEST6, HOST_ALIAS,
     HOST_ALIAS6, LINK_LOCAL, NEIGHBOUR, NEIGHBOUR_MAC, NEIGHBOUR6, OUTSIDE, OUTSIDE6, Segment,
 };
-use super::world::World;
-use atoll_engine::{Command, Event, ForwardId, ForwardTarget, PortConfig, PortId};
+use super::world::{UPLINK, World};
+use atoll_engine::{Command, Event, ForwardId, ForwardTarget, Mode, PortConfig, PortId, Router};
 use atoll_wire::Frame;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -23,8 +23,18 @@ pub(super) fn script(input: &[u8]) {
     let _ = run(input);
 }
 
+/// The same on a network in another mode, as the first byte has it; the port that there was not is an uplink.
+pub(super) fn script_with_uplinks(input: &[u8]) {
+    let (first, rest) = input.split_first().unwrap_or((&0, &[]));
+    let mode = [Mode::Bridged, Mode::Bridged, Mode::Shared, Mode::Host, Mode::User][usize::from(first % 5)];
+    let _ = run_in(World::with_uplinks(mode, first % 5 == 1, first & 0x80 != 0), rest);
+}
+
 fn run(input: &[u8]) -> World {
-    let mut world = World::new();
+    run_in(World::new(), input)
+}
+
+fn run_in(mut world: World, input: &[u8]) -> World {
     let mut choices = Choices::new(input);
     while !choices.is_empty() {
         step(&mut world, &mut choices);
@@ -76,9 +86,9 @@ fn segment(world: &mut World, choices: &mut Choices<'_>) {
     world.frame(PortId(0), guest::to_peer(peer.address, guest::TCP, &bytes));
 }
 
-/// One of the two guests' ports, or one that does not exist.
+/// One of the two guests' ports, or that of the uplink, which some networks do not have.
 fn port(choices: &mut Choices<'_>) -> PortId {
-    PortId(choices.one_of(&[0, 0, 0, 1, 1, 9]))
+    PortId(choices.one_of(&[0, 0, 0, 1, 1, UPLINK.0]))
 }
 
 /// A packet with right headers up to IPv4.
@@ -225,7 +235,7 @@ fn reply(world: &mut World, choices: &mut Choices<'_>) {
 /// A command may be refused; what it must not do is panic.
 fn command(world: &mut World, choices: &mut Choices<'_>) {
     let forward = ForwardId(u32::from(choices.byte() % 4));
-    let command = match choices.byte() % 7 {
+    let command = match choices.byte() % 9 {
         0 => Command::AddForward {
             forward,
             guest: ForwardTarget::Address(GUEST.into()),
@@ -244,6 +254,15 @@ fn command(world: &mut World, choices: &mut Choices<'_>) {
             guest: ForwardTarget::Address(GUEST6.into()),
             port: choices.number(),
         },
+        7 => Command::AddForward {
+            forward,
+            guest: ForwardTarget::Mac(guest::GUEST_MAC),
+            port: choices.number(),
+        },
+        8 => Command::SetRouter(choices.byte().is_multiple_of(2).then_some(Router {
+            mac: NEIGHBOUR_MAC,
+            link_local: LINK_LOCAL,
+        })),
         _ => Command::SetResolvers(Vec::new()),
     };
     let (engine, now) = world.engine();

@@ -70,7 +70,7 @@ impl Kit {
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     let required = env::var_os("ATOLL_E2E").is_some_and(|value| value == "required");
     assert!(!required, "end-to-end tests are required, but {reason}");
     eprintln!("skipped: {reason}");

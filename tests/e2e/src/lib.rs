@@ -8,6 +8,7 @@
 //! - [`Guest`] is one micro guest, driven by a shell on its serial console, so that the way of the
 //!   commands is not the network under test;
 //! - [`Debian`] is one guest from the Debian image, started as people start it by hand and driven by ssh;
+//! - [`World`] and [`Lan`] are networks of the host's, in namespaces;
 //! - [`Cluster`] is one `atoll.yaml` and its machines, by `atoll up`;
 //! - every wait has a deadline, every process is killed by its own id when its owner is dropped.
 //!
@@ -26,6 +27,7 @@ mod exec;
 mod guest;
 mod host;
 mod kit;
+mod lan;
 mod net;
 mod output;
 mod peer;
@@ -41,6 +43,7 @@ pub use exec::{Ended, Exec, with_namespaces};
 pub use guest::{Answer, Attach, Guest, Running};
 pub use host::{TcpEcho, UdpEcho, closed_tcp_port};
 pub use kit::Kit;
+pub use lan::{HostSide, INTERNET, INTERNET6, Lan, Who};
 pub use net::{Net, Options, left_behind};
 pub use peer::{Step, digest_of, play, steps};
 pub use resolver::Resolver;

@@ -42,6 +42,7 @@ impl Flows {
         let forward = self.forwards.get(&id)?;
         let address = match &forward.guest {
             ForwardTarget::Address(address) => Some(*address),
+            ForwardTarget::Mac(mac) => lan.address_of(*mac),
             ForwardTarget::Name(name) => resolve(lan, name),
         };
         let is_neighbor = |address: &IpAddr| self.policy.route(*address) == Route::Neighbor;
@@ -56,7 +57,7 @@ impl Flows {
         preferred: u16,
         key: impl Fn(Endpoint) -> Key,
     ) -> Option<Endpoint> {
-        let gateway = lan.addresses.gateway(guest.ip)?;
+        let gateway = lan.gateway_towards(guest.ip)?;
         let is_free = |port: &u16| *port >= 1024 && !self.table.contains(&key(Endpoint::new(gateway, *port)));
         let mut others =
             (0..TRIES).map(|_| DYNAMIC_PORTS.start + lan.rng.below(DYNAMIC_PORTS.end - DYNAMIC_PORTS.start));
@@ -64,19 +65,21 @@ impl Flows {
         Some(Endpoint::new(gateway, port))
     }
 
-    /// A connection came to a forward.
+    /// A connection came to a forward. `false` when its guest's address is not known.
     pub(crate) fn handle_accepted(
         &mut self,
         now: Instant,
         lan: &mut Lan,
         (forward, accept, peer): (ForwardId, AcceptId, SocketAddr),
         resolve: impl FnOnce(&Lan, &str) -> Option<IpAddr>,
-    ) {
+    ) -> bool {
         let guest = self.target(lan, forward, resolve);
+        let is_known = guest.is_some();
         let remote = guest
             .and_then(|guest| self.free_local(lan, guest, peer.port(), |remote| Key::Tcp { guest, remote }));
         let (Some(guest), Some(remote)) = (guest, remote) else {
-            return lan.actions.push_back(Action::TcpRefuse { accept });
+            lan.actions.push_back(Action::TcpRefuse { accept });
+            return is_known;
         };
         let id = self.admit(now, lan);
         let opening = tcp::setup::Opening {
@@ -87,6 +90,7 @@ impl Flows {
         };
         let port = Self::port_of(now, lan, guest.ip);
         self.add_tcp(now, lan, (id, port), |cx| TcpFlow::inbound(cx, opening, accept));
+        true
     }
 
     /// Datagrams came to a forward.

@@ -173,6 +173,7 @@ impl Flows {
         Self {
             table: Table::new(config.limits.flows, hash),
             policy: Policy {
+                mode: config.mode,
                 addresses: config.addresses(),
                 host_loopback: config.host_loopback,
             },

@@ -150,7 +150,10 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, ingress: PortId, frame: 
     match &engine.train {
         Some(train) if train.now == now && train.ingress == ingress => match train.towards {
             Towards::Flow { flow, head } => follow_to_flow(engine, (now, ingress), (flow, &head), frame),
-            Towards::Port { port, header } if frame.bytes.first_chunk() == Some(&header) => {
+            Towards::Port { port, header }
+                if frame.bytes.first_chunk() == Some(&header)
+                    && super::is_plain(&engine.lan, ingress, &frame) =>
+            {
                 engine.lan.switch.received(ingress, frame.len());
                 engine.lan.send_frame(Target::Port(port), frame);
                 Ok(())

@@ -6,9 +6,15 @@
 //!
 //! The table is bounded *per port*: a guest that invents source addresses forgets its own, never a neighbour's. An address
 //! that moves to another port is learnt anew at its first frame there (migration, VRRP). The gateway's address is never learnt.
+//!
+//! A port may be an *uplink*, behind which is the host's LAN and not a guest. Frames never go from one uplink to another (split horizon), nor
+//! from the gateway to any. An address that was heard at a guest's port does not move to an uplink before it is forgotten there or that port goes: what
+//! the LAN says in a guest's name is not believed. Guests of an isolated network reach uplinks, and not each other. Where each guest's address has an uplink of its own,
+//! see [`wires`].
 
 mod egress;
 mod table;
+mod wires;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,9 +22,11 @@ use atoll_wire::{BadOffload, Frame, Mac, Offloads, segment};
 
 use crate::counters::{Counter, Counters};
 use crate::rng::KeyedHash;
-use crate::{Instant, Limits, PortConfig, PortId, PortSnapshot};
+use crate::{Config, Instant, Limits, PortConfig, PortId, PortSnapshot, Side};
 use egress::Egress;
 use table::MacTable;
+pub(crate) use wires::Change;
+use wires::{Place, Wires};
 
 /// One port: its queue and what is known of it.
 #[derive(Debug)]
@@ -57,7 +65,11 @@ pub(crate) enum Target {
     /// One port.
     Port(PortId),
     /// Every port but this one.
-    AllBut(Option<PortId>),
+    AllBut(PortId),
+    /// Every guest's port.
+    Guests,
+    /// Every uplink that is not pinned.
+    Uplinks,
     /// Nobody: both ends are behind the port it came from (IEEE 802.1Q, 8.6.1).
     Nobody,
 }
@@ -66,15 +78,27 @@ pub(crate) enum Target {
 pub(crate) struct Switch {
     ports: BTreeMap<PortId, Port>,
     table: MacTable,
+    /// Where each guest's address has an uplink of its own.
+    wires: Option<Wires>,
+    /// What is to be done about wires.
+    changes: Vec<Change>,
+    /// How many of the ports are uplinks.
+    uplinks: usize,
+    isolate: bool,
     limits: Limits,
     nothing: VecDeque<Frame>,
 }
 
 impl Switch {
-    pub(crate) fn new(limits: Limits, hash: KeyedHash) -> Self {
+    pub(crate) fn new(config: &Config, hash: KeyedHash) -> Self {
+        let limits = config.limits;
         Self {
             ports: BTreeMap::new(),
             table: MacTable::new(limits.mac_table, hash),
+            wires: config.pinned_uplinks.then(Wires::default),
+            changes: Vec::new(),
+            uplinks: 0,
+            isolate: config.isolate,
             limits,
             nothing: VecDeque::new(),
         }
@@ -109,7 +133,33 @@ impl Switch {
         self.table.port_of(now, mac)
     }
 
+    /// What is behind a port, if there is such a port.
+    pub(crate) fn side(&self, port: PortId) -> Option<Side> {
+        self.ports.get(&port).map(|port| port.config.side)
+    }
+
+    /// The guests' ports with this label.
+    pub(crate) fn labelled<'s>(&'s self, label: &'s str) -> impl Iterator<Item = PortId> + 's {
+        let labelled = move |(_, port): &(&PortId, &Port)| port.config.label.as_deref() == Some(label);
+        self.ports.iter().filter(labelled).map(|(id, _)| *id)
+    }
+
+    /// The addresses that were heard at a port.
+    pub(crate) fn macs_of(&self, now: Instant, port: PortId) -> Vec<Mac> {
+        self.table.macs_of(now, port)
+    }
+
+    /// What is to be done about pinned uplinks since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
     pub(crate) fn attach(&mut self, port: PortId, config: PortConfig) {
+        if let Side::Pinned(mac) = config.side
+            && !self.wires.as_mut().is_some_and(|wires| wires.connect(mac, port))
+        {
+            self.changes.push(Change::Close(mac));
+        }
         let egress = Egress::new(self.limits.egress_frames, self.limits.egress_bytes);
         self.ports.insert(
             port,
@@ -120,19 +170,32 @@ impl Switch {
                 rx_bytes: 0,
             },
         );
+        self.count_uplinks();
     }
 
     pub(crate) fn detach(&mut self, port: PortId) {
         self.ports.remove(&port);
         self.table.forget_port(port);
+        if let Some(wires) = &mut self.wires {
+            wires.disconnect(port);
+            let gone = wires.forget_guest(port);
+            self.changes.extend(gone.into_iter().map(Change::Close));
+        }
+        self.count_uplinks();
     }
 
-    /// Whether no port is attached.
+    fn count_uplinks(&mut self) {
+        let is_uplink = |port: &&Port| port.config.side != Side::Guest;
+        self.uplinks = self.ports.values().filter(is_uplink).count();
+    }
+
+    /// Whether no guest is attached.
     pub(crate) fn is_deserted(&self) -> bool {
-        self.ports.is_empty()
+        self.ports.len() == self.uplinks
     }
 
-    /// Note where a frame came from. `false` when there is no such port.
+    /// Note where a frame came from, and tell what is there. `None` when there is no such port, or when its sender is somebody else's to
+    /// name.
     pub(crate) fn learn(
         &mut self,
         now: Instant,
@@ -140,15 +203,51 @@ impl Switch {
         src: Mac,
         len: usize,
         counters: &mut Counters,
-    ) -> bool {
-        let Some(port) = self.ports.get_mut(&ingress) else {
-            return false;
-        };
+    ) -> Option<Side> {
+        let port = self.ports.get_mut(&ingress)?;
         port.receive(len);
+        let side = port.config.side;
+        let is_permitted = match (side, self.wires.is_some()) {
+            (Side::Guest, false) => true,
+            (Side::Guest, true) => self.has_wire(now, src, ingress),
+            // By a macvtap other guests of the network are heard, too; and where an address is matters to nobody.
+            (Side::Uplink | Side::Pinned(_), true) => return Some(side),
+            (Side::Uplink | Side::Pinned(_), false) => !self.is_guests(now, src),
+        };
+        if !is_permitted {
+            counters.count(Counter::Spoofed);
+            return None;
+        }
         if self.table.learn(now, src, ingress) {
             counters.count(Counter::MacEvicted);
         }
-        true
+        Some(side)
+    }
+
+    /// Whether an address was heard at a guest's port.
+    pub(crate) fn is_guests(&self, now: Instant, mac: Mac) -> bool {
+        let port = self.table.port_of(now, mac);
+        port.and_then(|port| self.side(port)) == Some(Side::Guest)
+    }
+
+    /// Whether an address may speak at a guest's port: it has a wire there, or gets one.
+    fn has_wire(&mut self, now: Instant, mac: Mac, guest: PortId) -> bool {
+        let Some(wires) = &mut self.wires else {
+            return true;
+        };
+        let table = &self.table;
+        match wires.place(mac, guest, |mac| table.port_of(now, mac).is_none()) {
+            Place::Here => true,
+            Place::Elsewhere | Place::Full => false,
+            Place::Free(victim) => {
+                if let Some(victim) = victim.filter(|victim| wires.remove(*victim)) {
+                    self.changes.push(Change::Close(victim));
+                }
+                wires.insert(mac, guest);
+                self.changes.push(Change::Open(mac));
+                true
+            }
+        }
     }
 
     /// Count a frame of a station that was learnt at this instant.
@@ -158,21 +257,60 @@ impl Switch {
         }
     }
 
-    /// Where a frame for `dst` goes that came from `ingress` (`None`: from the gateway).
-    pub(crate) fn target(&self, now: Instant, dst: Mac, ingress: Option<PortId>) -> Target {
+    /// Where a frame of the gateway's for `dst` goes: to guests only.
+    pub(crate) fn target_from_gateway(&self, now: Instant, dst: Mac) -> Target {
+        if dst.is_group() {
+            return Target::Guests;
+        }
+        match self.table.port_of(now, dst) {
+            Some(port) if self.uplinks > 0 && self.side(port) != Some(Side::Guest) => Target::Nobody,
+            Some(port) => Target::Port(port),
+            None => Target::Guests,
+        }
+    }
+
+    /// Where a frame from `src` for `dst` goes that came from the port `ingress`.
+    pub(crate) fn target(&self, now: Instant, (src, dst): (Mac, Mac), ingress: PortId) -> Target {
         if dst.is_reserved_group() {
             return Target::Nobody;
+        }
+        if let Some(wires) = &self.wires {
+            return self.along_wire(wires, (src, dst), ingress);
         }
         let known = if dst.is_group() {
             None
         } else {
             self.table.port_of(now, dst)
         };
-        match known {
-            None => Target::AllBut(ingress),
-            known if known == ingress => Target::Nobody,
-            Some(port) => Target::Port(port),
+        if known == Some(ingress) {
+            return Target::Nobody;
         }
+        if self.uplinks == 0 && !self.isolate {
+            return known.map_or(Target::AllBut(ingress), Target::Port);
+        }
+        let from_guest = self.side(ingress) == Some(Side::Guest);
+        let to_guest = known.map(|port| self.side(port) == Some(Side::Guest));
+        match (from_guest, to_guest, known) {
+            // Uplinks are strangers to each other, and guests of an isolated network are.
+            (false, Some(false), _) => Target::Nobody,
+            (true, Some(true), _) if self.isolate => Target::Nobody,
+            (_, _, Some(port)) => Target::Port(port),
+            (false, ..) => Target::Guests,
+            (true, ..) if self.isolate => Target::Uplinks,
+            (true, ..) => Target::AllBut(ingress),
+        }
+    }
+
+    fn along_wire(&self, wires: &Wires, (src, dst): (Mac, Mac), ingress: PortId) -> Target {
+        let end = match self.side(ingress) {
+            Some(Side::Guest) => wires.uplink_of(src),
+            // The kernel joins guests whom the network keeps apart.
+            Some(Side::Pinned(_)) if self.isolate && wires.guest_of(src).is_some() => None,
+            Some(Side::Pinned(mac)) if dst == mac => wires.guest_of(mac),
+            Some(Side::Pinned(mac)) if dst.is_group() && wires.hears_groups(mac, src) => wires.guest_of(mac),
+            _ => None,
+        };
+        end.map_or(Target::Nobody, Target::Port)
     }
 
     /// Queue a frame. Ports whose queue was empty are added to `woken`.
@@ -189,12 +327,23 @@ impl Switch {
                     port.deliver(id, frame, woken, counters);
                 }
             }
-            Target::AllBut(ingress) => {
-                for (&id, port) in self.ports.iter_mut().filter(|(id, _)| Some(**id) != ingress) {
-                    port.deliver(id, frame.clone(), woken, counters);
-                }
-            }
+            Target::AllBut(ingress) => self.flood(&frame, |id, _| id != ingress, woken, counters),
+            Target::Guests => self.flood(&frame, |_, side| side == Side::Guest, woken, counters),
+            Target::Uplinks => self.flood(&frame, |_, side| side == Side::Uplink, woken, counters),
             Target::Nobody => {}
+        }
+    }
+
+    fn flood(
+        &mut self,
+        frame: &Frame,
+        is_meant: impl Fn(PortId, Side) -> bool,
+        woken: &mut Vec<PortId>,
+        counters: &mut Counters,
+    ) {
+        let ports = self.ports.iter_mut();
+        for (&id, port) in ports.filter(|(id, port)| is_meant(**id, port.config.side)) {
+            port.deliver(id, frame.clone(), woken, counters);
         }
     }
 
@@ -215,6 +364,7 @@ impl Switch {
         let picture = |(&id, port): (&PortId, &Port)| PortSnapshot {
             port: id,
             label: port.config.label.clone(),
+            side: port.config.side,
             macs: self.table.macs_of(now, id),
             addresses: Vec::new(),
             rx_frames: port.rx_frames,
@@ -238,6 +388,7 @@ mod tests {
 
     const A: Mac = Mac([2, 0, 0, 0, 0, 1]);
     const B: Mac = Mac([2, 0, 0, 0, 0, 2]);
+    const C: Mac = Mac([2, 0, 0, 0, 0, 3]);
 
     struct Bench {
         switch: Switch,
@@ -246,30 +397,48 @@ mod tests {
 
     impl Bench {
         fn with_ports(count: u32) -> Self {
-            let limits = Limits {
+            let mut bench = Self::of(|_| {});
+            for port in 0..count {
+                bench.switch.attach(PortId(port), PortConfig::default());
+            }
+            bench
+        }
+
+        fn of(configure: impl FnOnce(&mut Config)) -> Self {
+            let mut config = Config::new(crate::Addresses::default());
+            config.limits = Limits {
                 mac_table: 4,
                 egress_frames: 2,
                 ..Limits::default()
             };
-            let mut switch = Switch::new(limits, Rng::new([7; 32]).keyed_hash());
-            for port in 0..count {
-                switch.attach(PortId(port), PortConfig::default());
-            }
+            configure(&mut config);
             Self {
-                switch,
+                switch: Switch::new(&config, Rng::new([7; 32]).keyed_hash()),
                 counters: Counters::new(),
             }
         }
 
+        fn attach(&mut self, port: u32, side: Side) {
+            let config = PortConfig {
+                side,
+                ..PortConfig::default()
+            };
+            self.switch.attach(PortId(port), config);
+        }
+
+        fn target(&self, pair: (Mac, Mac), ingress: u32) -> Target {
+            self.switch.target(Instant::ZERO, pair, PortId(ingress))
+        }
+
         fn heard(&mut self, port: u32, mac: Mac) {
-            assert!(
-                self.switch
-                    .learn(Instant::ZERO, PortId(port), mac, 60, &mut self.counters)
-            );
+            let learnt = self
+                .switch
+                .learn(Instant::ZERO, PortId(port), mac, 60, &mut self.counters);
+            assert!(learnt.is_some());
         }
 
         fn send(&mut self, dst: Mac, ingress: u32) {
-            let target = self.switch.target(Instant::ZERO, dst, Some(PortId(ingress)));
+            let target = self.target((C, dst), ingress);
             let frame = Frame::plain(Bytes::from_static(&[0; 60]));
             self.switch
                 .send(target, frame, &mut Vec::new(), &mut self.counters);
@@ -316,11 +485,11 @@ mod tests {
         let mut woken = Vec::new();
         bench
             .switch
-            .send(Target::AllBut(None), large(100), &mut woken, &mut bench.counters);
+            .send(Target::Guests, large(100), &mut woken, &mut bench.counters);
         assert_eq!(bench.queued(), [2, 1]);
         bench
             .switch
-            .send(Target::AllBut(None), large(0), &mut woken, &mut bench.counters);
+            .send(Target::Guests, large(0), &mut woken, &mut bench.counters);
         assert_eq!(bench.queued(), [2, 2]);
         assert_eq!(bench.counters.get(Counter::Malformed), 1);
     }
@@ -382,6 +551,165 @@ mod tests {
         assert!(bench.switch.table.macs_of(Instant::ZERO, PortId(0)).is_empty());
     }
 
+    /// Guests at 0 and 1, uplinks at 2 and 3; A, B and C are heard at 0, 1 and 2.
+    fn with_uplinks(isolate: bool) -> Bench {
+        let mut bench = Bench::of(|config| config.isolate = isolate);
+        for (port, side) in [
+            (0, Side::Guest),
+            (1, Side::Guest),
+            (2, Side::Uplink),
+            (3, Side::Uplink),
+        ] {
+            bench.attach(port, side);
+        }
+        bench.heard(0, A);
+        bench.heard(1, B);
+        bench.heard(2, C);
+        bench
+    }
+
+    const UNKNOWN: Mac = Mac([2, 0, 0, 0, 0, 9]);
+
+    #[test]
+    fn frames_never_go_from_uplink_to_uplink() {
+        for isolate in [false, true] {
+            let bench = with_uplinks(isolate);
+            assert_eq!(bench.target((UNKNOWN, C), 3), Target::Nobody);
+            assert_eq!(bench.target((C, UNKNOWN), 2), Target::Guests);
+            assert_eq!(bench.target((C, Mac::BROADCAST), 2), Target::Guests);
+            assert_eq!(bench.target((C, A), 2), Target::Port(PortId(0)));
+        }
+    }
+
+    #[test]
+    fn isolated_guests_reach_uplinks_and_not_each_other() {
+        let bench = with_uplinks(true);
+        assert_eq!(bench.target((A, B), 0), Target::Nobody);
+        assert_eq!(bench.target((A, C), 0), Target::Port(PortId(2)));
+        assert_eq!(bench.target((A, Mac::BROADCAST), 0), Target::Uplinks);
+        assert_eq!(bench.target((A, UNKNOWN), 0), Target::Uplinks);
+    }
+
+    #[test]
+    fn the_gateway_speaks_to_guests_only() {
+        let bench = with_uplinks(false);
+        let target = |dst| bench.switch.target_from_gateway(Instant::ZERO, dst);
+        assert_eq!(target(A), Target::Port(PortId(0)));
+        assert_eq!(target(C), Target::Nobody);
+        assert_eq!(target(UNKNOWN), Target::Guests);
+        assert_eq!(target(Mac::BROADCAST), Target::Guests);
+    }
+
+    #[test]
+    fn a_guests_address_does_not_move_to_an_uplink() {
+        let mut bench = with_uplinks(false);
+        let switch = &mut bench.switch;
+        assert_eq!(
+            switch.learn(Instant::ZERO, PortId(2), A, 60, &mut bench.counters),
+            None
+        );
+        assert_eq!(switch.port_of(Instant::ZERO, A), Some(PortId(0)));
+        assert_eq!(bench.counters.get(Counter::Spoofed), 1);
+        switch.detach(PortId(0));
+        assert_ne!(
+            switch.learn(Instant::ZERO, PortId(2), A, 60, &mut bench.counters),
+            None
+        );
+        assert_eq!(switch.port_of(Instant::ZERO, A), Some(PortId(2)));
+    }
+
+    #[test]
+    fn a_lan_of_many_stations_evicts_no_guest() {
+        let mut bench = with_uplinks(false);
+        for last in 10..90 {
+            bench.heard(2, Mac([2, 0, 0, 0, 1, last]));
+        }
+        assert_eq!(bench.switch.port_of(Instant::ZERO, A), Some(PortId(0)));
+        assert_eq!(bench.switch.port_of(Instant::ZERO, B), Some(PortId(1)));
+        assert_eq!(bench.switch.macs_of(Instant::ZERO, PortId(2)).len(), 4);
+    }
+
+    /// Guests at 0 and 1, where A and B have spoken, with uplinks at 2 and 3.
+    fn with_wires(isolate: bool) -> Bench {
+        let mut bench = Bench::of(|config| {
+            config.pinned_uplinks = true;
+            config.isolate = isolate;
+            config.limits.mac_table = 64;
+        });
+        bench.attach(0, Side::Guest);
+        bench.attach(1, Side::Guest);
+        bench.heard(0, A);
+        bench.heard(1, B);
+        assert_eq!(bench.switch.take_changes(), [Change::Open(A), Change::Open(B)]);
+        bench.attach(2, Side::Pinned(A));
+        bench.attach(3, Side::Pinned(B));
+        bench
+    }
+
+    #[test]
+    fn frames_go_along_their_wire_and_nowhere_else() {
+        let bench = with_wires(false);
+        for dst in [B, UNKNOWN, Mac::BROADCAST] {
+            assert_eq!(bench.target((A, dst), 0), Target::Port(PortId(2)));
+        }
+        assert_eq!(bench.target((UNKNOWN, A), 2), Target::Port(PortId(0)));
+        assert_eq!(
+            bench.target((UNKNOWN, Mac::BROADCAST), 2),
+            Target::Port(PortId(0))
+        );
+        assert_eq!(bench.target((B, Mac::BROADCAST), 2), Target::Port(PortId(0)));
+        assert_eq!(bench.target((UNKNOWN, B), 2), Target::Nobody);
+        // The kernel brings a guest's own broadcast to none but the others.
+        assert_eq!(bench.target((A, Mac::BROADCAST), 2), Target::Nobody);
+    }
+
+    #[test]
+    fn wires_keep_isolated_guests_apart() {
+        let bench = with_wires(true);
+        assert_eq!(bench.target((B, A), 2), Target::Nobody);
+        assert_eq!(bench.target((B, Mac::BROADCAST), 2), Target::Nobody);
+        assert_eq!(bench.target((UNKNOWN, A), 2), Target::Port(PortId(0)));
+    }
+
+    #[test]
+    fn a_guest_does_not_get_the_wire_of_another() {
+        let mut bench = with_wires(false);
+        let switch = &mut bench.switch;
+        assert_eq!(
+            switch.learn(Instant::ZERO, PortId(1), A, 60, &mut bench.counters),
+            None
+        );
+        assert_eq!(switch.port_of(Instant::ZERO, A), Some(PortId(0)));
+        switch.detach(PortId(0));
+        assert_eq!(switch.take_changes(), [Change::Close(A)]);
+        assert_ne!(
+            switch.learn(Instant::ZERO, PortId(1), A, 60, &mut bench.counters),
+            None
+        );
+        assert_eq!(switch.take_changes(), [Change::Open(A)]);
+    }
+
+    #[test]
+    fn a_guest_that_invents_addresses_gets_few_wires() {
+        let mut bench = with_wires(false);
+        for last in 10..90 {
+            let mac = Mac([2, 0, 0, 0, 1, last]);
+            let switch = &mut bench.switch;
+            let _ = switch.learn(Instant::ZERO, PortId(1), mac, 60, &mut bench.counters);
+        }
+        assert_eq!(bench.switch.take_changes().len(), wires::WIRES_OF_ONE - 1);
+    }
+
+    #[test]
+    fn a_wire_whose_uplink_went_is_asked_for_again() {
+        let mut bench = with_wires(false);
+        bench.switch.detach(PortId(2));
+        assert_eq!(bench.switch.take_changes(), []);
+        assert_eq!(bench.target((A, B), 0), Target::Nobody);
+        bench.heard(0, A);
+        assert_eq!(bench.switch.take_changes(), [Change::Open(A)]);
+    }
+
     #[test]
     fn a_silent_address_is_forgotten() {
         let mut bench = Bench::with_ports(2);
@@ -396,10 +724,9 @@ mod tests {
         bench.heard(1, A);
         bench.switch.detach(PortId(1));
         assert_eq!(bench.switch.port_of(Instant::ZERO, A), None);
-        assert!(
-            !bench
-                .switch
-                .learn(Instant::ZERO, PortId(1), A, 60, &mut bench.counters)
-        );
+        let learnt = bench
+            .switch
+            .learn(Instant::ZERO, PortId(1), A, 60, &mut bench.counters);
+        assert_eq!(learnt, None);
     }
 }

@@ -185,6 +185,32 @@ fn a_card_on_vhost_user_shares_the_memory_of_the_machine() {
 }
 
 #[test]
+fn a_card_on_a_tap_names_the_descriptor_and_who_moves_its_frames() {
+    let mut launch = Launch::new("a", Arch::X86_64, Accel::Tcg);
+    let tap = |descriptor, vhost| Attach::Tap { descriptor, vhost };
+    launch.nics = vec![
+        nic("net0", "virtio-net-pci", tap(17, true)),
+        nic("net1", "e1000", tap(18, false)),
+    ];
+    launch.check().expect("no socket is bound for it");
+    let line = CommandLine::build(&launch, &capabilities(Arch::X86_64, 10, 0));
+    assert_eq!(value(&line, "-netdev", 0), "tap,id=net0,fd=17,vhost=on");
+    assert_eq!(value(&line, "-netdev", 1), "tap,id=net1,fd=18,vhost=off");
+}
+
+#[test]
+fn a_seed_is_a_drive_that_the_guest_cannot_write() {
+    let mut launch = Launch::new("a", Arch::X86_64, Accel::Tcg);
+    launch.seed = Some("/s/a,b/seed".into());
+    let line = CommandLine::build(&launch, &capabilities(Arch::X86_64, 10, 0));
+    assert_eq!(
+        value(&line, "-blockdev", 0),
+        "driver=vvfat,node-name=seed,dir=/s/a,,b/seed,label=cidata,read-only=on"
+    );
+    assert_eq!(value(&line, "-device", 1), "virtio-blk-pci,drive=seed");
+}
+
+#[test]
 fn sizes_are_exact() {
     for (bytes, text) in [
         (1 << 30, "1024M"),

@@ -166,9 +166,11 @@ fn configure(tap: &TapInfo) -> io::Result<()> {
     if let Some(gateway) = tap.gateway {
         interface.add_default_route(gateway)?;
     }
-    if let (Some(address), Some(gateway)) = (tap.address6, tap.gateway6) {
+    if let Some(address) = tap.address6 {
         interface.add_address6(address, Prefix::LEN)?;
-        interface.add_default_route6(gateway)?;
+        if let Some(gateway) = tap.gateway6 {
+            interface.add_default_route6(gateway)?;
+        }
     }
     Ok(())
 }

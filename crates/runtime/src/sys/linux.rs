@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use atoll_engine::{Family, HostError};
 use rustix::io::Errno;
-use rustix::net::{Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt};
 
 use name::Name;
 
@@ -59,6 +60,21 @@ pub(crate) fn link_number(name: &str) -> Option<u32> {
     let socket = open_socket(Family::V4, SocketType::DGRAM, None);
     let socket = socket.or_else(|_| open_socket(Family::V6, SocketType::DGRAM, None));
     rustix::net::netdevice::name_to_index(socket.ok()?, name).ok()
+}
+
+/// A socket that is readable when links of the host were made, changed or deleted (rtnetlink(7), `RTMGRP_LINK`).
+pub(crate) fn link_changes() -> io::Result<Option<OwnedFd>> {
+    const LINKS: u32 = 1;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    // Protocol 0 is NETLINK_ROUTE.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, LINKS))?;
+    Ok(Some(socket))
+}
+
+/// Whether a link is a bridge (`net/bridge/br_sysfs_br.c`).
+pub(crate) fn is_bridge(name: &str) -> bool {
+    !name.contains('/') && std::path::Path::new(&format!("/sys/class/net/{name}/bridge")).is_dir()
 }
 
 fn set_option(fd: impl AsFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {

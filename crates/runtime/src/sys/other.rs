@@ -73,6 +73,16 @@ pub(crate) fn link_number(name: &str) -> Option<u32> {
     (number > 0).then_some(number)
 }
 
+/// Nobody tells.
+pub(crate) fn link_changes() -> io::Result<Option<OwnedFd>> {
+    Ok(None)
+}
+
+/// Bridges of the system's are not for us to join.
+pub(crate) fn is_bridge(_name: &str) -> bool {
+    false
+}
+
 /// Bytes are read and kept.
 pub(crate) fn peek_method(_family: Family) -> PeekMethod {
     PeekMethod::Keep
