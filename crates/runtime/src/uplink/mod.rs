@@ -388,6 +388,7 @@ fn link_by(way: Way, core: &mut Core, port: PortId) -> Result<(Link, Offloads), 
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn failed(error: OpenError) -> StartError {
     StartError::Uplink {
         hint: error.hint(),

@@ -90,7 +90,7 @@ pub(super) struct Answer {
     pub(super) opened: Result<Opened, OpenError>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Order {
     Open(Key),
     Close(Key),
