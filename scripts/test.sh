@@ -60,7 +60,7 @@ unit      900   Unit, property and simulation tests
 doctests  600   Examples in the documentation
 walls     120   Walls between the crates
 docs      600   Documentation: rustdoc, warnings are errors
-macos     900   Types on macOS
+macos     900   Types and lints on macOS, both architectures
 fuzz      600   Fuzz targets: seeds and mutations
 count     600   Instructions of the engine's hot paths
 e2e       1200  End to end: the real binary, real QEMU guests

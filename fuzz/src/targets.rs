@@ -8,6 +8,7 @@ mod helper;
 mod services;
 mod streams;
 mod vhost_user;
+mod vmnet;
 mod world;
 
 /// One fuzz target.
@@ -107,6 +108,16 @@ pub const TARGETS: &[Target] = &[
         name: "vhost_user_rings",
         mutations: 3000,
         run: vhost_user::rings,
+    },
+    Target {
+        name: "vmnet_port",
+        mutations: 3000,
+        run: vmnet::port,
+    },
+    Target {
+        name: "vmnet_network_id",
+        mutations: 5000,
+        run: vmnet::network_id,
     },
     Target {
         name: "cluster_file",

@@ -13,8 +13,8 @@ use crate::{HelperError, trusted};
 /// The name of the program.
 pub const PROGRAM: &str = "atoll-helper";
 
-/// Where systemd listens for it.
-pub const SOCKET: &str = "/run/atoll-helper.sock";
+/// Where systemd or launchd listens for it.
+pub const SOCKET: &str = crate::sys::SOCKET;
 
 const VARIABLE: &str = "ATOLL_HELPER";
 

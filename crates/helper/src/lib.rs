@@ -20,6 +20,7 @@ mod session;
 pub mod setup;
 mod sys;
 pub mod trusted;
+mod vmnet;
 
 pub use find::{HelperPath, PROGRAM, SOCKET};
 pub use net::{InterfaceName, IpNet, Ipv4Net, Ipv6Net, NetworkName, WordError};

@@ -30,7 +30,7 @@ use crate::{Reach, Refusal, RefusalKind, Request};
 pub use acl::BridgeAcl;
 
 /// Where the file is.
-pub const PATH: &str = "/etc/atoll/helper.conf";
+pub const PATH: &str = crate::sys::POLICY;
 
 /// A file to begin with, which allows nothing until a line is changed.
 pub const EXAMPLE: &str = include_str!("policy/example.conf");

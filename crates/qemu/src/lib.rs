@@ -16,6 +16,7 @@ pub mod probe;
 pub mod process;
 pub mod qmp;
 mod run;
+pub mod vmnet;
 
 pub use accel::{AccelChoice, Chosen, Refusal};
 pub use args::CommandLine;
@@ -27,3 +28,4 @@ pub use model::{Accel, Arch, Capabilities, Reconnect, UnknownName, Version};
 pub use options::shell_line;
 pub use process::{Process, Stopped};
 pub use qmp::Qmp;
+pub use vmnet::{Vmnet, VmnetAddresses};

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use atoll_engine::{Event, Instant, PortConfig, PortId};
 use atoll_ports::vhost_user::{VHOST_USER_SUPPORTED, VhostUserCounters};
+use atoll_ports::vmnet::RelayPort;
 use atoll_ports::{
     DgramPort, DgramSent, ListenError, Listener, MIN_FRAME, Progress, ReadError, StreamPort, TapPort,
     VhostUserPort,
@@ -52,6 +53,8 @@ pub(crate) struct Guests {
     last_id: u32,
     /// Uplinks that were detached and of which nobody knows yet.
     closed_uplinks: Vec<PortId>,
+    /// The uplink that is a relay, if it is one.
+    relay: Option<PortId>,
     pub(crate) frames: Vec<Frame>,
     /// Counters of TAPs that are gone, and leases of those that are not.
     pub(crate) tap_records: TapRecords,
@@ -89,6 +92,8 @@ pub(crate) struct Guest {
 pub(crate) enum Link {
     Stream(StreamPort),
     Tap(TapPort),
+    /// macOS's vmnet, at the other end of a relay.
+    Relay(Box<RelayPort>),
     VhostUser(Box<VhostUserPort>),
     Dgram {
         path: PathBuf,
@@ -225,6 +230,7 @@ impl Guests {
         let outcome = match self.guests.get_mut(&port).map(|guest| &mut guest.link) {
             Some(Link::Stream(stream)) => stream.read(&mut self.frames),
             Some(Link::Tap(tap)) => tap.read(&mut self.frames).map_err(ReadError::Io),
+            Some(Link::Relay(relay)) => relay.read(&mut self.frames).map_err(ReadError::Io),
             Some(Link::VhostUser(_)) => return self.handle_front_end(core, port),
             Some(Link::Dgram { .. }) | None => return,
         };
@@ -314,12 +320,14 @@ impl Guests {
             return;
         };
         let queue = core.engine.egress(port);
-        if queue.is_empty() {
+        // A relay that was full is told of an empty queue, too: then it waits for nothing any more.
+        if queue.is_empty() && !matches!(guest.link, Link::Relay(_)) {
             return;
         }
         let outcome = match &mut guest.link {
             Link::Stream(stream) => stream.write(queue),
             Link::Tap(tap) => tap.write(queue),
+            Link::Relay(relay) => relay.write(core.now().elapsed(), queue),
             Link::VhostUser(shared) => shared.write(queue).map_err(io::Error::other),
             Link::Dgram { retry: Some(_), .. } => return,
             Link::Dgram { .. } => return self.flush_dgram(core, port),
@@ -383,12 +391,13 @@ impl Guests {
         }
     }
 
-    /// When a busy datagram guest is to be tried again.
+    /// When a busy datagram guest, or a relay that was full, is to be tried again.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.by_path
-            .values()
-            .filter_map(|port| match self.guests.get(port)?.link {
-                Link::Dgram { retry, .. } => retry,
+        let ports = self.by_path.values().chain(&self.relay);
+        ports
+            .filter_map(|port| match &self.guests.get(port)?.link {
+                Link::Dgram { retry, .. } => *retry,
+                Link::Relay(relay) => relay.deadline().map(Instant::since_origin),
                 Link::Stream(_) | Link::Tap(_) | Link::VhostUser(_) => None,
             })
             .min()
@@ -411,6 +420,9 @@ impl Guests {
         for port in due {
             self.flush_dgram(core, port);
         }
+        if let Some(port) = self.relay {
+            self.flush(core, port);
+        }
     }
 
     /// A guest with a connection of its own.
@@ -419,7 +431,7 @@ impl Guests {
         let watched = match &link {
             Link::Stream(stream) => core.watch(stream, Source::Guest(port.0)),
             Link::VhostUser(shared) => core.watch(&**shared, Source::Guest(port.0)),
-            Link::Tap(_) | Link::Dgram { .. } => Ok(()),
+            Link::Tap(_) | Link::Relay(_) | Link::Dgram { .. } => Ok(()),
         };
         match watched {
             Ok(()) => self.attach(core, port, id, link),
@@ -469,6 +481,9 @@ impl Guests {
         let (endpoint, label) = (&guest.endpoint, &port_config.label);
         let who = if guest.is_uplink { "an uplink" } else { "a guest" };
         tracing::info!(port = port.0, label, "{who} attached at {endpoint}");
+        if matches!(guest.link, Link::Relay(_)) {
+            self.relay = Some(port);
+        }
         self.guests.insert(port, guest);
         core.tell(Event::PortAttached { port, port_config });
     }
@@ -480,6 +495,9 @@ impl Guests {
         let who = if guest.is_uplink { "uplink" } else { "guest" };
         if guest.is_uplink {
             self.closed_uplinks.push(port);
+        }
+        if self.relay == Some(port) {
+            self.relay = None;
         }
         match (guest.link, guest.attached_at) {
             (Link::Dgram { path, .. }, Some(id)) => {

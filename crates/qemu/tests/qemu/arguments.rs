@@ -166,8 +166,13 @@ fn a_card_on_vhost_user_shares_the_memory_of_the_machine() {
     ] {
         let line = CommandLine::build(&launch, &capabilities(Arch::X86_64, major, minor));
         assert_eq!(value(&line, "-machine", 0), "q35,memory-backend=ram0");
-        let memory = "memory-backend-memfd,id=ram0,size=512M,share=on";
-        assert_eq!(value(&line, "-object", 0), memory);
+        let kind = if std::env::consts::OS == "linux" {
+            "memfd"
+        } else {
+            "shm"
+        };
+        let memory = format!("memory-backend-{kind},id=ram0,size=512M,share=on");
+        assert_eq!(value(&line, "-object", 0), memory.as_str());
         let socket = format!("socket,id=net0-socket,path=/s,,1,{reconnect}");
         assert_eq!(value(&line, "-chardev", 0), socket);
         assert_eq!(

@@ -81,6 +81,10 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) slices: &'a [IoSlice<'a>],
     /// Bytes of each datagram that the kernel shall cut it into; `None`: it is one. Only where
     /// [`enable_batches`] said that the kernel does so.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux's kernel cuts datagrams")
+    )]
     pub(crate) segment: Option<u16>,
 }
 

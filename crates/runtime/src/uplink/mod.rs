@@ -7,6 +7,9 @@
 //! There is one link for all guests, or, with macvtap, one for each of their MAC addresses, asked for when the engine says that one has
 //! spoken ([`Action::OpenUplink`](atoll_engine::Action::OpenUplink)). A network starts only when its uplink is there; of macvtap, when its NIC is.
 //!
+//! On macOS a link is vmnet's, in this process where that is allowed, else in the helper's ([`vmnet`]): one end of a relay is in the TAP's
+//! place, and there is one way to the LAN.
+//!
 //! | what happens to a link | then |
 //! |---|---|
 //! | its TAP closes, or is gone when the kernel tells that links changed | it is detached, and asked for again |
@@ -18,6 +21,7 @@
 
 mod opener;
 mod spec;
+mod vmnet;
 
 pub use spec::{Mode, UplinkInfo, UplinkSpec, UplinkTap, Via};
 
@@ -29,7 +33,8 @@ use std::time::Duration;
 use atoll_engine::{Command, Instant, PortConfig, PortId, Router, Side};
 use atoll_helper::Grant;
 use atoll_ports::TapPort;
-use atoll_wire::Mac;
+use atoll_ports::vmnet::RelayPort;
+use atoll_wire::{Mac, Offloads};
 use mio::Waker;
 
 use crate::core::Core;
@@ -37,7 +42,7 @@ use crate::guests::{Guest, Guests, Link};
 use crate::sys;
 use crate::tokens::Source;
 use crate::{NetworkOptions, StartError};
-use opener::{Answer, Key, OpenError, Opened, Opener};
+use opener::{Answer, Key, OpenError, Opened, Opener, Way};
 
 /// How long an uplink that was lost or refused is not asked for.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -73,6 +78,8 @@ struct Uplink {
 struct OpenLink {
     port: PortId,
     interface: String,
+    /// The host has it as a link of this name.
+    is_link: bool,
     /// Readable when the session that granted it has ended.
     session: OwnedFd,
 }
@@ -89,6 +96,9 @@ impl Uplinks {
             return Ok(Self::default());
         };
         let via = via_of(&spec);
+        if let Some(via) = via.filter(|_| vmnet::is_here()) {
+            return Err(failed(OpenError::OneWay(via)));
+        }
         let opener = Opener::start(options, via, Arc::clone(waker)).map_err(failed)?;
         let doorbell = sys::link_changes().map_err(StartError::Loop)?;
         if let Some(doorbell) = &doorbell {
@@ -258,28 +268,28 @@ impl Uplink {
         key: Key,
         opened: Opened,
     ) -> Result<(), OpenError> {
-        let Opened { grant, tap, session } = opened;
-        let tap = TapPort::new(tap)?;
+        let Opened { grant, way, session } = opened;
+        let is_link = matches!(way, Way::Tap(_));
         let port = PortId(guests.next_id());
-        core.watch(&tap, Source::Guest(port.0))
-            .map_err(OpenError::Watch)?;
+        let (link, offloads) = link_by(way, core, port)?;
         core.watch_reading(&session, Source::Links)
             .map_err(OpenError::Watch)?;
         let config = PortConfig {
             label: None,
-            offloads: tap.offloads(),
+            offloads,
             side: key.map_or(Side::Uplink, Side::Pinned),
         };
         let guest = Guest {
             attached_at: None,
             endpoint: format!("uplink {}", grant.interface),
-            link: Link::Tap(tap),
+            link,
             is_uplink: true,
         };
         guests.insert(core, port, guest, config);
         let link = OpenLink {
             port,
             interface: grant.interface.clone(),
+            is_link,
             session,
         };
         self.open.insert(key, link);
@@ -315,7 +325,7 @@ impl Uplink {
         if let Err(error) = self.check_interface() {
             return Some(error.to_string());
         }
-        if sys::link_number(&link.interface).is_none() {
+        if link.is_link && sys::link_number(&link.interface).is_none() {
             return Some(format!("the interface {} is gone", link.interface));
         }
         has_ended(&link.session).then(|| "atoll-helper has ended".to_owned())
@@ -360,7 +370,25 @@ impl Uplink {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it stands in for a conversion")]
+/// The port of a link, watched, and what it takes as it is.
+fn link_by(way: Way, core: &mut Core, port: PortId) -> Result<(Link, Offloads), OpenError> {
+    let source = Source::Guest(port.0);
+    match way {
+        Way::Tap(fd) => {
+            let tap = TapPort::new(fd)?;
+            core.watch(&tap, source).map_err(OpenError::Watch)?;
+            let offloads = tap.offloads();
+            Ok((Link::Tap(tap), offloads))
+        }
+        Way::Relay(fd) => {
+            let relay = RelayPort::new(fd).map_err(OpenError::Relay)?;
+            core.watch(&relay, source).map_err(OpenError::Watch)?;
+            Ok((Link::Relay(Box::new(relay)), Offloads::default()))
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 fn failed(error: OpenError) -> StartError {
     StartError::Uplink {
         hint: error.hint(),
@@ -373,6 +401,7 @@ fn via_of(spec: &UplinkSpec) -> Option<Via> {
     match spec {
         UplinkSpec::Bridged { via: Some(via), .. } => Some(*via),
         UplinkSpec::Bridged { interface, .. } if sys::is_bridge(interface) => Some(Via::Bridge),
+        UplinkSpec::Bridged { .. } if vmnet::is_here() => None,
         UplinkSpec::Bridged { .. } => Some(Via::Macvtap),
         UplinkSpec::Shared { .. } | UplinkSpec::Host { .. } => None,
     }

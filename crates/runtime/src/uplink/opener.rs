@@ -13,12 +13,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use atoll_engine::{Prefix, Subnet};
-use atoll_helper::{Grant, Granted, HelperError, HelperPath, Reach, Request, Session, WordError};
+use atoll_helper::{Grant, Granted, HelperError, HelperPath, Reach, Refusal, Request, Session, WordError};
 use atoll_ports::TapError;
+use atoll_ports::vmnet::VmnetError;
 use atoll_wire::Mac;
 use mio::Waker;
 
-use super::{UplinkSpec, Via};
+use super::{UplinkSpec, Via, vmnet};
 use crate::NetworkOptions;
 
 /// Which link: of a guest's MAC address, or for all.
@@ -33,6 +34,14 @@ pub(super) enum OpenError {
     Word(#[from] WordError),
     #[error(transparent)]
     Tap(#[from] TapError),
+    #[error(transparent)]
+    Vmnet(#[from] VmnetError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("cannot make a relay: {0}")]
+    Relay(#[source] io::Error),
+    #[error("on macOS there is one way to the LAN, and that is vmnet's, not {0}")]
+    OneWay(Via),
     #[error("there is no interface {0}")]
     NoInterface(String),
     #[error("cannot watch the uplink: {0}")]
@@ -47,8 +56,11 @@ impl OpenError {
         match self {
             Self::Helper(error) => error.hint(),
             Self::Tap(error) => error.hint().map(str::to_owned),
+            Self::Vmnet(error) => error.hint().map(str::to_owned),
+            Self::Refused(refusal) => refusal.hint.clone(),
+            Self::OneWay(_) => Some("leave out --via".to_owned()),
             Self::NoInterface(_) => Some("`ip -brief link` lists the interfaces of this host".to_owned()),
-            Self::Word(_) | Self::Watch(_) | Self::Thread(_) => None,
+            Self::Word(_) | Self::Watch(_) | Self::Thread(_) | Self::Relay(_) => None,
         }
     }
 }
@@ -57,9 +69,18 @@ impl OpenError {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) grant: Grant,
-    pub(super) tap: OwnedFd,
+    pub(super) way: Way,
     /// Readable when the session has ended.
     pub(super) session: OwnedFd,
+}
+
+/// By what the frames go.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// A TAP.
+    Tap(OwnedFd),
+    /// One end of a relay to vmnet: macOS.
+    Relay(OwnedFd),
 }
 
 /// What came of an order to open.
@@ -91,7 +112,12 @@ impl Opener {
         waker: Arc<Waker>,
     ) -> Result<Self, OpenError> {
         let wish = Wish::new(options, via)?;
-        let path = HelperPath::find()?;
+        // On macOS there may be no need of one.
+        let path = if vmnet::is_here() {
+            None
+        } else {
+            Some(HelperPath::find()?)
+        };
         let (orders, to_do) = channel();
         let (done, answers) = channel();
         let mut worker = Worker {
@@ -166,9 +192,17 @@ impl Drop for Opener {
 }
 
 struct Worker {
-    path: HelperPath,
+    /// `None`: it is looked for when it is needed.
+    path: Option<HelperPath>,
     wish: Wish,
-    sessions: HashMap<Key, Session>,
+    sessions: HashMap<Key, Held>,
+}
+
+/// What holds a link; dropping it ends the link.
+#[derive(Debug)]
+enum Held {
+    Helper(#[expect(dead_code, reason = "held")] Session),
+    Vmnet(#[expect(dead_code, reason = "held")] vmnet::Here),
 }
 
 impl Worker {
@@ -189,13 +223,21 @@ impl Worker {
         // What an earlier one granted under the same name is undone before.
         self.sessions.remove(&key);
         let request = self.wish.request(key)?;
-        let mut session = Session::open(&self.path)?;
+        if let Some((opened, here)) = vmnet::open(&request)? {
+            self.sessions.insert(key, Held::Vmnet(here));
+            return Ok(opened);
+        }
+        let path = match &self.path {
+            Some(path) => path.clone(),
+            None => HelperPath::find()?,
+        };
+        let mut session = Session::open(&path)?;
         let Granted { grant, tap } = session.ask(&request)?;
         let watched = session.as_fd().try_clone_to_owned().map_err(OpenError::Watch)?;
-        self.sessions.insert(key, session);
+        self.sessions.insert(key, Held::Helper(session));
         Ok(Opened {
             grant,
-            tap,
+            way: vmnet::way_of(tap),
             session: watched,
         })
     }

@@ -27,7 +27,6 @@ mod work;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -37,10 +36,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::message::{Channel, Received};
-use crate::policy::{Names, PATH};
-use crate::{
-    Asker, BridgeAcl, MAX_MESSAGE, MAX_REQUESTS, Policy, Refusal, RefusalKind, Reply, Request, trusted,
-};
+use crate::{Asker, BridgeAcl, MAX_MESSAGE, MAX_REQUESTS, Policy, Refusal, RefusalKind, Reply, Request};
 use host::Host;
 use journal::Journal;
 use opener::{Devices, Opener};
@@ -56,7 +52,7 @@ pub(super) fn serve() -> ExitCode {
     calls::close_others();
     let stdin = io::stdin().as_fd().try_clone_to_owned();
     let Ok(channel) = stdin.and_then(session) else {
-        return usage();
+        return super::usage();
     };
     let mut channel = Some(channel);
     match Helper::prepare(&mut channel) {
@@ -77,12 +73,6 @@ fn session(fd: OwnedFd) -> io::Result<Channel> {
         rustix::net::AddressFamily::UNIX => Channel::new(fd),
         _ => Err(Errno::AFNOSUPPORT.into()),
     }
-}
-
-#[expect(clippy::print_stderr, reason = "there is no socket on which it could be said")]
-fn usage() -> ExitCode {
-    eprintln!("atoll-helper is started by atoll: its standard input is a unix socket, on which it is asked");
-    ExitCode::from(2)
 }
 
 /// Why the helper cannot work is the answer to every request.
@@ -150,7 +140,7 @@ impl Helper {
             Some(channel) => identity::of(channel, sudo_uid.as_deref())?,
             None => return Ok(None),
         };
-        let policy = load_policy();
+        let policy = super::load_policy();
         let acl = BridgeAcl::load(&asker);
         let divided = Self::divide(channel).map_err(|error| start_sentence(&error))?;
         let (Some((opened, second, opener)), Some(channel)) = (divided, channel.take()) else {
@@ -282,30 +272,4 @@ fn release_standard_streams() -> io::Result<()> {
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     Ok(())
-}
-
-/// The rules; or why there are none, which is then the answer to every request.
-fn load_policy() -> Result<Policy, Refusal> {
-    let denied = |sentence: String| Refusal::new(RefusalKind::Denied, sentence);
-    let text = match trusted::read(Path::new(PATH)) {
-        Ok((text, _)) => text,
-        Err(error) if error.is_missing() => return Ok(Policy::default()),
-        Err(error) => {
-            let hint =
-                "it must belong to root, as must the folders above it, and nobody else may write there";
-            return Err(denied(format!("the policy is not used: {error}")).with_hint(hint));
-        }
-    };
-    let file = |path: &str| {
-        trusted::read(Path::new(path))
-            .map(|(text, _)| text)
-            .unwrap_or_default()
-    };
-    let names = Names::parse(&file("/etc/passwd"), &file("/etc/group"));
-    Policy::parse(PATH, &text, &names).map_err(|mistakes| {
-        let first = mistakes.first();
-        let sentence = first.map(ToString::to_string).unwrap_or_default();
-        let hint = first.map(|mistake| mistake.hint.clone()).unwrap_or_default();
-        denied(format!("the policy is not used: {sentence}")).with_hint(hint)
-    })
 }
