@@ -12,6 +12,7 @@
 //! Every other thread speaks to it through a [`Handle`], and sees owned values only: the engine does not leave the
 //! loop. Work in one turn is bounded for each guest and socket; what is left over waits in a queue for the next turn.
 
+pub mod abilities;
 mod actions;
 mod capture;
 mod core;
@@ -43,7 +44,7 @@ mod tokens;
 mod udp;
 mod vhost_user;
 
-pub use atoll_engine::{Addresses, Documents, Prefix, StaticLease, Subnet};
+pub use atoll_engine::{Addresses, Documents, Family, Prefix, StaticLease, Subnet};
 pub use atoll_ports::{Listener, SocketFile, TapError};
 pub use atoll_wire::Mac;
 pub use error::{ForwardError, ListenError, RequestError, StartError};

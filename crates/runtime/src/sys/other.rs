@@ -97,6 +97,14 @@ pub(crate) mod namespace {
         unsupported()
     }
 
+    pub(crate) fn leave_users() -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn leave_network() -> io::Result<()> {
+        unsupported()
+    }
+
     pub(crate) fn end_with_starter() -> io::Result<()> {
         unsupported()
     }
