@@ -4,6 +4,7 @@
 //! sentence, hint and exit status are made in one place.
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod enter;
 mod failure;
 mod forward;
@@ -78,6 +79,8 @@ enum Command {
     Net(net::Command),
     /// Images on this host: list, fetch, build, remove
     Image(image::ImageArgs),
+    /// Find out what this host can do, and what helps where it cannot
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script
     #[command(
         after_help = "Example:\n  atoll completions bash > ~/.local/share/bash-completion/completions/atoll"
@@ -121,6 +124,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::QemuArgs(args) => look::qemu_args(&args),
         Command::Net(command) => net::run(command),
         Command::Image(args) => image::image(args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "atoll", &mut io::stdout());
             Ok(())

@@ -13,7 +13,7 @@ pub(super) struct Crate {
 }
 
 /// The crates, in the order of the architecture's drawing.
-pub(super) const CRATES: [Crate; 11] = [
+pub(super) const CRATES: [Crate; 12] = [
     Crate {
         name: "atoll-wire",
         forbids_unsafe: Some("crates/wire/src/lib.rs"),
@@ -81,9 +81,15 @@ pub(super) const CRATES: [Crate; 11] = [
         pure: false,
     },
     Crate {
+        name: "atoll-doctor",
+        forbids_unsafe: Some("crates/doctor/src/lib.rs"),
+        may_use: &["atoll-qemu", "atoll-images", "atoll-runtime"],
+        pure: false,
+    },
+    Crate {
         name: "atoll-cli",
         forbids_unsafe: Some("crates/cli/src/main.rs"),
-        may_use: &["atoll-spec", "atoll-control"],
+        may_use: &["atoll-spec", "atoll-control", "atoll-doctor"],
         pure: false,
     },
 ];
@@ -142,6 +148,7 @@ pub(super) const RESERVED: [Reserved; 10] = [
             "atoll-images",
             "atoll-cluster",
             "atoll-control",
+            "atoll-doctor",
         ],
         reason: "system calls are made by the parts that do I/O",
     },
