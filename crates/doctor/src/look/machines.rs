@@ -11,7 +11,7 @@ use crate::judge::machines::{Found, Missing, Programs, Qemu};
 use crate::program::{self, find, find_in_path};
 
 /// For a QEMU that prints a list or starts an empty machine; the first run reads it from disk.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(10);
 
 /// A machine without devices, with memory that others can map, that ends when its monitor is told to.
 const SHARED_MEMORY: [&str; 10] = [
