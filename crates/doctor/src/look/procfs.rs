@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// A setting below `/proc/sys`, such as `net/ipv4/ip_forward`; `None` where this kernel has none or does not tell.
 pub(crate) fn setting<T: FromStr>(name: &str) -> Option<T> {
-    word(&format!("/proc/sys/{name}"))
+    word(format!("/proc/sys/{name}"))
 }
 
 /// The only word of a small file.
