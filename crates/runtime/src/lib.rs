@@ -14,6 +14,7 @@
 
 pub mod abilities;
 mod actions;
+mod answers;
 mod capture;
 mod core;
 mod dns;

@@ -8,8 +8,9 @@ mod arena;
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, link_number,
-    namespace, next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
+    icmp_reply_offset, link_number, namespace, next_error, open_socket, peek_method, send_messages,
+    set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, target_os = "linux"))]
@@ -19,8 +20,9 @@ pub(crate) use linux::forbid_batches;
 mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, link_number,
-    namespace, next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
+    icmp_reply_offset, link_number, namespace, next_error, open_socket, peek_method, send_messages,
+    set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, not(target_os = "linux")))]
@@ -29,7 +31,7 @@ pub(crate) use other::forbid_batches;
 pub(crate) use arena::{Arena, Cut};
 
 use std::io::IoSlice;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use atoll_engine::{Datagrams, Family, HostError};
 use rustix::net::AddressFamily;
@@ -68,6 +70,14 @@ pub(crate) struct QueuedError {
 /// Messages in one call.
 pub(crate) const MAX_MESSAGES: usize = 64;
 
+/// An address of the host's, to which a datagram went or from which one leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local {
+    pub(crate) address: IpAddr,
+    /// The number of its link, which matters to link-local addresses of IPv6.
+    pub(crate) link: u32,
+}
+
 /// A message that is to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'a> {
@@ -78,6 +88,8 @@ pub(crate) struct Outgoing<'a> {
     /// Bytes of each datagram that the kernel shall cut it into; `None`: it is one. Only where
     /// [`enable_batches`] said that the kernel does so.
     pub(crate) segment: Option<u16>,
+    /// Where from, where the kernel shall not choose; only where [`enable_local_addresses`] worked.
+    pub(crate) from: Option<Local>,
 }
 
 /// How much is expected to wait in a socket. More than that is received, too; this is what is cheap.
@@ -94,6 +106,8 @@ pub(crate) struct Ask {
 pub(crate) struct Received {
     /// Messages and their senders, in order.
     pub(crate) datagrams: Vec<(SocketAddr, Datagrams)>,
+    /// To which address of the host's a sender spoke, where that was asked for.
+    pub(crate) locals: Vec<(SocketAddr, Local)>,
     /// There may be more.
     pub(crate) more: bool,
     /// How many the socket has lost in all, where the kernel told.
