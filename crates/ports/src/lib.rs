@@ -30,5 +30,5 @@ pub use interface::Interface;
 pub use listener::{ListenError, Listener, SocketFile};
 pub use owner::{Owner, owner_of_inode};
 pub use stream::{Progress, ReadError, StreamPort, Written};
-pub use tap::{TapError, TapPort, create_tap};
+pub use tap::{TapError, TapPort, attach_tap, create_tap};
 pub use vhost_user::{VhostUserError, VhostUserPort};
