@@ -4,16 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use atoll_qemu::Arch;
+use atoll_runtime::namespace::Refused;
 
 use crate::bounded::{Asked, Late};
 use crate::check::{Area, Check, Need, Report, Status};
 use crate::judge;
 use crate::judge::lan::Lan;
-use crate::judge::machines::{Programs, Qemu};
+use crate::judge::machines::Qemu;
 use crate::judge::namespaces::Namespaces;
-use crate::judge::network::Network;
 use crate::look;
-use crate::look::trial::Told;
 
 /// For what only reads and opens.
 const SOON: Duration = Duration::from_secs(5);
@@ -51,156 +50,138 @@ impl Settings {
     }
 }
 
+/// What becomes of a question that is being asked: waited for, then judged.
+type Later = Box<dyn FnOnce() -> Vec<Check>>;
+
 /// Ask this host everything.
 #[must_use]
 pub fn examine(settings: &Settings) -> Report {
-    let is_linux = std::env::consts::OS == "linux";
-    let machines = settings.wants(Area::Machines).then(|| Machines::ask(settings));
-    let files = settings.wants(Area::Files).then(|| {
-        let settings = settings.clone();
-        Asked::begin(SOON, move || look::files::folders(&settings))
-    });
-    let network = settings
-        .wants(Area::Network)
-        .then(|| Asked::begin(SOON, look::network::network));
-    let wants_trial = is_linux && (settings.wants(Area::Namespaces) || settings.wants(Area::Lan));
-    let inside = wants_trial.then(|| Inside::ask(settings));
-    let lan = (is_linux && settings.wants(Area::Lan)).then(|| Asked::begin(SOON, look::lan::lan));
-    let images = settings
-        .wants(Area::Images)
-        .then(|| Asked::begin(SOON, look::images::images));
-    let mac = (std::env::consts::OS == "macos").then(|| {
-        let own = settings.program.clone();
-        Asked::begin(SLOWER, move || look::macos::macos(&own))
-    });
-
-    let mut checks = Vec::new();
-    checks.extend(
-        files
-            .map(|it| told(Area::Files, it, judge::files::judge))
-            .into_iter()
-            .flatten(),
-    );
-    checks.extend(
-        network
-            .map(|it| told(Area::Network, it, |it: &Network| judge::network::judge(it)))
-            .into_iter()
-            .flatten(),
-    );
-    checks.extend(
-        images
-            .map(|it| told(Area::Images, it, judge::images::judge))
-            .into_iter()
-            .flatten(),
-    );
-    let heard = inside.map(Inside::answer);
-    if let Some(heard) = heard.as_ref().filter(|_| settings.wants(Area::Namespaces)) {
-        checks.extend(judge::namespaces::judge(&heard.namespaces()));
-    }
-    let kernel = heard.and_then(|it| it.trial.ok()?.kernel);
-    let judge_lan = |it: &Lan| {
-        let lan = Lan { kernel, ..it.clone() };
-        judge::lan::judge(&lan)
-    };
-    checks.extend(lan.map(|it| told(Area::Lan, it, judge_lan)).into_iter().flatten());
-    checks.extend(machines.map(Machines::answer).into_iter().flatten());
-    checks.extend(
-        mac.map(|it| told(Area::Lan, it, judge::macos::judge))
-            .into_iter()
-            .flatten(),
-    );
+    // All of them are being asked before the first answer is waited for.
+    let asked: Vec<Later> = [machines, files, network, images, by_trial, helper, mac]
+        .iter()
+        .flat_map(|ask| ask(settings))
+        .collect();
+    let mut checks: Vec<Check> = asked.into_iter().flat_map(|answer| answer()).collect();
     checks.retain(|check| settings.wants(check.area));
     Report::of(checks)
+}
+
+/// Begin to ask.
+fn question<T: Send + 'static>(
+    area: Area,
+    patience: Duration,
+    look: impl FnOnce() -> T + Send + 'static,
+    judge: impl FnOnce(&T) -> Vec<Check> + 'static,
+) -> Later {
+    let asked = Asked::begin(patience, look);
+    Box::new(move || told(area, asked, judge))
 }
 
 /// The checks that an answer makes, or the one that it was late.
 fn told<T: Send + 'static>(area: Area, asked: Asked<T>, judge: impl FnOnce(&T) -> Vec<Check>) -> Vec<Check> {
     match asked.answer() {
         Ok(facts) => judge(&facts),
-        Err(Late(patience)) => vec![late(area, area.name(), patience)],
+        Err(Late(patience)) => vec![late(area, patience)],
     }
 }
 
 /// What does not answer cannot be relied on: a failure.
-fn late(area: Area, name: &str, patience: Duration) -> Check {
+fn late(area: Area, patience: Duration) -> Check {
     let words = format!(
         "no answer within {} s: a device, a file system or a program hangs",
         patience.as_secs()
     );
-    let check = Check::new(area, name, Status::Fail, words);
+    let check = Check::new(area, area.name(), Status::Fail, words);
     match area {
         Area::Machines | Area::Files => check.needed_for(&[Need::Up]),
         _ => check,
     }
 }
 
-/// The questions about machines.
-struct Machines {
-    qemus: Asked<Vec<Qemu>>,
-    programs: Asked<Programs>,
+/// Architectures in one thread after each other: they share a file, and trials would slow each other down.
+fn machines(settings: &Settings) -> Vec<Later> {
+    if !settings.wants(Area::Machines) {
+        return Vec::new();
+    }
+    let (cache, is_fresh) = (settings.qemu_cache.clone(), settings.is_fresh);
+    let mut archs = vec![Arch::X86_64, Arch::Aarch64];
+    archs.sort_by_key(|arch| Arch::host() != Some(*arch));
+    let qemus = move || -> Vec<Qemu> {
+        let one = |arch| look::machines::qemu(arch, &cache, is_fresh);
+        archs.into_iter().map(one).collect()
+    };
+    let judge_all = |all: &Vec<Qemu>| all.iter().flat_map(judge::machines::judge_qemu).collect();
+    let programs = look::machines::programs;
+    vec![
+        question(Area::Machines, QEMU, qemus, judge_all),
+        question(Area::Machines, SLOWER, programs, judge::machines::judge_programs),
+    ]
 }
 
-impl Machines {
-    /// Architectures in one thread after each other: they share a file, and trials would slow each other down.
-    fn ask(settings: &Settings) -> Self {
-        let (cache, is_fresh) = (settings.qemu_cache.clone(), settings.is_fresh);
-        let mut archs = vec![Arch::X86_64, Arch::Aarch64];
-        archs.sort_by_key(|arch| Arch::host() != Some(*arch));
-        let qemus = Asked::begin(QEMU, move || {
-            let one = |arch| look::machines::qemu(arch, &cache, is_fresh);
-            archs.into_iter().map(one).collect()
-        });
-        Self {
-            qemus,
-            programs: Asked::begin(SLOWER, look::machines::programs),
-        }
-    }
+fn files(settings: &Settings) -> Vec<Later> {
+    let ask = |settings: Settings| {
+        let folders = move || look::files::folders(&settings);
+        question(Area::Files, SOON, folders, judge::files::judge)
+    };
+    let wanted = settings.wants(Area::Files).then(|| settings.clone());
+    wanted.map(ask).into_iter().collect()
+}
 
-    fn answer(self) -> Vec<Check> {
-        let judge_all = |all: &Vec<Qemu>| all.iter().flat_map(judge::machines::judge_qemu).collect();
-        let mut checks = told(Area::Machines, self.qemus, judge_all);
-        let programs = |it: &Programs| judge::machines::judge_programs(it);
-        checks.extend(told(Area::Machines, self.programs, programs));
+fn network(settings: &Settings) -> Vec<Later> {
+    let ask = || question(Area::Network, SOON, look::network::network, judge::network::judge);
+    settings.wants(Area::Network).then(ask).into_iter().collect()
+}
+
+fn images(settings: &Settings) -> Vec<Later> {
+    let ask = || question(Area::Images, SOON, look::images::images, judge::images::judge);
+    settings.wants(Area::Images).then(ask).into_iter().collect()
+}
+
+fn helper(settings: &Settings) -> Vec<Later> {
+    let ask = || question(Area::Lan, SLOWER, look::helper::helper, judge::helper::judge);
+    settings.wants(Area::Lan).then(ask).into_iter().collect()
+}
+
+fn mac(settings: &Settings) -> Vec<Later> {
+    if std::env::consts::OS != "macos" {
+        return Vec::new();
+    }
+    let own = settings.program.clone();
+    let look = move || look::macos::macos(&own);
+    vec![question(Area::Lan, SLOWER, look, judge::macos::judge)]
+}
+
+/// What a process in namespaces of its own tells belongs to two areas.
+fn by_trial(settings: &Settings) -> Vec<Later> {
+    let wants_namespaces = settings.wants(Area::Namespaces);
+    let wants_lan = settings.wants(Area::Lan);
+    if std::env::consts::OS != "linux" || !(wants_namespaces || wants_lan) {
+        return Vec::new();
+    }
+    let (program, arguments) = (settings.program.clone(), settings.trial.clone());
+    let trial = Asked::begin(SLOWER, move || look::trial::hear(&program, &arguments));
+    let device = Asked::begin(SOON, look::namespaces::device);
+    let lan = Asked::begin(SOON, look::lan::lan);
+    let later = move || {
+        let silent = |Late(patience)| Err(format!("no answer within {} s", patience.as_secs()));
+        let told_all = trial.answer().unwrap_or_else(silent);
+        let kernel = told_all.as_ref().ok().and_then(|told| told.kernel.clone());
+        let judge_device = |device: &Result<(), Refused>| {
+            judge::namespaces::judge(&Namespaces {
+                trial: told_all.map(|told| told.namespaces),
+                device: device.clone(),
+            })
+        };
+        let judge_lan = |lan: &Lan| {
+            let lan = Lan {
+                kernel,
+                ..lan.clone()
+            };
+            judge::lan::judge(&lan)
+        };
+        let mut checks = told(Area::Namespaces, device, judge_device);
+        checks.extend(told(Area::Lan, lan, judge_lan));
         checks
-    }
-}
-
-/// The questions that a process in namespaces answers.
-struct Inside {
-    trial: Asked<Result<Told, String>>,
-}
-
-/// What it told.
-struct Heard {
-    trial: Result<Told, String>,
-}
-
-impl Inside {
-    fn ask(settings: &Settings) -> Self {
-        let (program, arguments) = (settings.program.clone(), settings.trial.clone());
-        Self {
-            trial: Asked::begin(SLOWER, move || look::trial::hear(&program, &arguments)),
-        }
-    }
-
-    fn answer(self) -> Heard {
-        let trial = self.trial.answer();
-        Heard {
-            trial: trial
-                .unwrap_or_else(|Late(patience)| Err(format!("no answer within {} s", patience.as_secs()))),
-        }
-    }
-}
-
-impl Heard {
-    fn namespaces(&self) -> Namespaces {
-        Namespaces {
-            trial: self
-                .trial
-                .as_ref()
-                .map(|told| told.namespaces.clone())
-                .map_err(Clone::clone),
-            device: look::namespaces::device(),
-        }
-    }
+    };
+    vec![Box::new(later)]
 }

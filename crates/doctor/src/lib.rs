@@ -10,12 +10,12 @@
 //! can only be read (settings, tables, the names of drivers) is read, and the sentence says so by naming it.
 //!
 //! **Bounds.** No question needs a privilege, and none changes the host: files that are tried are gone before the
-//! answer is given; namespaces end with their process. The one thing that is kept is the cache of QEMU's answers, which `up` uses, too.
+//! answer is given; namespaces end with their process; the helper is asked for a TAP in a bridge that nobody has. The one thing that is kept is the cache of QEMU's answers, which `up` uses, too.
 //! Programs are run without a terminal or standard input, in a process group of their own that is ended at the deadline. One that
 //! cannot be ended, because it belongs to root by then, is not waited for.
 //!
 //! **Verdicts.** `fail` means that what `needed_for` names cannot work; `warn` that it works, but worse than it could, or may fail
-//! later; `note` is for the reader to know. Nothing is a failure only because it is missing on a host that needs none of it.
+//! later; `note` is for the reader to know: what has to be installed first for something that few hosts need is one.
 //!
 //! `judge` never looks and `look` never judges: the tests of the former hold what other hosts told.
 #![forbid(unsafe_code)]

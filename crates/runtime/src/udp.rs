@@ -117,7 +117,7 @@ impl UdpSocket {
         match sys::enable_local_addresses(&self.fd, family) {
             Ok(()) => self.answers = Some(Answers::default()),
             Err(error) => {
-                tracing::debug!("clients are answered from the address that the system prefers: {error}")
+                tracing::debug!("clients are answered from the address that the system prefers: {error}");
             }
         }
         self

@@ -299,11 +299,13 @@ fn clients(events: &[Event]) -> Vec<SocketAddr> {
 }
 
 #[test]
-#[cfg_attr(not(target_os = "linux"), ignore = "the system does not tell")]
 fn a_client_is_answered_from_the_address_that_it_spoke_to() {
     // All of 127.0.0.0/8 is the host's; by itself it would answer from the client's own address.
     let spoken_to = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
     let mut forward = forward_at_any(Family::V4);
+    if forward.answers.is_none() {
+        return;
+    }
     let port = address(&forward).port();
     for local in spoken_to {
         let (peer, _) = peer();
@@ -327,7 +329,6 @@ fn a_client_is_answered_from_the_address_that_it_spoke_to() {
 }
 
 #[test]
-#[cfg_attr(not(target_os = "linux"), ignore = "the system does not tell")]
 fn an_address_that_the_host_has_lost_costs_no_answer() {
     for family in families() {
         let mut forward = forward_at_any(family);
@@ -342,7 +343,10 @@ fn an_address_that_the_host_has_lost_costs_no_answer() {
             address: gone,
             link: 0,
         };
-        forward.answers.as_mut().unwrap().remember(client, local);
+        let Some(answers) = &mut forward.answers else {
+            return;
+        };
+        answers.remember(client, local);
         assert!(send(&mut forward, &[to(client, "answer")]).is_empty());
         assert_eq!(peer.recv(&mut [0; 16]).unwrap(), 6);
         assert!(

@@ -343,6 +343,63 @@ fn a_default_route_by_a_bridge_and_the_settings_that_meet_it_are_seen() {
     );
 }
 
+/// A host of its own, but for its kernel: `/etc`, `/run` and `/usr/local` can be written, and lead nowhere else; one bridge.
+const OWN_HOST: &str = "mount -t tmpfs tmpfs /run; mkdir /run/etc; cp -a /etc/. /run/etc; mount --bind /run/etc /etc; \
+    mount -t tmpfs -o mode=0755 tmpfs /usr/local; mkdir -p /etc/atoll /usr/local/libexec/atoll; \
+    cp \"$HELPER\" /usr/local/libexec/atoll/atoll-helper; mount -t sysfs sysfs /sys; \
+    ip link add br7 type bridge; ip link add v0 type veth peer name v1; ip link set v0 master br7";
+
+#[test]
+fn a_helper_is_told_as_it_answers_and_its_policy_as_it_allows() {
+    let Some(place) = Place::new() else { return };
+    if !is_root() {
+        return;
+    }
+    let built = with_namespaces().unwrap().with_file_name("atoll-helper");
+    assert!(
+        built.is_file(),
+        "the helper is not built (cargo build -p atoll-helper)"
+    );
+    let told = |mode: &str, policy: &str| {
+        let script = format!(
+            "{OWN_HOST}; chmod {mode} /usr/local/libexec/atoll/atoll-helper; {policy} >/etc/atoll/helper.conf; \
+             {NOBODY} \"$DOCTOR\" doctor --area lan --json; ip -o link show type tun >&2"
+        );
+        let mut command = place.command("unshare");
+        command.args(["--net", "--mount", "bash", "-ec", &script]);
+        said(command.env("HELPER", &built).output().unwrap())
+    };
+    let good = told("4755", "echo allow user=65534 bridged interface=br7");
+    assert!(good.is("helper", "ok"), "{:#}", good.report);
+    assert!(good.found("helper").contains("mode 4755"), "{:#}", good.report);
+    assert!(
+        good.found("helper-policy").ends_with("bridged on br7"),
+        "{:#}",
+        good.report
+    );
+    assert_eq!(good.stderr, "", "no TAP was made by asking");
+    // Neither set-user-ID nor a line in sudoers.
+    let closed = told("0755", "echo allow user=65534 shared");
+    assert!(
+        closed.is("helper", "fail") || closed.is("helper", "note"),
+        "{:#}",
+        closed.report
+    );
+    assert!(!closed.fix("helper").is_empty(), "{:#}", closed.report);
+    assert!(
+        closed.found("helper-policy").ends_with("this user shared"),
+        "{:#}",
+        closed.report
+    );
+    // A helper that others could change is not run.
+    let open = told("4777", "echo allow user=65534 nonsense");
+    assert!(open.is("helper", "fail"), "{:#}", open.report);
+    assert!(open.is("helper-policy", "fail"), "{:#}", open.report);
+    assert_eq!(open.status, Some(0), "`up` needs no helper");
+    let silent = told("4755", "echo allow user=1 shared");
+    assert!(silent.is("helper-policy", "fail"), "{:#}", silent.report);
+}
+
 #[test]
 fn a_host_without_ipv6_or_any_route_says_so() {
     let Some(place) = Place::new() else { return };

@@ -1,6 +1,7 @@
 //! From facts to answers: pure, so that the tests can say what another host told.
 
 pub(crate) mod files;
+pub(crate) mod helper;
 pub(crate) mod images;
 pub(crate) mod lan;
 pub(crate) mod machines;

@@ -26,11 +26,7 @@ pub(crate) fn lan() -> Lan {
     let nic = default_interface();
     Lan {
         is_sys_ours: listed == shown,
-        bridges: shown
-            .iter()
-            .filter(|_| listed == shown)
-            .filter_map(|name| bridge(name))
-            .collect(),
+        bridges: if listed == shown { bridges() } else { Vec::new() },
         bridge_conf: bridge_conf(),
         settings: settings(nic.as_deref()),
         nic: nic.map(|name| describe(&name)),
@@ -61,6 +57,14 @@ fn interfaces() -> BTreeSet<String> {
     names.map(|(name, _)| name.trim().to_owned()).collect()
 }
 
+/// The bridges that `/sys` shows.
+pub(crate) fn bridges() -> Vec<Bridge> {
+    names_in(Path::new(LINKS))
+        .iter()
+        .filter_map(|name| bridge(name))
+        .collect()
+}
+
 fn bridge(name: &str) -> Option<Bridge> {
     let folder = Path::new(LINKS).join(name);
     folder.join("bridge").is_dir().then(|| Bridge {
@@ -70,7 +74,7 @@ fn bridge(name: &str) -> Option<Bridge> {
 }
 
 /// The interface of the default route with the smallest metric, of IPv4, else of IPv6.
-fn default_interface() -> Option<String> {
+pub(crate) fn default_interface() -> Option<String> {
     let v4 = default_of(&fs::read_to_string("/proc/net/route").unwrap_or_default());
     v4.or_else(|| default_of6(&fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default()))
 }

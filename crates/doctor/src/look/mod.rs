@@ -1,6 +1,7 @@
 //! From the host to facts: attempts, and what the kernel's files say.
 
 pub(crate) mod files;
+pub(crate) mod helper;
 pub(crate) mod images;
 pub(crate) mod lan;
 pub(crate) mod machines;
