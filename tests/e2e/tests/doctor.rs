@@ -59,7 +59,7 @@ impl Place {
     fn doctor(&self, arguments: &[&str]) -> Said {
         let mut command = self.command(&self.atoll);
         said(
-            command
+            &command
                 .arg("doctor")
                 .args(arguments)
                 .arg("--json")
@@ -72,11 +72,11 @@ impl Place {
     fn inside(&self, options: &[&str], script: &str) -> Said {
         let mut command = self.command("unshare");
         command.args(options).args(["bash", "-ec", script]);
-        said(command.output().unwrap())
+        said(&command.output().unwrap())
     }
 }
 
-fn said(output: Output) -> Said {
+fn said(output: &Output) -> Said {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let report = serde_json::from_slice(&output.stdout);
     Said {
@@ -272,7 +272,7 @@ fn without_a_qemu_in_path_up_cannot_work_and_the_package_is_named() {
         .env("PATH", &empty)
         .output()
         .unwrap();
-    let said = said(output);
+    let said = said(&output);
     assert_eq!(
         (said.status, &said.report["can_up"]),
         (Some(1), &Value::Bool(false))
@@ -367,7 +367,7 @@ fn a_helper_is_told_as_it_answers_and_its_policy_as_it_allows() {
         );
         let mut command = place.command("unshare");
         command.args(["--net", "--mount", "bash", "-ec", &script]);
-        said(command.env("HELPER", &built).output().unwrap())
+        said(&command.env("HELPER", &built).output().unwrap())
     };
     let good = told("4755", "echo allow user=65534 bridged interface=br7");
     assert!(good.is("helper", "ok"), "{:#}", good.report);
@@ -432,7 +432,7 @@ fn a_lower_limit_of_descriptors_is_room_for_fewer_flows() {
     let room = |limit: &str| {
         let script = format!("{limit} \"$DOCTOR\" doctor --area network --json");
         let output = place.command("bash").args(["-ec", &script]).output().unwrap();
-        let said = said(output);
+        let said = said(&output);
         let words: Vec<_> = said.found("descriptors").split(' ').map(str::to_owned).collect();
         let at = words.iter().position(|word| word == "flows").unwrap();
         (words[at - 1].parse::<usize>().unwrap(), said)
@@ -461,7 +461,7 @@ fn disks_that_are_full_or_read_only_are_told() {
         );
         let mut command = place.command("unshare");
         command.args(["--mount", "bash", "-c", &script]);
-        let said = said(command.output().unwrap());
+        let said = said(&command.output().unwrap());
         fs::remove_dir(place.home().join(".cache")).unwrap();
         assert!(said.is("image-cache", "fail"), "{option}: {:#}", said.report);
         let found = said.found("image-cache");
@@ -488,7 +488,7 @@ fn a_program_that_hangs_holds_up_nobody_and_is_told() {
     let begun = Instant::now();
     let mut command = place.command(&place.atoll);
     let said = said(
-        command
+        &command
             .args(["doctor", "--json"])
             .env("PATH", path)
             .output()

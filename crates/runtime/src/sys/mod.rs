@@ -80,6 +80,10 @@ pub(crate) struct Local {
 
 /// A message that is to be sent.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "datagrams leave singly, and from where the system likes")
+)]
 pub(crate) struct Outgoing<'a> {
     /// Where to.
     pub(crate) to: SocketAddr,
