@@ -4,6 +4,7 @@
 //! sentence, hint and exit status are made in one place.
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod enter;
 mod failure;
 mod forward;
@@ -82,6 +83,8 @@ enum Command {
     /// What an administrator installs for networks on the host's LAN
     #[command(subcommand)]
     Setup(setup::Command),
+    /// Find out what this host can do, and what helps where it cannot
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script
     #[command(
         after_help = "Example:\n  atoll completions bash > ~/.local/share/bash-completion/completions/atoll"
@@ -126,6 +129,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Net(command) => net::run(command),
         Command::Image(args) => image::image(args),
         Command::Setup(command) => setup::setup(&command),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "atoll", &mut io::stdout());
             Ok(())

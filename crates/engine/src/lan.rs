@@ -310,6 +310,11 @@ impl Lan {
         }
     }
 
+    /// Whether a packet for a guest would leave at once.
+    pub(crate) fn is_reachable(&self, now: Instant, address: IpAddr) -> bool {
+        self.reachable(now, address).is_some()
+    }
+
     /// The MAC address of a guest, if its port is known too.
     fn reachable(&self, now: Instant, address: IpAddr) -> Option<Mac> {
         let mac = self.neighbors.mac_of(address)?;

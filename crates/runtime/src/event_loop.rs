@@ -407,7 +407,7 @@ fn seed() -> io::Result<[u8; 32]> {
 /// The engine's bounds, where what it opens has to do with so many descriptors. Some are kept back for guests, forwards, files, and
 /// questions to resolvers, each of which may be tried four times: three of eight where there are few, one of sixteen where there are many. So a
 /// guest that opens all it can meets the flow table's bound, where its own flows make room, and the others find what they need.
-fn limits(descriptors: u64) -> Limits {
+pub(crate) fn limits(descriptors: u64) -> Limits {
     let most = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let kept = (most / 8 * 3).min((most / 16).max(2048));
     let defaults = Limits::default();

@@ -12,7 +12,9 @@
 //! Every other thread speaks to it through a [`Handle`], and sees owned values only: the engine does not leave the
 //! loop. Work in one turn is bounded for each guest and socket; what is left over waits in a queue for the next turn.
 
+pub mod abilities;
 mod actions;
+mod answers;
 mod capture;
 mod core;
 mod dns;
@@ -45,7 +47,7 @@ mod udp;
 mod uplink;
 mod vhost_user;
 
-pub use atoll_engine::{Addresses, Documents, Prefix, StaticLease, StaticRoute, Subnet};
+pub use atoll_engine::{Addresses, Documents, Family, Prefix, StaticLease, StaticRoute, Subnet};
 pub use atoll_engine::{
     Destination, GuestLimits, GuestPolicy, NamePattern, Network as IpNetwork, Policy, Rule,
     Transport as RuleTransport, Verdict, Who,

@@ -13,7 +13,7 @@ pub(super) struct Crate {
 }
 
 /// The crates, in the order of the architecture's drawing.
-pub(super) const CRATES: [Crate; 12] = [
+pub(super) const CRATES: [Crate; 13] = [
     Crate {
         name: "atoll-wire",
         forbids_unsafe: Some("crates/wire/src/lib.rs"),
@@ -99,9 +99,15 @@ pub(super) const CRATES: [Crate; 12] = [
         pure: false,
     },
     Crate {
+        name: "atoll-doctor",
+        forbids_unsafe: Some("crates/doctor/src/lib.rs"),
+        may_use: &["atoll-qemu", "atoll-images", "atoll-runtime", "atoll-helper"],
+        pure: false,
+    },
+    Crate {
         name: "atoll-cli",
         forbids_unsafe: Some("crates/cli/src/main.rs"),
-        may_use: &["atoll-spec", "atoll-control", "atoll-helper"],
+        may_use: &["atoll-spec", "atoll-control", "atoll-helper", "atoll-doctor"],
         pure: false,
     },
 ];
@@ -161,6 +167,7 @@ pub(super) const RESERVED: [Reserved; 11] = [
             "atoll-images",
             "atoll-cluster",
             "atoll-control",
+            "atoll-doctor",
         ],
         reason: "system calls are made by the parts that do I/O",
     },

@@ -18,7 +18,7 @@ use crate::sys::namespace as sys;
 use crate::{Prefix, TapInfo};
 
 /// The interface inside.
-const INTERFACE: &str = "tap0";
+pub(super) const INTERFACE: &str = "tap0";
 
 /// The status of a shell for a command that is not there, and for one that cannot be run.
 const NOT_FOUND: u8 = 127;

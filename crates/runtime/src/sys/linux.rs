@@ -120,6 +120,15 @@ pub(crate) fn enable_error_queue(fd: impl AsFd, family: Family) -> io::Result<()
     }
 }
 
+/// Let every datagram come with the address of the host's to which it went, and let it be said from which one answers leave
+/// (`IP_PKTINFO`, ip(7); RFC 3542, 6).
+pub(crate) fn enable_local_addresses(fd: impl AsFd, family: Family) -> io::Result<()> {
+    match family {
+        Family::V4 => set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+        Family::V6 => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+    }
+}
+
 /// Where in what an ICMP echo socket receives the ICMP header begins.
 pub(crate) fn icmp_reply_offset(_family: Family, _datagram: &[u8]) -> usize {
     0

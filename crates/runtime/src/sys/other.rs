@@ -47,6 +47,11 @@ pub(crate) fn stream_interest() -> mio::Interest {
     mio::Interest::READABLE
 }
 
+/// Not asked for: answers leave from the address that the system prefers.
+pub(crate) fn enable_local_addresses(_fd: impl AsFd, _family: Family) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// There is no such queue; errors come from the next call on the socket.
 pub(crate) fn enable_error_queue(_fd: impl AsFd, _family: Family) -> io::Result<()> {
     Ok(())
@@ -107,6 +112,14 @@ pub(crate) mod namespace {
         unsupported()
     }
 
+    pub(crate) fn leave_users() -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn leave_network() -> io::Result<()> {
+        unsupported()
+    }
+
     pub(crate) fn end_with_starter() -> io::Result<()> {
         unsupported()
     }
@@ -163,6 +176,7 @@ impl Inbox {
     pub(crate) fn receive(&mut self, fd: impl AsFd, ask: Ask) -> Result<Received, Errno> {
         let mut received = Received {
             datagrams: Vec::new(),
+            locals: Vec::new(),
             more: true,
             dropped: None,
         };
