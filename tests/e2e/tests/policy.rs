@@ -319,12 +319,12 @@ fn no_way_leads_a_guest_to_what_it_is_denied() {
         "fe80::2",
     ] {
         refused(&mut hostile, "destination_forbidden", 2, &|it| {
-            it.try_both(OWN6, mapped)
+            it.try_both(OWN6, mapped);
         });
     }
     for forbidden in ["127.0.0.1", "169.254.1.1", "0.0.0.0"] {
         refused(&mut hostile, "destination_forbidden", 2, &|it| {
-            it.try_both(OWN, forbidden)
+            it.try_both(OWN, forbidden);
         });
     }
     for other in ["10.77.0.9", "10.77.0.1", "198.18.7.9"] {
@@ -344,16 +344,16 @@ fn no_way_leads_a_guest_to_what_it_is_denied() {
         it.guest.mac = HOSTILE;
     });
     refused(&mut hostile, "denied_name_of_private", 2, &|it| {
-        it.try_name("host.example", HOST)
+        it.try_name("host.example", HOST);
     });
     refused(&mut hostile, "denied_by_rule", 2, &|it| {
-        it.try_name("private.example", "192.168.77.1")
+        it.try_name("private.example", "192.168.77.1");
     });
     refused(&mut hostile, "destination_forbidden", 2, &|it| {
-        it.try_name("loopback.example", "127.0.0.1")
+        it.try_name("loopback.example", "127.0.0.1");
     });
     refused(&mut hostile, by_default, 2, &|it| {
-        it.try_name("elsewhere.test", THERE)
+        it.try_name("elsewhere.test", THERE);
     });
     assert_eq!((secret.count(), allowed.count()), (0, 0), "reached, allowed");
 
@@ -443,7 +443,6 @@ fn keepalived_script(folder: &Path, name: &str, priority: u8) -> String {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "the measured time is for who looks at it")]
 fn a_virtual_address_moves_at_once_with_anti_spoofing() {
     let Some(atoll) = with_namespaces() else { return };
     if Command::new("keepalived").arg("--version").output().is_err() {

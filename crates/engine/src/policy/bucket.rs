@@ -94,7 +94,7 @@ mod tests {
                     largest = largest.max(amount);
                 }
             }
-            let most = burst.max(largest) + largest + (u128::from(rate) * u128::from(now) / 1000) as u64 + 1;
+            let most = burst.max(largest) + largest + rate * now / 1000 + 1;
             prop_assert!(passed <= most, "{passed} of {most}");
         }
     }
