@@ -103,6 +103,11 @@ pub const TARGETS: &[Target] = &[
         run: files::cluster_file,
     },
     Target {
+        name: "catalogue_file",
+        mutations: 3000,
+        run: files::catalogue_file,
+    },
+    Target {
         name: "checksum_file",
         mutations: 5000,
         run: files::checksum_file,

@@ -1,19 +1,20 @@
 //! `image`: the cache of images on this host.
 
-use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use atoll_control::cluster::image::{in_use, mirror, store};
+use atoll_control::cluster::image::{catalogue, in_use, store};
 use atoll_control::cluster::paths::Places;
 use atoll_control::cluster::problem::Problem;
 use atoll_control::images::build::{Release, Target};
+use atoll_control::images::catalogue::{Entry, Offer, Signed, Sums};
 use atoll_control::images::image::Origin;
 use atoll_control::images::store::Stored;
-use atoll_control::images::{Arch, Boot, Image, Source, Store, build, catalogue};
+use atoll_control::images::{Arch, Boot, Image, Source, Store, build};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::failure::{Failure, say};
+use crate::meter::{Meter, mebibytes};
 use crate::table::{or_dash, print, print_json};
 
 /// Arguments of `image`.
@@ -47,6 +48,9 @@ enum Action {
         image: String,
         #[command(flatten)]
         arch: ArchArg,
+        /// Ask no server: say whether the image is here
+        #[arg(long)]
+        offline: bool,
     },
     /// Build an image from Debian packages
     #[command(
@@ -137,7 +141,7 @@ pub(crate) fn image(args: ImageArgs) -> Result<(), Failure> {
     let store = store(&places.images)?;
     match args.action {
         Action::Ls { json, .. } => list(&store, json),
-        Action::Pull { image, arch } => pull(&store, &image, arch.arch()),
+        Action::Pull { image, arch, offline } => pull(&store.offline(offline), &image, arch.arch()),
         Action::Build {
             what,
             arch,
@@ -177,7 +181,7 @@ fn list(store: &Store, json: bool) -> Result<(), Failure> {
             vec![
                 image.name.clone(),
                 image.arch.to_string(),
-                format!("{} MiB", image.bytes.div_ceil(1 << 20)),
+                mebibytes(image.bytes),
                 format!("{origin}{age}"),
                 // What follows a semicolon is detail, which --json shows.
                 image.from.split(';').next().unwrap_or_default().to_owned(),
@@ -190,30 +194,52 @@ fn list(store: &Store, json: bool) -> Result<(), Failure> {
 /// An image of the catalogue as it is listed.
 #[derive(Debug, Serialize)]
 struct Offered {
-    name: &'static str,
-    also: &'static [&'static str],
+    name: String,
+    also: Vec<String>,
     arch: Arch,
-    ssh_user: &'static str,
+    ssh_user: Option<String>,
     source: String,
-    checksums: String,
+    mirrors: Vec<String>,
+    checksums: Option<String>,
+    digest: Option<String>,
+    signature: Option<String>,
+    keyrings: Vec<PathBuf>,
+    /// From the user's own file.
+    own: bool,
+}
+
+impl Offered {
+    fn of(offer: &Offer, entry: Entry) -> Option<Self> {
+        let mut places = entry.places.into_iter();
+        let place = places.next()?;
+        let (checksums, digest) = match place.digest {
+            Sums::ListedAt(url) => (Some(url), None),
+            Sums::Given(digest) => (None, digest.map(|digest| digest.to_string())),
+        };
+        Some(Self {
+            name: entry.name,
+            also: offer.also().map(str::to_owned).collect(),
+            arch: entry.arch,
+            ssh_user: entry.ssh_user,
+            source: place.url,
+            mirrors: places.map(|place| place.url).collect(),
+            checksums,
+            digest,
+            signature: place.signature.map(|signature| match signature {
+                Signed::Inline => "inline".to_owned(),
+                Signed::At(url) => url,
+            }),
+            keyrings: entry.keyrings,
+            own: offer.is_users(),
+        })
+    }
 }
 
 fn list_catalogue(json: bool) -> Result<(), Failure> {
-    let mirror = mirror();
-    let offered: Vec<Offered> = catalogue::releases()
-        .filter_map(|names| names.split_first())
-        .flat_map(|(name, also)| [Arch::X86_64, Arch::Aarch64].map(|arch| (*name, also, arch)))
-        .filter_map(|(name, also, arch)| {
-            let entry = catalogue::find(name, arch, mirror.as_deref())?;
-            Some(Offered {
-                name,
-                also,
-                arch,
-                ssh_user: entry.ssh_user,
-                source: entry.url,
-                checksums: entry.sums_url,
-            })
-        })
+    let catalogue = catalogue()?;
+    let offered: Vec<Offered> = catalogue
+        .entries()
+        .filter_map(|(offer, entry)| Offered::of(offer, entry))
         .collect();
     if json {
         return Ok(print_json(&offered)?);
@@ -221,7 +247,7 @@ fn list_catalogue(json: bool) -> Result<(), Failure> {
     let row = |image: &Offered| {
         let also = (!image.also.is_empty()).then(|| image.also.join(", "));
         vec![
-            image.name.to_owned(),
+            image.name.clone(),
             or_dash(also),
             image.arch.to_string(),
             image.source.clone(),
@@ -232,29 +258,21 @@ fn list_catalogue(json: bool) -> Result<(), Failure> {
 }
 
 fn pull(store: &Store, image: &str, arch: Arch) -> Result<(), Failure> {
+    let source = source(image)?;
+    let meter = Meter::new(image);
+    let pulled = store.pull(&source, arch, &mut |progress| meter.tell(progress));
+    meter.finish();
+    let pulled = pulled.map_err(Problem::from)?;
+    say(&format!("{} is here: {}", pulled.name, mebibytes(pulled.bytes)));
+    Ok(())
+}
+
+/// What the user means by an image.
+fn source(image: &str) -> Result<Source, Failure> {
     let here = std::env::current_dir()?;
     let home = std::env::var_os("HOME");
     let source = Source::parse(image, &here, home.as_deref().map(Path::new));
-    let source = source.map_err(|error| Problem::usage(error.to_string()))?;
-    let told = Cell::new(None);
-    let pulled = store.pull(&source, arch, &mut |progress| {
-        let tenth = progress
-            .total
-            .filter(|total| *total > 0)
-            .map(|total| progress.bytes.saturating_mul(10) / total);
-        if told.replace(tenth) != tenth
-            && let Some(tenth) = tenth
-        {
-            say(&format!(
-                "{image}: {} % of {} MiB",
-                tenth * 10,
-                progress.total.unwrap_or(0) >> 20
-            ));
-        }
-    });
-    let pulled = pulled.map_err(Problem::from)?;
-    say(&format!("{} is here: {} MiB", pulled.name, pulled.bytes >> 20));
-    Ok(())
+    source.map_err(|error| Problem::usage(error.to_string()).into())
 }
 
 fn build(store: &Store, what: Buildable, target: Target<'_>, with: &[String]) -> Result<(), Failure> {
@@ -281,7 +299,7 @@ fn build(store: &Store, what: Buildable, target: Target<'_>, with: &[String]) ->
 }
 
 /// Whether a machine's disk lies on the image.
-fn is_used(image: &Image, used: &std::collections::BTreeSet<std::path::PathBuf>) -> bool {
+fn is_used(image: &Image, used: &std::collections::BTreeSet<PathBuf>) -> bool {
     match &image.boot {
         Boot::Disk { path, .. } => used.contains(path),
         Boot::Kernel { .. } => false,

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use atoll_images::checksum::{Algorithm, Digest};
-use atoll_images::{Arch, Image, Source, Store, StoreError, overlay};
+use atoll_images::{Arch, Catalogue, Image, Source, Store, StoreError, overlay};
 use atoll_spec as spec;
 
 use crate::convert::image_kind;
@@ -28,9 +29,45 @@ pub fn mirror() -> Option<String> {
     std::env::var(MIRROR_VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
+/// The images that are known by name: the built-in ones, and those of the user's file if there is one.
+///
+/// # Errors
+/// When that file is wrong, with its places, or cannot be read.
+pub fn catalogue() -> Result<Catalogue, Problem> {
+    let catalogue = Catalogue::default().with_base_url(mirror());
+    let Some(file) = catalogue_file() else {
+        return Ok(catalogue);
+    };
+    match std::fs::read_to_string(&file) {
+        Ok(text) => match spec::parse_catalogue(&file.display().to_string(), &text) {
+            Ok(images) => Ok(catalogue.with_users(images)),
+            Err(mistakes) => Err(Problem::new(Kind::Configuration, mistakes.to_string())),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(catalogue),
+        Err(error) => {
+            let message = format!("cannot read {}: {error}", file.display());
+            Err(Problem::new(Kind::Configuration, message))
+        }
+    }
+}
+
+/// `$XDG_CONFIG_HOME/atoll/images.yaml`, or `~/.config/atoll/images.yaml`.
+#[must_use]
+pub fn catalogue_file() -> Option<PathBuf> {
+    let folder = |name: &str| {
+        let path = std::env::var_os(name).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")));
+    Some(config?.join("atoll").join("images.yaml"))
+}
+
 /// The host's image cache.
+///
+/// # Errors
+/// When its folder cannot be made, or [`catalogue`] fails.
 pub fn store(folder: &Path) -> Result<Store, Problem> {
-    Ok(Store::open(folder)?.with_base_url(mirror()))
+    Ok(Store::open(folder)?.with_catalogue(catalogue()?))
 }
 
 /// The image, from `store`; `tell` hears how far a download is, in words and in percent.

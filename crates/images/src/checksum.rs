@@ -101,6 +101,19 @@ impl fmt::Display for Digest {
     }
 }
 
+impl From<&atoll_spec::Checksum> for Digest {
+    fn from(checksum: &atoll_spec::Checksum) -> Self {
+        let (algorithm, hex) = match checksum {
+            atoll_spec::Checksum::Sha256(hex) => (Algorithm::Sha256, hex.as_str()),
+            atoll_spec::Checksum::Sha512(hex) => (Algorithm::Sha512, hex.as_str()),
+        };
+        Self {
+            algorithm,
+            hex: hex.to_owned(),
+        }
+    }
+}
+
 /// A word that is no digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a digest (sha256: and 64, or sha512: and 128 hexadecimal digits)")]

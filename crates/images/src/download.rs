@@ -171,6 +171,12 @@ impl Downloader {
         }
     }
 
+    /// What was asked for over TLS is not taken from where a redirect leads without it.
+    fn get(&self, url: &str) -> RequestBuilder<WithoutBody> {
+        let is_secure = url.starts_with("https://");
+        self.agent.get(url).config().https_only(is_secure).build()
+    }
+
     /// Waits for the head of the answer.
     fn call(&self, url: &str, request: RequestBuilder<WithoutBody>) -> Result<Response<Body>, Setback> {
         let called = patient::call(&self.called_off, move || request.call())?;
@@ -179,7 +185,7 @@ impl Downloader {
     }
 
     fn attempt_text(&self, url: &str) -> Result<String, Setback> {
-        let mut response = self.call(url, self.agent.get(url))?;
+        let mut response = self.call(url, self.get(url))?;
         judge(url, response.status())?;
         let read = move || {
             let body = response.body_mut().with_config().limit(MAX_TEXT).lossy_utf8(true);
@@ -199,7 +205,7 @@ impl Downloader {
         };
         let origin = Origin::load(part).filter(|origin| origin.url == url);
         let have = if origin.is_some() { length(part) } else { 0 };
-        let mut request = self.agent.get(url);
+        let mut request = self.get(url);
         if let Some(origin) = origin.filter(|_| have > 0) {
             request = request.header(header::RANGE, format!("bytes={have}-"));
             request = request.header(header::IF_RANGE, origin.validator);

@@ -111,6 +111,9 @@ pub struct Image {
     /// The digest of what was fetched (`sha512:…`), when there was one to check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// What its disk hashes to (`sha256:…`), where the store has taken it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// The user that the image's cloud-init sets up unless told otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,

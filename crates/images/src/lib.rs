@@ -45,6 +45,7 @@ pub mod tool;
 pub mod unpack;
 
 pub use arch::Arch;
+pub use catalogue::Catalogue;
 pub use error::Kind;
 pub use image::{Boot, DiskFormat, Image};
 pub use source::Source;

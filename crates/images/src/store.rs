@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! images/KEY+SERIAL/image.json, disk.img | vmlinux, initramfs    visible images
+//! blobs/sha256-HEX                               each fetched disk once, disk.img is a link to it
 //! downloads/KEY.part, KEY.origin.json                            what has arrived so far
 //! staging/KEY/                                                   an image in the making
 //! locks/KEY.lock                                                 held while KEY is fetched, built or removed
@@ -17,6 +18,7 @@
 //! A name means, in this order: an image here of that name (so one that was built stands in for the vendor's), the
 //! catalogue's image if it is here, the catalogue's image from its vendor.
 
+mod blobs;
 mod error;
 mod locks;
 mod pull;
@@ -25,7 +27,7 @@ pub use error::StoreError;
 
 use crate::arch::Arch;
 use crate::build::BuildError;
-use crate::catalogue;
+use crate::catalogue::Catalogue;
 use crate::checksum::{Algorithm, Digest};
 use crate::download::{Downloader, Patience, Progress};
 use crate::files;
@@ -53,9 +55,10 @@ pub struct Stored {
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    base_url: Option<String>,
+    catalogue: Catalogue,
     downloader: Downloader,
     called_off: Arc<AtomicBool>,
+    offline: bool,
 }
 
 impl Store {
@@ -64,23 +67,24 @@ impl Store {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for folder in ["images", "downloads", "staging", "locks"] {
+        for folder in ["images", "blobs", "downloads", "staging", "locks"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(StoreError::file(&folder))?;
         }
         let root = root.canonicalize().map_err(StoreError::file(root))?;
         Ok(Self {
             root,
-            base_url: None,
+            catalogue: Catalogue::default(),
             downloader: Downloader::new(Patience::default()),
             called_off: Arc::default(),
+            offline: false,
         })
     }
 
-    /// The same with a mirror in place of the vendors' hosts (see [`catalogue::find`]).
+    /// The same with another catalogue than the built-in one.
     #[must_use]
-    pub fn with_base_url(mut self, base_url: Option<String>) -> Self {
-        self.base_url = base_url;
+    pub fn with_catalogue(mut self, catalogue: Catalogue) -> Self {
+        self.catalogue = catalogue;
         self
     }
 
@@ -96,6 +100,13 @@ impl Store {
     pub fn until(mut self, called_off: Arc<AtomicBool>) -> Self {
         self.downloader = self.downloader.until(Arc::clone(&called_off));
         self.called_off = called_off;
+        self
+    }
+
+    /// The same, but what is not on this machine is an error rather than fetched.
+    #[must_use]
+    pub fn offline(mut self, offline: bool) -> Self {
+        self.offline = offline;
         self
     }
 
@@ -135,6 +146,9 @@ impl Store {
             Source::Name(name) => self.entry(name, arch)?,
             Source::Path(path) => return local(path, arch),
         };
+        if self.offline {
+            return Err(StoreError::Offline(wanted.name));
+        }
         let _lock = self.lock(&wanted.key)?;
         match self.current(&wanted.key)? {
             Some(image) => Ok(image),
@@ -197,9 +211,9 @@ impl Store {
     pub fn remove(&self, name: &str) -> Result<Vec<Image>, StoreError> {
         let mut removed = self.remove_where(|stored| stored.image.name == name)?;
         if removed.is_empty()
-            && let Some(entry) = catalogue::find(name, Arch::X86_64, None)
+            && let Some(offer) = self.catalogue.offer(name)
         {
-            removed = self.remove_where(|stored| stored.image.name == entry.name)?;
+            removed = self.remove_where(|stored| stored.image.name == offer.name())?;
         }
         if removed.is_empty() {
             return Err(StoreError::NotHere(name.to_owned()));
@@ -231,6 +245,7 @@ impl Store {
             files::remove_folder(&aside).map_err(StoreError::file(&aside))?;
             removed.push(stored.image);
         }
+        self.remove_unused_blobs()?;
         Ok(removed)
     }
 
@@ -262,9 +277,20 @@ impl Store {
     }
 
     fn entry(&self, name: &str, arch: Arch) -> Result<Wanted, StoreError> {
-        catalogue::find(name, arch, self.base_url.as_deref())
-            .map(Wanted::of_entry)
-            .ok_or_else(|| StoreError::UnknownName(name.to_owned()))
+        if let Some(entry) = self.catalogue.find(name, arch) {
+            return Ok(Wanted::of_entry(entry));
+        }
+        Err(match self.catalogue.offer(name) {
+            Some(offer) => StoreError::NotForArch {
+                name: name.to_owned(),
+                arch,
+                archs: offer.archs().collect(),
+            },
+            None => StoreError::UnknownName {
+                name: name.to_owned(),
+                known: self.catalogue.names().map(str::to_owned).collect(),
+            },
+        })
     }
 
     /// The image that a key means, when there is one.
@@ -355,6 +381,7 @@ fn local(path: &Path, arch: Arch) -> Result<Image, StoreError> {
             format,
         },
         digest: None,
+        content: None,
         ssh_user: None,
     })
 }

@@ -1,8 +1,9 @@
 //! What is read from files, headers included.
 
+use atoll_images::Catalogue;
 use atoll_images::checksum::{self, Digest};
 use atoll_images::unpack;
-use atoll_spec::{Source, parse};
+use atoll_spec::{Source, parse, parse_catalogue};
 use atoll_wire::ipv6;
 use atoll_wire::ndp::Message;
 use atoll_wire::tcp::Header;
@@ -15,6 +16,24 @@ pub(super) fn cluster_file(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     if let Err(mistakes) = parse(&Source::new("atoll.yaml"), &text) {
         assert!(!mistakes.to_string().is_empty(), "refused without a word");
+    }
+}
+
+/// The catalogue file: read, or refused with words; what was read is offered with addresses that are filled in.
+pub(super) fn catalogue_file(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    match parse_catalogue("images.yaml", &text) {
+        Err(mistakes) => assert!(!mistakes.to_string().is_empty(), "refused without a word"),
+        Ok(images) => {
+            let catalogue = Catalogue::of(images, true);
+            for (offer, entry) in catalogue.entries() {
+                let place = entry.places.first().expect("an entry has a place");
+                let filled = !["{arch}", "{debian-arch}", "{firmware}"]
+                    .iter()
+                    .any(|it| place.url.contains(it));
+                assert!(filled, "{}: {}", offer.name(), place.url);
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What can go wrong with the store.
 
+use crate::arch::Arch;
 use crate::build::BuildError;
-use crate::catalogue;
 use crate::checksum::Digest;
 use crate::download::FetchError;
 use crate::error::Kind;
@@ -12,11 +12,29 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No image has this name.
-    #[error("there is no image called `{0}`")]
-    UnknownName(String),
+    #[error("there is no image called `{name}`")]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// The names of the catalogue.
+        known: Vec<String>,
+    },
+    /// The catalogue has no image of this name for this architecture.
+    #[error("there is no image `{name}` for {arch}")]
+    NotForArch {
+        /// The name.
+        name: String,
+        /// The architecture asked for.
+        arch: Arch,
+        /// Those that there is one for.
+        archs: Vec<Arch>,
+    },
     /// No image of this name is on this machine.
     #[error("no image called `{0}` is on this machine")]
     NotHere(String),
+    /// It would have to be fetched, which was forbidden.
+    #[error("the image `{0}` is not on this machine, and nothing is to be fetched")]
+    Offline(String),
     /// The user's file is not there.
     #[error("the image {0} does not exist")]
     MissingFile(PathBuf),
@@ -84,8 +102,10 @@ impl StoreError {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::UnknownName(_)
+            Self::UnknownName { .. }
+            | Self::NotForArch { .. }
             | Self::NotHere(_)
+            | Self::Offline(_)
             | Self::MissingFile(_)
             | Self::NoImage(_)
             | Self::Compressed(_)
@@ -102,14 +122,18 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::UnknownName(_) => {
-                let names: Vec<_> = catalogue::names().collect();
+            Self::UnknownName { known, .. } => {
                 return Some(format!(
                     "known are {}; a URL, a path with a `/`, or an image built with `atoll image build` do as well",
-                    names.join(", ")
+                    known.join(", ")
                 ));
             }
+            Self::NotForArch { archs, .. } => {
+                let archs: Vec<_> = archs.iter().map(|arch| arch.name()).collect();
+                return Some(format!("there is one for {}", archs.join(", ")));
+            }
             Self::NotHere(_) => "see which are: atoll image ls",
+            Self::Offline(_) => "the same without --offline fetches it; `atoll image ls` shows what is here",
             Self::Compressed(_) => "unpack it first (gunzip, unxz, unzstd)",
             Self::WrongChecksum { .. } => {
                 "try again: the vendor may just have replaced the image; if it stays wrong, do not use it"
@@ -125,6 +149,15 @@ impl StoreError {
             | Self::File { .. } => return None,
         };
         Some(hint.to_owned())
+    }
+
+    /// Whether another server may do better.
+    pub(super) const fn is_the_servers(&self) -> bool {
+        match self {
+            Self::WrongChecksum { .. } | Self::NotListed { .. } | Self::Unpack { .. } => true,
+            Self::Fetch(error) => error.is_the_servers(),
+            _ => false,
+        }
     }
 
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {

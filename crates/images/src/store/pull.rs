@@ -2,7 +2,7 @@
 
 use super::{Store, StoreError, hash_of, key_of};
 use crate::arch::Arch;
-use crate::catalogue::Entry;
+use crate::catalogue::{Entry, Place, Sums};
 use crate::checksum::{self, Digest};
 use crate::download::{self, FetchError, Progress};
 use crate::image::{Boot, DiskFormat, Image, Origin};
@@ -17,33 +17,22 @@ const DISK: &str = "disk.img";
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) key: String,
-    name: String,
+    pub(super) name: String,
     arch: Arch,
     origin: Origin,
-    url: String,
-    expected: Expected,
+    places: Vec<Place>,
     ssh_user: Option<String>,
-}
-
-/// How the right digest is known.
-#[derive(Debug)]
-enum Expected {
-    /// From a file of the vendor's.
-    ListedAt(String),
-    /// From the user, or not at all.
-    Given(Option<Digest>),
 }
 
 impl Wanted {
     pub(super) fn of_entry(entry: Entry) -> Self {
         Self {
-            key: key_of(entry.name, entry.arch),
-            name: entry.name.to_owned(),
+            key: key_of(&entry.name, entry.arch),
+            name: entry.name,
             arch: entry.arch,
             origin: Origin::Catalogue,
-            url: entry.url,
-            expected: Expected::ListedAt(entry.sums_url),
-            ssh_user: Some(entry.ssh_user.to_owned()),
+            places: entry.places,
+            ssh_user: entry.ssh_user,
         }
     }
 
@@ -55,17 +44,27 @@ impl Wanted {
             name: url.to_owned(),
             arch,
             origin: Origin::Url,
-            url: url.to_owned(),
-            expected: Expected::Given(digest.cloned()),
+            places: vec![Place {
+                url: url.to_owned(),
+                digest: Sums::Given(digest.cloned()),
+                signature: None,
+            }],
             ssh_user: None,
         }
     }
+}
 
-    /// The last part of the URL's path, as checksum files name it.
-    fn file_name(&self) -> &str {
-        let path = self.url.split(['?', '#']).next().unwrap_or(&self.url);
-        path.rsplit('/').next().unwrap_or(path)
-    }
+/// A disk as it came out of its download.
+struct Unpacked {
+    of_disk: DiskFormat,
+    /// Whether it was compressed, so that the download's digest is not the disk's.
+    is_packed: bool,
+}
+
+/// The last part of a URL's path, as checksum files name it.
+fn file_name(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 impl Store {
@@ -81,40 +80,63 @@ impl Store {
         }
     }
 
+    /// Tries each place until one gives the image; the error is the first one's, which is the vendor's.
     fn fetch_all(&self, wanted: &Wanted, progress: &mut dyn FnMut(Progress)) -> Result<Image, StoreError> {
-        let expected = self.expected(wanted)?;
+        let mut first = None;
+        for place in &wanted.places {
+            match self.fetch_from(wanted, place, progress) {
+                Err(error) if error.is_the_servers() && !self.is_called_off() => {
+                    tracing::warn!(url = place.url, %error, "this place does not give the image");
+                    first.get_or_insert(error);
+                }
+                result => return result,
+            }
+        }
+        Err(first.unwrap_or_else(|| StoreError::NotHere(wanted.name.clone())))
+    }
+
+    fn fetch_from(
+        &self,
+        wanted: &Wanted,
+        place: &Place,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Image, StoreError> {
+        let expected = self.expected(place)?;
         let part = self.root.join("downloads").join(format!("{}.part", wanted.key));
-        self.downloader.fetch(&wanted.url, &part, progress)?;
+        self.downloader.fetch(&place.url, &part, progress)?;
         if let Some(expected) = &expected {
-            self.verify(&wanted.url, &part, expected)?;
+            self.verify(&place.url, &part, expected)?;
         }
         let staging = self.staging(&wanted.key)?;
         let disk = staging.join(DISK);
-        let format = self.unpack_into(&wanted.url, &part, &disk)?;
+        let unpacked = self.unpack_into(&place.url, &part, &disk)?;
         download::discard(&part).map_err(StoreError::file(&part))?;
+        let known = expected.as_ref().filter(|_| !unpacked.is_packed);
+        let content = self.settle(&disk, known)?;
         let image = Image {
             name: wanted.name.clone(),
             arch: wanted.arch,
             origin: wanted.origin,
-            from: wanted.url.clone(),
+            from: place.url.clone(),
             boot: Boot::Disk {
                 path: DISK.into(),
-                format,
+                format: unpacked.of_disk,
             },
             bytes: disk.metadata().map_err(StoreError::file(&disk))?.len(),
             digest: expected.map(|digest| digest.to_string()),
+            content: Some(content.to_string()),
             ssh_user: wanted.ssh_user.clone(),
         };
         self.publish(&wanted.key, &image)
     }
 
-    fn expected(&self, wanted: &Wanted) -> Result<Option<Digest>, StoreError> {
-        let sums_url = match &wanted.expected {
-            Expected::Given(digest) => return Ok(digest.clone()),
-            Expected::ListedAt(sums_url) => sums_url,
+    fn expected(&self, place: &Place) -> Result<Option<Digest>, StoreError> {
+        let sums_url = match &place.digest {
+            Sums::Given(digest) => return Ok(digest.clone()),
+            Sums::ListedAt(sums_url) => sums_url,
         };
         let sums = self.downloader.fetch_text(sums_url)?;
-        let file = wanted.file_name();
+        let file = file_name(&place.url);
         let listed = checksum::find(&sums, file);
         listed.map(Some).ok_or_else(|| StoreError::NotListed {
             sums_url: sums_url.clone(),
@@ -139,8 +161,9 @@ impl Store {
     }
 
     /// The disk itself, whatever it came packed in, whole and on stable storage.
-    fn unpack_into(&self, url: &str, part: &Path, disk: &Path) -> Result<DiskFormat, StoreError> {
-        if unpack::compression(part).map_err(StoreError::file(part))? == Compression::None {
+    fn unpack_into(&self, url: &str, part: &Path, disk: &Path) -> Result<Unpacked, StoreError> {
+        let is_packed = unpack::compression(part).map_err(StoreError::file(part))? != Compression::None;
+        if !is_packed {
             fs::rename(part, disk).map_err(StoreError::file(disk))?;
         } else {
             let packed = unpack::reader(part).map_err(StoreError::file(part))?;
@@ -148,7 +171,8 @@ impl Store {
             let mut file = File::create(disk).map_err(StoreError::file(disk))?;
             copy_sparsely(url, &mut packed, &mut file, disk)?;
         }
-        unpack::disk_format(disk).map_err(StoreError::file(disk))
+        let of_disk = unpack::disk_format(disk).map_err(StoreError::file(disk))?;
+        Ok(Unpacked { of_disk, is_packed })
     }
 }
 

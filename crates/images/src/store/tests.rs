@@ -49,7 +49,7 @@ fn store(folder: &Path, server: &Server) -> Store {
     };
     Store::open(folder)
         .unwrap()
-        .with_base_url(Some(server.base_url.clone()))
+        .with_catalogue(Catalogue::default().with_base_url(Some(server.base_url.clone())))
         .with_patience(patience)
 }
 
@@ -298,6 +298,165 @@ fn more_than_fits_is_refused_before_it_is_fetched() {
     assert!(error.kind().is_usage());
 }
 
+fn with_mirrors(folder: &Path, text: &str) -> Store {
+    let images = atoll_spec::parse_catalogue("images.yaml", text).unwrap();
+    Store::open(folder)
+        .unwrap()
+        .with_catalogue(Catalogue::default().with_users(images))
+        .with_patience(Patience {
+            attempts: 1,
+            pause: Duration::ZERO,
+            silence: Duration::from_secs(30),
+        })
+}
+
+fn own() -> Source {
+    Source::Name("own".to_owned())
+}
+
+#[test]
+fn mirrors_are_tried_in_turn_until_one_gives_the_right_file() {
+    let sums_of = |body: &[u8]| sums(body).replace("debian-13-generic-amd64", "d");
+    let refusing = Server::start(|_, _| Answer::status("500 Internal Server Error"));
+    let tampering = Server::start(move |request, _| match request.path.as_str() {
+        "/SUMS" => Answer::whole(sums_of(&disk()).as_bytes()),
+        _ => Answer::whole(b"QFI\xfb tampered with"),
+    });
+    let right = Server::start(move |request, _| match request.path.as_str() {
+        "/SUMS" => Answer::whole(sums_of(&disk()).as_bytes()),
+        _ => Answer::whole(&disk()),
+    });
+    let unasked = Server::start(|_, _| Answer::status("404 Not Found"));
+    let text = format!(
+        "images:\n  own:\n    url: {0}/d.qcow2\n    checksums: {0}/SUMS\n    mirrors: [{1}, {2}, {3}]\n",
+        refusing.base_url, tampering.base_url, right.base_url, unasked.base_url
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let image = pull(&with_mirrors(folder.path(), &text), &own()).unwrap();
+    assert_eq!(bytes_of(&image), disk());
+    assert_eq!(image.from, right.url("/d.qcow2"));
+    assert_eq!(tampering.requests("/d.qcow2").len(), 1);
+    assert_eq!(unasked.requests("/SUMS").len(), 0);
+}
+
+#[test]
+fn when_no_place_gives_the_image_the_vendors_failure_is_told() {
+    let vendor = Server::start(|_, _| Answer::status("404 Not Found"));
+    let mirror = Server::start(|_, _| Answer::status("503 Service Unavailable"));
+    let text = format!(
+        "images:\n  own: {{url: '{}/d.qcow2', mirrors: ['{}']}}\n",
+        vendor.base_url, mirror.base_url
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let error = pull(&with_mirrors(folder.path(), &text), &own()).unwrap_err();
+    assert!(
+        error.to_string().ends_with("/d.qcow2: the server answered 404"),
+        "{error}"
+    );
+    assert_eq!(mirror.requests("/d.qcow2").len(), 1);
+}
+
+#[test]
+fn redirects_are_followed() {
+    let server = Server::start(|request, _| match request.path.as_str() {
+        "/d" => {
+            let mut answer = Answer::status("302 Found");
+            answer.headers = "Location: /elsewhere\r\n".to_owned();
+            answer
+        }
+        _ => Answer::ranged(request, &disk(), "\"v1\""),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let image = pull(&store(folder.path(), &server), &url(server.url("/d"))).unwrap();
+    assert_eq!(bytes_of(&image), disk());
+}
+
+#[test]
+fn a_redirect_in_a_circle_ends() {
+    let server = Server::start(|_, _| {
+        let mut answer = Answer::status("302 Found");
+        answer.headers = "Location: /d\r\n".to_owned();
+        answer
+    });
+    let folder = tempfile::tempdir().unwrap();
+    pull(&store(folder.path(), &server), &url(server.url("/d"))).unwrap_err();
+    assert!(server.requests("/d").len() <= 60);
+}
+
+#[test]
+fn a_length_that_is_a_lie_is_found_out() {
+    let long = Server::start(|_, _| Answer::whole(&disk()).claiming(disk().len() + 1));
+    let short = Server::start(|_, _| Answer::whole(&disk()).claiming(disk().len() - 1));
+    let folder = tempfile::tempdir().unwrap();
+    let digest = checksum_of(&disk());
+    for (server, is_cut) in [(long, true), (short, false)] {
+        let source = Source::Url {
+            url: server.url("/d"),
+            digest: digest.clone(),
+        };
+        match pull(&store(folder.path(), &server), &source).unwrap_err() {
+            StoreError::Fetch(FetchError::Unreachable { .. }) => assert!(is_cut),
+            StoreError::WrongChecksum { .. } => assert!(!is_cut),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn offline_asks_no_server_and_takes_what_is_here() {
+    let server = Server::start(|request, _| match request.path.as_str() {
+        DEBIAN => Answer::whole(&disk()),
+        _ => Answer::whole(sums(&disk()).as_bytes()),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), &server);
+    let error = pull(&store.clone().offline(true), &debian()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the image `debian-13` is not on this machine, and nothing is to be fetched"
+    );
+    assert_eq!(server.requests(SUMS).len(), 0);
+    let image = pull(&store, &debian()).unwrap();
+    assert_eq!(pull(&store.offline(true), &debian()).unwrap(), image);
+}
+
+#[test]
+fn one_content_lies_here_once_whatever_it_is_called() {
+    let server = Server::start(|_, _| Answer::whole(&disk()));
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), &server);
+    let inode = |image: &Image| match &image.boot {
+        Boot::Disk { path, .. } => std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap()),
+        Boot::Kernel { .. } => 0,
+    };
+    let blobs = folder.path().join("blobs");
+    let (a, b) = (url(server.url("/a")), url(server.url("/b")));
+    let (a, b) = (pull(&store, &a).unwrap(), pull(&store, &b).unwrap());
+    assert_eq!((inode(&a), &a.content), (inode(&b), &b.content));
+    assert_eq!(files_below(&blobs), 1);
+    store.remove(&a.name).unwrap();
+    assert_eq!((bytes_of(&b), files_below(&blobs)), (disk(), 1));
+    store.remove(&b.name).unwrap();
+    assert_eq!(files_below(&blobs), 0);
+}
+
+#[test]
+fn a_spoilt_blob_spoils_no_new_image() {
+    let server = Server::start(|_, _| Answer::whole(&disk()));
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), &server);
+    let first = pull(&store, &url(server.url("/a"))).unwrap();
+    let blob = fs::read_dir(folder.path().join("blobs"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    fs::remove_file(blob.path()).unwrap();
+    fs::write(blob.path(), b"cut").unwrap();
+    let second = pull(&store, &url(server.url("/b"))).unwrap();
+    assert_eq!((bytes_of(&first), bytes_of(&second)), (disk(), disk()));
+}
+
 #[test]
 fn parallel_pulls_share_one_download() {
     let server = Server::start(|request, _| match request.path.as_str() {
@@ -409,6 +568,7 @@ fn built(folder: &Path, content: &[u8]) -> Image {
         },
         bytes: 1,
         digest: None,
+        content: None,
         ssh_user: None,
     }
 }
