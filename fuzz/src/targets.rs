@@ -113,6 +113,21 @@ pub const TARGETS: &[Target] = &[
         run: files::checksum_file,
     },
     Target {
+        name: "ovf",
+        mutations: 5000,
+        run: files::ovf,
+    },
+    Target {
+        name: "tar",
+        mutations: 5000,
+        run: files::tar,
+    },
+    Target {
+        name: "disk_header",
+        mutations: 10_000,
+        run: files::disk_header,
+    },
+    Target {
         name: "unpack",
         mutations: 3000,
         run: files::unpack,

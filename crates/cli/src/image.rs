@@ -1,16 +1,19 @@
 //! `image`: the cache of images on this host.
 
+mod bring_in;
+mod housekeeping;
+
 use std::path::{Path, PathBuf};
 
-use atoll_control::cluster::image::{catalogue, in_use, store};
+use atoll_control::cluster::image::{catalogue, store};
 use atoll_control::cluster::paths::Places;
 use atoll_control::cluster::problem::Problem;
 use atoll_control::images::build::{Release, Target};
 use atoll_control::images::catalogue::{Entry, Offer, Signed, Sums};
-use atoll_control::images::image::Origin;
-use atoll_control::images::store::Stored;
-use atoll_control::images::{Arch, Boot, Image, Source, Store, build};
+use atoll_control::images::{Arch, Source, Store, build};
+use bring_in::{ImportArgs, SaveArgs};
 use clap::{Args, Subcommand, ValueEnum};
+use housekeeping::PruneArgs;
 use serde::Serialize;
 
 use crate::failure::{Failure, say};
@@ -68,6 +71,14 @@ enum Action {
         #[arg(long, value_name = "PACKAGE")]
         with: Vec<String>,
     },
+    /// Take a disk in from a file: raw, qcow2, vmdk, vdi, vhdx, vhd or ova, also compressed
+    #[command(
+        after_help = "Example:\n  atoll image import appliance.ova                image: appliance\n  atoll image import disk.vmdk.gz own --user admin\n\nWhat the file is says its content. A disk that would make QEMU open other files of this host is refused."
+    )]
+    Import(ImportArgs),
+    /// Take a stopped machine's disk in as an image of its own
+    #[command(after_help = "Example:\n  atoll down web && atoll image save web golden    image: golden")]
+    Save(SaveArgs),
     /// Remove an image by its name
     #[command(after_help = "Example:\n  atoll image rm debian-12")]
     Rm {
@@ -76,13 +87,9 @@ enum Action {
     },
     /// Remove images that newer ones stand in for and no machine uses, and what interrupted work left
     #[command(
-        after_help = "Example:\n  atoll image prune          images that were replaced\n  atoll image prune --all    every image that no machine uses"
+        after_help = "Example:\n  atoll image prune          images that were replaced\n  atoll image prune --all    every image that no machine uses\n  atoll image prune --all --older-than 30d --dry-run"
     )]
-    Prune {
-        /// Also those that nothing stands in for
-        #[arg(long)]
-        all: bool,
-    },
+    Prune(PruneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -98,14 +105,6 @@ enum Buildable {
     Micro,
     /// A Debian disk with cloud-init and ssh
     Debian,
-}
-
-/// An image as it is listed.
-#[derive(Debug, Serialize)]
-struct Listed {
-    #[serde(flatten)]
-    image: Image,
-    current: bool,
 }
 
 fn parse_arch(text: &str) -> Result<Arch, String> {
@@ -140,7 +139,7 @@ pub(crate) fn image(args: ImageArgs) -> Result<(), Failure> {
     let places = places()?;
     let store = store(&places.images)?;
     match args.action {
-        Action::Ls { json, .. } => list(&store, json),
+        Action::Ls { json, .. } => housekeeping::list(&store, json, &places),
         Action::Pull { image, arch, offline } => pull(&store.offline(offline), &image, arch.arch()),
         Action::Build {
             what,
@@ -154,41 +153,11 @@ pub(crate) fn image(args: ImageArgs) -> Result<(), Failure> {
             };
             build(&store, what, target, &with)
         }
-        Action::Rm { image } => remove(&store, &image, &places),
-        Action::Prune { all } => prune(&store, all, &places),
+        Action::Import(args) => bring_in::import(&store, &args),
+        Action::Save(args) => bring_in::save(&store, &args),
+        Action::Rm { image } => housekeeping::remove(&store, &image, &places),
+        Action::Prune(args) => housekeeping::prune(&store, &args, &places),
     }
-}
-
-fn list(store: &Store, json: bool) -> Result<(), Failure> {
-    let stored = store.list().map_err(Problem::from)?;
-    if json {
-        let listed = stored.into_iter().map(|it| Listed {
-            image: it.image,
-            current: it.current,
-        });
-        return Ok(print_json(&listed.collect::<Vec<_>>())?);
-    }
-    let rows: Vec<_> = stored
-        .iter()
-        .map(|Stored { image, current, .. }| {
-            let origin = match image.origin {
-                Origin::Catalogue => "catalogue",
-                Origin::Url => "url",
-                Origin::Local => "local",
-                Origin::Built => "built",
-            };
-            let age = if *current { "" } else { " (replaced)" };
-            vec![
-                image.name.clone(),
-                image.arch.to_string(),
-                mebibytes(image.bytes),
-                format!("{origin}{age}"),
-                // What follows a semicolon is detail, which --json shows.
-                image.from.split(';').next().unwrap_or_default().to_owned(),
-            ]
-        })
-        .collect();
-    Ok(print(&["NAME", "ARCH", "SIZE", "ORIGIN", "FROM"], &rows)?)
 }
 
 /// An image of the catalogue as it is listed.
@@ -295,42 +264,5 @@ fn build(store: &Store, what: Buildable, target: Target<'_>, with: &[String]) ->
         built.name,
         built.bytes.div_ceil(1 << 20)
     ));
-    Ok(())
-}
-
-/// Whether a machine's disk lies on the image.
-fn is_used(image: &Image, used: &std::collections::BTreeSet<PathBuf>) -> bool {
-    match &image.boot {
-        Boot::Disk { path, .. } => used.contains(path),
-        Boot::Kernel { .. } => false,
-    }
-}
-
-fn remove(store: &Store, name: &str, places: &Places) -> Result<(), Failure> {
-    let used = in_use(places);
-    let stored = store.list().map_err(Problem::from)?;
-    if stored
-        .iter()
-        .any(|it| it.image.name == name && is_used(&it.image, &used))
-    {
-        let problem = Problem::usage(format!("image {name} is in use: disks of machines lie on it"));
-        return Err(problem
-            .with_hint("`atoll rm` in the clusters that use it deletes those")
-            .into());
-    }
-    store.remove(name).map_err(Problem::from)?;
-    Ok(())
-}
-
-fn prune(store: &Store, all: bool, places: &Places) -> Result<(), Failure> {
-    let used = in_use(places);
-    let pruned = store
-        .prune(|it| is_used(&it.image, &used) || (it.current && !all))
-        .map_err(Problem::from)?;
-    for image in &pruned {
-        say(&format!("removed {}", image.name));
-    }
-    let mebibytes = pruned.iter().map(|image| image.bytes).sum::<u64>() >> 20;
-    say(&format!("{} removed, {mebibytes} MiB", pruned.len()));
     Ok(())
 }

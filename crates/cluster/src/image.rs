@@ -1,17 +1,20 @@
 //! The image that a machine's file names, on this host: found, or fetched with progress.
 
-use std::collections::BTreeSet;
+mod references;
+
+pub use references::References;
+
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use atoll_images::checksum::{Algorithm, Digest};
-use atoll_images::{Arch, Catalogue, Image, Source, Store, StoreError, overlay};
+use atoll_images::{Arch, Catalogue, Image, Source, Store, StoreError};
 use atoll_spec as spec;
 
 use crate::convert::image_kind;
 use crate::launch::resolve;
-use crate::paths::{ClusterPaths, Places};
+use crate::paths::ClusterPaths;
 use crate::problem::{Kind, Problem};
 
 /// Stands in for the vendors' hosts: a mirror that has their paths.
@@ -164,22 +167,4 @@ fn verify(wanted: &spec::Image, folder: &Path) -> Result<(), Problem> {
     );
     Err(Problem::new(Kind::Configuration, message)
         .with_hint("the file is not the one that was meant, or is damaged"))
-}
-
-/// The files that machines' disks of all clusters lie on, so that nobody takes them away.
-pub fn in_use(places: &Places) -> BTreeSet<PathBuf> {
-    let clusters = subfolders(&places.state.join("clusters"));
-    let machines = clusters
-        .into_iter()
-        .flat_map(|cluster| subfolders(&cluster.join("machines")));
-    let disks = machines
-        .map(|machine| machine.join("disk.qcow2"))
-        .filter(|disk| disk.is_file());
-    let bases = disks.filter_map(|disk| overlay::info(&disk).ok()?.backing_filename);
-    bases.map(|base| base.canonicalize().unwrap_or(base)).collect()
-}
-
-fn subfolders(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
 }

@@ -91,6 +91,10 @@ pub enum Origin {
     Local,
     /// Built on this machine.
     Built,
+    /// A file of the user's, taken into the store.
+    Imported,
+    /// A machine's disk, taken into the store.
+    Saved,
 }
 
 /// A bootable image on this machine. Also the manifest, `image.json`, beside an image's files.

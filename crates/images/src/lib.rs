@@ -21,6 +21,8 @@
 //! | [`download`] | one URL into one file: resume, retry, bounds | HTTP, files |
 //! | [`unpack`] | compression and disk format by magic number | files |
 //! | [`store`] | the cache: locks, verification, visibility by rename | files |
+//! | [`import`] | disks and machines from elsewhere | `qemu-img`, files |
+//! | [`qcow2`] | whether a disk leads to other files | reads one file |
 //! | [`overlay`] | qcow2 overlays | `qemu-img` |
 //! | [`nocloud`] | the documents cloud-init asks for | none |
 //! | [`cpio`] | the archive format of an initramfs | none |
@@ -37,8 +39,10 @@ pub mod download;
 pub mod error;
 mod files;
 pub mod image;
+pub mod import;
 pub mod nocloud;
 pub mod overlay;
+pub mod qcow2;
 pub mod source;
 pub mod store;
 pub mod tool;

@@ -27,11 +27,12 @@ pub use error::StoreError;
 
 use crate::arch::Arch;
 use crate::build::BuildError;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Offer};
 use crate::checksum::{Algorithm, Digest};
 use crate::download::{Downloader, Patience, Progress};
 use crate::files;
-use crate::image::{Boot, Image, MANIFEST, Origin};
+use crate::image::{Boot, DiskFormat, Image, MANIFEST, Origin};
+use crate::import::{self, Format, ImportError};
 use crate::source::Source;
 use crate::unpack;
 use pull::Wanted;
@@ -39,6 +40,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+const DISK: &str = "disk.img";
 
 /// An image and the folder of the store that it lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +53,30 @@ pub struct Stored {
     pub folder: PathBuf,
     /// False for one that a newer image of the same name stands before.
     pub current: bool,
+    /// When it came into the store.
+    pub created: SystemTime,
+    /// What it takes on disk, in bytes; what several images share counts for each.
+    pub disk_bytes: u64,
+}
+
+/// What an image that is made here will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewImage {
+    /// Its name.
+    pub name: String,
+    /// The architecture it runs on.
+    pub arch: Arch,
+    /// The user that its cloud-init sets up, where that is known.
+    pub ssh_user: Option<String>,
+}
+
+/// What a [`Store::prune`] removed, or would.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// The images.
+    pub images: Vec<Stored>,
+    /// Bytes on disk that interrupted work had left behind.
+    pub leftover_bytes: u64,
 }
 
 /// The cache; opening it is cheap, and any number of processes may have it open.
@@ -166,14 +194,76 @@ impl Store {
         arch: Arch,
         build: impl FnOnce(&Path) -> Result<Image, BuildError>,
     ) -> Result<Image, StoreError> {
+        self.fill(name, arch, |folder| Ok(build(folder)?))
+    }
+
+    /// [`Store::build`] for whatever makes an image.
+    fn fill(
+        &self,
+        name: &str,
+        arch: Arch,
+        make: impl FnOnce(&Path) -> Result<Image, StoreError>,
+    ) -> Result<Image, StoreError> {
         let key = key_of(name, arch);
         let _lock = self.lock(&key)?;
         let staging = self.staging(&key)?;
-        let built = build(&staging)
-            .map_err(StoreError::from)
-            .and_then(|image| self.publish(&key, &image));
+        let made = make(&staging).and_then(|image| self.publish(&key, &image));
         files::remove_folder(&staging).map_err(StoreError::file(&staging))?;
-        built
+        made
+    }
+
+    /// Takes a file of the user's in under a name, see [`import`].
+    ///
+    /// # Errors
+    /// When it is no disk that can be taken in, and those of the store's folders.
+    pub fn import(&self, file: &Path, new: &NewImage) -> Result<Image, StoreError> {
+        let from = file
+            .canonicalize()
+            .map_err(|_| StoreError::MissingFile(file.to_owned()))?;
+        if from.is_dir() {
+            return Err(ImportError::NoDisk(file.to_owned()).into());
+        }
+        self.fill(&new.name, new.arch, |folder| {
+            let disk = folder.join(DISK);
+            let format = import::take_in(&from, &disk)?;
+            self.made(new, &disk, format, Origin::Imported, from.display().to_string())
+        })
+    }
+
+    /// Takes a machine's disk, flattened, in under a name. `from` says whose it is.
+    ///
+    /// # Errors
+    /// When `qemu-img` is missing or fails, as it does while the machine runs; those of the store's folders.
+    pub fn save(&self, machines_disk: &Path, from: &str, new: &NewImage) -> Result<Image, StoreError> {
+        self.fill(&new.name, new.arch, |folder| {
+            let disk = folder.join(DISK);
+            import::convert(machines_disk, "qcow2", &disk)?;
+            self.made(new, &disk, DiskFormat::Qcow2, Origin::Saved, from.to_owned())
+        })
+    }
+
+    fn made(
+        &self,
+        new: &NewImage,
+        disk: &Path,
+        format: DiskFormat,
+        origin: Origin,
+        from: String,
+    ) -> Result<Image, StoreError> {
+        Ok(Image {
+            name: new.name.clone(),
+            arch: new.arch,
+            origin,
+            from,
+            boot: Boot::Disk {
+                path: DISK.into(),
+                format,
+            },
+            bytes: disk.metadata().map_err(StoreError::file(disk))?.len(),
+            digest: None,
+            content: Some(self.settle(disk, None)?.to_string()),
+            ssh_user: new.ssh_user.clone(),
+        })
     }
 
     /// All images here, by name, the current of each name first.
@@ -194,8 +284,10 @@ impl Store {
             if let Some(image) = read_manifest(&folder)? {
                 stored.push(Stored {
                     image,
-                    folder,
                     current: key != before,
+                    created: created(&folder),
+                    disk_bytes: files::allocated(&folder),
+                    folder,
                 });
                 before = key;
             }
@@ -203,61 +295,75 @@ impl Store {
         Ok(stored)
     }
 
-    /// Removes all images of a name (every architecture) and returns them. A short name means what it does elsewhere: an
-    /// image of just that name, else the catalogue's.
+    /// All images of a name, of every architecture. A short name means what it does elsewhere: an image of just that name,
+    /// else the catalogue's.
+    ///
+    /// # Errors
+    /// When there is none, or the store cannot be read.
+    pub fn named(&self, name: &str) -> Result<Vec<Stored>, StoreError> {
+        let all = self.list()?;
+        let full = self.catalogue.offer(name).map(Offer::name);
+        [Some(name), full]
+            .into_iter()
+            .flatten()
+            .map(|name| all.iter().filter(|it| it.image.name == name).cloned().collect())
+            .find(|found: &Vec<Stored>| !found.is_empty())
+            .ok_or_else(|| StoreError::NotHere(name.to_owned()))
+    }
+
+    /// Removes all images of a name, see [`Store::named`], and returns them.
     ///
     /// # Errors
     /// When there is none of that name, or one cannot be removed.
-    pub fn remove(&self, name: &str) -> Result<Vec<Image>, StoreError> {
-        let mut removed = self.remove_where(|stored| stored.image.name == name)?;
-        if removed.is_empty()
-            && let Some(offer) = self.catalogue.offer(name)
-        {
-            removed = self.remove_where(|stored| stored.image.name == offer.name())?;
-        }
-        if removed.is_empty() {
-            return Err(StoreError::NotHere(name.to_owned()));
-        }
-        Ok(removed)
+    pub fn remove(&self, name: &str) -> Result<Vec<Stored>, StoreError> {
+        let named = self.named(name)?;
+        named.iter().try_for_each(|stored| self.take_away(stored))?;
+        self.remove_unused_blobs()?;
+        Ok(named)
     }
 
-    /// Removes the images that `keep` does not hold on to, and what interrupted work left behind; returns the images.
+    /// Removes the images that `keep` does not hold on to, and what interrupted work left behind. With `dry` it only says what
+    /// it would remove.
     ///
     /// # Errors
     /// When something cannot be removed.
-    pub fn prune(&self, keep: impl Fn(&Stored) -> bool) -> Result<Vec<Image>, StoreError> {
+    pub fn prune(&self, dry: bool, keep: impl Fn(&Stored) -> bool) -> Result<Pruned, StoreError> {
+        let mut pruned = Pruned::default();
         for folder in ["downloads", "staging"] {
-            self.remove_leftovers(&self.root.join(folder))?;
+            pruned.leftover_bytes += self.remove_leftovers(&self.root.join(folder), dry)?;
         }
-        self.remove_where(|stored| !keep(stored))
+        pruned.images = self.list()?.into_iter().filter(|stored| !keep(stored)).collect();
+        if !dry {
+            pruned
+                .images
+                .iter()
+                .try_for_each(|stored| self.take_away(stored))?;
+            self.remove_unused_blobs()?;
+        }
+        Ok(pruned)
     }
 
-    fn remove_where(&self, condemned: impl Fn(&Stored) -> bool) -> Result<Vec<Image>, StoreError> {
-        let mut removed = Vec::new();
-        for stored in self.list()?.into_iter().filter(|stored| condemned(stored)) {
-            // Out of sight in one step; a process that dies in between leaves it to the next prune.
-            let name = stored.folder.file_name().unwrap_or_default().to_string_lossy();
-            let key = name.rsplit_once('+').map_or(&*name, |(key, _)| key);
-            let _lock = self.lock(key)?;
-            let aside = self.root.join("staging").join(key);
-            files::remove_folder(&aside).map_err(StoreError::file(&aside))?;
-            fs::rename(&stored.folder, &aside).map_err(StoreError::file(&stored.folder))?;
-            files::remove_folder(&aside).map_err(StoreError::file(&aside))?;
-            removed.push(stored.image);
+    /// Out of sight in one step; a process that dies in between leaves it to the next prune.
+    fn take_away(&self, stored: &Stored) -> Result<(), StoreError> {
+        let name = stored.folder.file_name().unwrap_or_default().to_string_lossy();
+        let key = name.rsplit_once('+').map_or(&*name, |(key, _)| key);
+        let _lock = self.lock(key)?;
+        let aside = self.root.join("staging").join(key);
+        files::remove_folder(&aside).map_err(StoreError::file(&aside))?;
+        match fs::rename(&stored.folder, &aside) {
+            // Somebody else removed it in the meantime.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            result => result.map_err(StoreError::file(&stored.folder))?,
         }
-        self.remove_unused_blobs()?;
-        Ok(removed)
+        files::remove_folder(&aside).map_err(StoreError::file(&aside))
     }
 
-    /// Removes what nobody holds the lock for.
-    fn remove_leftovers(&self, folder: &Path) -> Result<(), StoreError> {
+    /// Removes what nobody holds the lock for; returns how much that was.
+    fn remove_leftovers(&self, folder: &Path, dry: bool) -> Result<u64, StoreError> {
         let entries = fs::read_dir(folder).map_err(StoreError::file(folder))?;
+        let mut bytes = 0;
         for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
             let key = name
                 .strip_suffix(".part")
                 .or(name.strip_suffix(".origin.json"))
@@ -266,14 +372,12 @@ impl Store {
             if lock.try_lock().is_err() {
                 continue;
             }
-            let removed = if path.is_dir() {
-                files::remove_folder(&path)
-            } else {
-                files::remove_file(&path)
-            };
-            removed.map_err(StoreError::file(&path))?;
+            bytes += files::allocated(&path);
+            if !dry {
+                files::remove(&path).map_err(StoreError::file(&path))?;
+            }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     fn entry(&self, name: &str, arch: Arch) -> Result<Wanted, StoreError> {
@@ -355,6 +459,36 @@ fn read_manifest(folder: &Path) -> Result<Option<Image>, StoreError> {
     }))
 }
 
+/// The manifest is written once, when the image is whole.
+fn created(folder: &Path) -> SystemTime {
+    let written = folder.join(MANIFEST).metadata().and_then(|it| it.modified());
+    written.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// The format of a disk that a machine's disk shall lie on; messages call it `called`. What is none that is known may be a
+/// small raw disk.
+fn checked_format(disk: &Path, called: &Path) -> Result<DiskFormat, StoreError> {
+    let format = Format::of(disk).map_err(StoreError::file(disk))?;
+    match format {
+        Format::Raw | Format::Unknown => Ok(DiskFormat::Raw),
+        Format::Qcow2 => {
+            import::stands_alone(disk, format).map_err(|error| match error {
+                ImportError::LeadsElsewhere { what, .. } => ImportError::LeadsElsewhere {
+                    path: called.to_owned(),
+                    what,
+                },
+                error => error,
+            })?;
+            Ok(DiskFormat::Qcow2)
+        }
+        Format::Vmdk | Format::Vdi | Format::Vhdx | Format::Vhd | Format::Tar => {
+            Err(StoreError::ToImport(called.to_owned()))
+        }
+        Format::Iso9660 => Err(ImportError::Medium(called.to_owned()).into()),
+        Format::VmdkDescriptor => Err(ImportError::Description(called.to_owned()).into()),
+    }
+}
+
 /// A file of the user's, used where it lies.
 fn local(path: &Path, arch: Arch) -> Result<Image, StoreError> {
     let missing = |_| StoreError::MissingFile(path.to_owned());
@@ -369,7 +503,7 @@ fn local(path: &Path, arch: Arch) -> Result<Image, StoreError> {
     if unpack::compression(&absolute).map_err(StoreError::file(&absolute))? != unpack::Compression::None {
         return Err(StoreError::Compressed(absolute));
     }
-    let format = unpack::disk_format(&absolute).map_err(StoreError::file(&absolute))?;
+    let format = checked_format(&absolute, path)?;
     Ok(Image {
         name: path.display().to_string(),
         arch,

@@ -5,6 +5,7 @@ use crate::build::BuildError;
 use crate::checksum::Digest;
 use crate::download::FetchError;
 use crate::error::Kind;
+use crate::import::ImportError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +69,12 @@ pub enum StoreError {
     /// The build failed.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// A file is no disk that can be taken in.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A disk of a format that QEMU cannot lay machines' disks on safely.
+    #[error("{0} is a disk of a format that is taken in first")]
+    ToImport(PathBuf),
     /// What arrived cannot be unpacked.
     #[error("{url} cannot be unpacked: {source}")]
     Unpack {
@@ -109,10 +116,12 @@ impl StoreError {
             | Self::MissingFile(_)
             | Self::NoImage(_)
             | Self::Compressed(_)
+            | Self::ToImport(_)
             | Self::NoSpace(_)
             | Self::WrongChecksum { .. } => Kind::Usage,
             Self::Fetch(error) => error.kind(),
             Self::Build(error) => error.kind(),
+            Self::Import(error) => error.kind(),
             Self::NotListed { .. } | Self::Unpack { .. } | Self::File { .. } => Kind::Environment,
             Self::Manifest { .. } => Kind::Configuration,
         }
@@ -134,7 +143,7 @@ impl StoreError {
             }
             Self::NotHere(_) => "see which are: atoll image ls",
             Self::Offline(_) => "the same without --offline fetches it; `atoll image ls` shows what is here",
-            Self::Compressed(_) => "unpack it first (gunzip, unxz, unzstd)",
+            Self::Compressed(_) => "atoll image import FILE NAME unpacks it, for image: NAME",
             Self::WrongChecksum { .. } => {
                 "try again: the vendor may just have replaced the image; if it stays wrong, do not use it"
             }
@@ -142,6 +151,8 @@ impl StoreError {
             Self::Manifest { .. } => "remove the folder it lies in, and get the image anew",
             Self::Fetch(error) => return error.hint(),
             Self::Build(error) => return error.hint(),
+            Self::Import(error) => return error.hint(),
+            Self::ToImport(_) => "atoll image import FILE NAME, and image: NAME",
             Self::MissingFile(_)
             | Self::NoImage(_)
             | Self::NotListed { .. }
@@ -154,7 +165,11 @@ impl StoreError {
     /// Whether another server may do better.
     pub(super) const fn is_the_servers(&self) -> bool {
         match self {
-            Self::WrongChecksum { .. } | Self::NotListed { .. } | Self::Unpack { .. } => true,
+            Self::WrongChecksum { .. }
+            | Self::NotListed { .. }
+            | Self::Unpack { .. }
+            | Self::Import(_)
+            | Self::ToImport(_) => true,
             Self::Fetch(error) => error.is_the_servers(),
             _ => false,
         }

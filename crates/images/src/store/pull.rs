@@ -1,17 +1,14 @@
 //! From a URL to an image in the store: download, verify, unpack, publish; each step under the key's lock.
 
-use super::{Store, StoreError, hash_of, key_of};
+use super::{DISK, Store, StoreError, checked_format, hash_of, key_of};
 use crate::arch::Arch;
 use crate::catalogue::{Entry, Place, Sums};
 use crate::checksum::{self, Digest};
 use crate::download::{self, FetchError, Progress};
 use crate::image::{Boot, DiskFormat, Image, Origin};
-use crate::unpack::{self, Compression};
+use crate::unpack::{self, Compression, SpreadError};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
 use std::path::Path;
-
-const DISK: &str = "disk.img";
 
 /// An image that is to be fetched.
 #[derive(Debug)]
@@ -168,47 +165,15 @@ impl Store {
         } else {
             let packed = unpack::reader(part).map_err(StoreError::file(part))?;
             let mut packed = self.until_called_off(packed);
-            let mut file = File::create(disk).map_err(StoreError::file(disk))?;
-            copy_sparsely(url, &mut packed, &mut file, disk)?;
+            unpack::spread(&mut packed, disk).map_err(|error| match error {
+                SpreadError::Read(source) => StoreError::Unpack {
+                    url: url.to_owned(),
+                    source,
+                },
+                SpreadError::Write(source) => StoreError::file(disk)(source),
+            })?;
         }
-        let of_disk = unpack::disk_format(disk).map_err(StoreError::file(disk))?;
+        let of_disk = checked_format(disk, Path::new(url))?;
         Ok(Unpacked { of_disk, is_packed })
     }
-}
-
-/// Raw disks are mostly zeros, which need no room on disk.
-fn copy_sparsely(
-    url: &str,
-    packed: &mut dyn io::Read,
-    file: &mut File,
-    disk: &Path,
-) -> Result<(), StoreError> {
-    const BLOCK: u64 = 1 << 16;
-    let mut block = Vec::new();
-    let mut end = 0_u64;
-    loop {
-        block.clear();
-        io::Read::take(&mut *packed, BLOCK)
-            .read_to_end(&mut block)
-            .map_err(|source| StoreError::Unpack {
-                url: url.to_owned(),
-                source,
-            })?;
-        if block.is_empty() {
-            break;
-        }
-        write_block(file, end, &block).map_err(StoreError::file(disk))?;
-        end = end.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
-    }
-    file.set_len(end)
-        .and_then(|()| file.sync_all())
-        .map_err(StoreError::file(disk))
-}
-
-fn write_block(file: &mut File, at: u64, block: &[u8]) -> io::Result<()> {
-    if block.iter().all(|byte| *byte == 0) {
-        return Ok(());
-    }
-    io::Seek::seek(file, io::SeekFrom::Start(at))?;
-    file.write_all(block)
 }

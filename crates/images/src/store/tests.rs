@@ -1,5 +1,6 @@
 //! The store against a web server of the test's own, on loopback; the faults are the server's.
 
+mod import;
 mod server;
 
 use super::*;
@@ -17,7 +18,7 @@ use std::time::Duration;
 const DEBIAN: &str = "/images/cloud/trixie/latest/debian-13-generic-amd64.qcow2";
 const SUMS: &str = "/images/cloud/trixie/latest/SHA512SUMS";
 
-/// A qcow2 magic number and bytes that do not repeat, so that misplaced pieces show.
+/// A qcow2's header and bytes that do not repeat, so that misplaced pieces show.
 fn disk() -> Vec<u8> {
     let mut seed = 0x2545_f491_u32;
     let noise = std::iter::repeat_with(move || {
@@ -26,12 +27,11 @@ fn disk() -> Vec<u8> {
         seed ^= seed << 5;
         seed.to_le_bytes()
     });
-    b"QFI\xfb"
-        .iter()
-        .copied()
-        .chain(noise.take(75_000).flatten())
-        .collect()
+    let header = [&b"QFI\xfb\0\0\0\x03"[..], &[0; 96]].concat();
+    header.into_iter().chain(noise.take(75_000).flatten()).collect()
 }
+
+const TAMPERED: &[u8] = b"QFI\xfb tampered with";
 
 fn sums(body: &[u8]) -> String {
     let digest = Digest::of(Algorithm::Sha512, &mut &*body).unwrap().to_string();
@@ -224,7 +224,7 @@ fn a_weak_etag_is_no_ground_to_resume_on() {
 #[test]
 fn a_wrong_checksum_is_told_and_nothing_stays() {
     let server = Server::start(|request, _| match request.path.as_str() {
-        DEBIAN => Answer::whole(b"QFI\xfb tampered with"),
+        DEBIAN => Answer::whole(TAMPERED),
         _ => Answer::whole(sums(&disk()).as_bytes()),
     });
     let folder = tempfile::tempdir().unwrap();
@@ -240,7 +240,7 @@ fn a_wrong_checksum_is_told_and_nothing_stays() {
     };
     assert_eq!(url, &server.url(DEBIAN));
     assert_eq!(Some(expected), checksum_of(&disk()).as_ref());
-    assert_eq!(Some(actual), checksum_of(b"QFI\xfb tampered with").as_ref());
+    assert_eq!(Some(actual), checksum_of(TAMPERED).as_ref());
     assert!(error.kind().is_usage());
     assert_eq!(store.list().unwrap(), []);
     assert_eq!(files_below(&folder.path().join("downloads")), 0);
@@ -320,7 +320,7 @@ fn mirrors_are_tried_in_turn_until_one_gives_the_right_file() {
     let refusing = Server::start(|_, _| Answer::status("500 Internal Server Error"));
     let tampering = Server::start(move |request, _| match request.path.as_str() {
         "/SUMS" => Answer::whole(sums_of(&disk()).as_bytes()),
-        _ => Answer::whole(b"QFI\xfb tampered with"),
+        _ => Answer::whole(TAMPERED),
     });
     let right = Server::start(move |request, _| match request.path.as_str() {
         "/SUMS" => Answer::whole(sums_of(&disk()).as_bytes()),
@@ -588,8 +588,12 @@ fn an_image_built_anew_stands_before_the_old_one_which_stays_until_pruned() {
         (b"old".to_vec(), b"new".to_vec())
     );
     assert_eq!(store.get(&debian(), Arch::X86_64).unwrap(), Some(new));
-    let pruned = store.prune(|stored| stored.current).unwrap();
-    assert_eq!((pruned, store.list().unwrap().len()), (vec![old], 1));
+    let told = store.prune(true, |stored| stored.current).unwrap();
+    assert_eq!(store.list().unwrap().len(), 2, "a dry run removes nothing");
+    let pruned = store.prune(false, |stored| stored.current).unwrap();
+    assert_eq!(told, pruned);
+    let images: Vec<_> = pruned.images.into_iter().map(|it| it.image).collect();
+    assert_eq!((images, store.list().unwrap().len()), (vec![old], 1));
 }
 
 #[test]
@@ -630,11 +634,11 @@ fn pruning_clears_what_interrupted_work_left_but_not_work_in_progress() {
         fs::write(downloads.join(name), "x").unwrap();
     }
     let lock = store.lock("alive").unwrap();
-    store.prune(|_| true).unwrap();
+    store.prune(false, |_| true).unwrap();
     assert!(downloads.join("alive.part").exists());
     assert_eq!(files_below(&downloads), 1);
     drop(lock);
-    store.prune(|_| true).unwrap();
+    store.prune(false, |_| true).unwrap();
     assert_eq!(files_below(&downloads), 0);
 }
 
@@ -647,7 +651,7 @@ fn a_short_name_removes_the_catalogues_image() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path(), &server);
     let image = pull(&store, &debian()).unwrap();
-    assert_eq!(store.remove("debian").unwrap(), [image]);
+    assert_eq!(store.remove("debian").unwrap()[0].image, image);
 }
 
 #[test]
