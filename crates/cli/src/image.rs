@@ -10,6 +10,7 @@ use atoll_control::cluster::paths::Places;
 use atoll_control::cluster::problem::Problem;
 use atoll_control::images::build::{Release, Target};
 use atoll_control::images::catalogue::{Entry, Offer, Signed, Sums};
+use atoll_control::images::image::Origin;
 use atoll_control::images::{Arch, Source, Store, build};
 use bring_in::{ImportArgs, SaveArgs};
 use clap::{Args, Subcommand, ValueEnum};
@@ -54,6 +55,9 @@ enum Action {
         /// Ask no server: say whether the image is here
         #[arg(long)]
         offline: bool,
+        /// Take only an image whose vendor's signature can be verified here
+        #[arg(long)]
+        require_signature: bool,
     },
     /// Build an image from Debian packages
     #[command(
@@ -140,7 +144,15 @@ pub(crate) fn image(args: ImageArgs) -> Result<(), Failure> {
     let store = store(&places.images)?;
     match args.action {
         Action::Ls { json, .. } => housekeeping::list(&store, json, &places),
-        Action::Pull { image, arch, offline } => pull(&store.offline(offline), &image, arch.arch()),
+        Action::Pull {
+            image,
+            arch,
+            offline,
+            require_signature,
+        } => {
+            let store = store.offline(offline).signed_only(require_signature);
+            pull(&store, &image, arch.arch())
+        }
         Action::Build {
             what,
             arch,
@@ -233,6 +245,10 @@ fn pull(store: &Store, image: &str, arch: Arch) -> Result<(), Failure> {
     meter.finish();
     let pulled = pulled.map_err(Problem::from)?;
     say(&format!("{} is here: {}", pulled.name, mebibytes(pulled.bytes)));
+    // Of a URL nobody expects a signature.
+    if let (Some(signature), Origin::Catalogue) = (&pulled.signature, pulled.origin) {
+        say(&format!("its signature was {signature}"));
+    }
     Ok(())
 }
 

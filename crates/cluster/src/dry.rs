@@ -73,6 +73,7 @@ fn not_here(wanted: &spec::Image, arch: Arch) -> Image {
         },
         bytes: 0,
         digest: None,
+        signature: None,
         content: None,
         ssh_user: None,
     }

@@ -1,6 +1,7 @@
 //! An image as the rest of the program sees it: something that lies on this machine and can be booted.
 
 use crate::arch::Arch;
+use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -115,6 +116,9 @@ pub struct Image {
     /// The digest of what was fetched (`sha512:…`), when there was one to check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// What is known of the signature of the checksum file that has the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
     /// What its disk hashes to (`sha256:…`), where the store has taken it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,

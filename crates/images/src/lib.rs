@@ -18,6 +18,7 @@
 //! | [`catalogue`] | names of vendor images, where they and their checksums lie | none |
 //! | [`source`] | what a user's `image:` means | none |
 //! | [`checksum`] | digests, and the vendors' checksum file formats | none |
+//! | [`signature`] | whether a checksum file is its vendor's | `gpgv`, `gpg` or `sqv` |
 //! | [`download`] | one URL into one file: resume, retry, bounds | HTTP, files |
 //! | [`unpack`] | compression and disk format by magic number | files |
 //! | [`store`] | the cache: locks, verification, visibility by rename | files |
@@ -43,6 +44,7 @@ pub mod import;
 pub mod nocloud;
 pub mod overlay;
 pub mod qcow2;
+pub mod signature;
 pub mod source;
 pub mod store;
 pub mod tool;

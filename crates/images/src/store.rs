@@ -33,6 +33,7 @@ use crate::download::{Downloader, Patience, Progress};
 use crate::files;
 use crate::image::{Boot, DiskFormat, Image, MANIFEST, Origin};
 use crate::import::{self, Format, ImportError};
+use crate::signature::Signature;
 use crate::source::Source;
 use crate::unpack;
 use pull::Wanted;
@@ -87,6 +88,7 @@ pub struct Store {
     downloader: Downloader,
     called_off: Arc<AtomicBool>,
     offline: bool,
+    signed_only: bool,
 }
 
 impl Store {
@@ -106,6 +108,7 @@ impl Store {
             downloader: Downloader::new(Patience::default()),
             called_off: Arc::default(),
             offline: false,
+            signed_only: false,
         })
     }
 
@@ -138,6 +141,13 @@ impl Store {
         self
     }
 
+    /// The same, but an image whose vendor's signature was not verified is an error.
+    #[must_use]
+    pub fn signed_only(mut self, signed_only: bool) -> Self {
+        self.signed_only = signed_only;
+        self
+    }
+
     /// The image if it is on this machine; fetches nothing.
     ///
     /// # Errors
@@ -167,7 +177,7 @@ impl Store {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Image, StoreError> {
         if let Some(image) = self.get(source, arch)? {
-            return Ok(image);
+            return self.signed(image);
         }
         let wanted = match source {
             Source::Url { url, digest } => Wanted::of_url(url, digest.as_ref(), arch),
@@ -179,9 +189,23 @@ impl Store {
         }
         let _lock = self.lock(&wanted.key)?;
         match self.current(&wanted.key)? {
-            Some(image) => Ok(image),
+            Some(image) => self.signed(image),
             None => self.fetch(&wanted, progress),
         }
+    }
+
+    /// The image, unless it has to be signed and is not.
+    fn signed(&self, image: Image) -> Result<Image, StoreError> {
+        let is_verified = image.signature.as_ref().is_some_and(Signature::is_verified);
+        if !self.signed_only || is_verified {
+            return Ok(image);
+        }
+        Err(StoreError::Unsigned {
+            signature: image
+                .signature
+                .unwrap_or_else(|| Signature::unchecked("it is none that a vendor signs")),
+            name: image.name,
+        })
     }
 
     /// Lets `build` fill an empty folder and takes what it made into the store, as the one that its name means from now on.
@@ -261,6 +285,7 @@ impl Store {
             },
             bytes: disk.metadata().map_err(StoreError::file(disk))?.len(),
             digest: None,
+            signature: None,
             content: Some(self.settle(disk, None)?.to_string()),
             ssh_user: new.ssh_user.clone(),
         })
@@ -515,6 +540,7 @@ fn local(path: &Path, arch: Arch) -> Result<Image, StoreError> {
             format,
         },
         digest: None,
+        signature: None,
         content: None,
         ssh_user: None,
     })

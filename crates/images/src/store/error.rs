@@ -6,6 +6,7 @@ use crate::checksum::Digest;
 use crate::download::FetchError;
 use crate::error::Kind;
 use crate::import::ImportError;
+use crate::signature::{Signature, SignatureError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,17 @@ pub enum StoreError {
     /// The build failed.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// A checksum file's signature is wrong, or could not be looked at.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// The image has to be signed, and that could not be verified.
+    #[error("the signature of `{name}` was {signature}")]
+    Unsigned {
+        /// The image.
+        name: String,
+        /// What is known of it.
+        signature: Signature,
+    },
     /// A file is no disk that can be taken in.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -117,11 +129,13 @@ impl StoreError {
             | Self::NoImage(_)
             | Self::Compressed(_)
             | Self::ToImport(_)
+            | Self::Unsigned { .. }
             | Self::NoSpace(_)
             | Self::WrongChecksum { .. } => Kind::Usage,
             Self::Fetch(error) => error.kind(),
             Self::Build(error) => error.kind(),
             Self::Import(error) => error.kind(),
+            Self::Signature(error) => error.kind(),
             Self::NotListed { .. } | Self::Unpack { .. } | Self::File { .. } => Kind::Environment,
             Self::Manifest { .. } => Kind::Configuration,
         }
@@ -152,6 +166,10 @@ impl StoreError {
             Self::Fetch(error) => return error.hint(),
             Self::Build(error) => return error.hint(),
             Self::Import(error) => return error.hint(),
+            Self::Signature(error) => return error.hint(),
+            Self::Unsigned { .. } => {
+                "install the vendor's keyring (debian-keyring, ubuntu-keyring, distribution-gpg-keys) and gpgv; remove an image that is here already first (atoll image rm)"
+            }
             Self::ToImport(_) => "atoll image import FILE NAME, and image: NAME",
             Self::MissingFile(_)
             | Self::NoImage(_)
@@ -169,7 +187,9 @@ impl StoreError {
             | Self::NotListed { .. }
             | Self::Unpack { .. }
             | Self::Import(_)
-            | Self::ToImport(_) => true,
+            | Self::ToImport(_)
+            | Self::Signature(_)
+            | Self::Unsigned { .. } => true,
             Self::Fetch(error) => error.is_the_servers(),
             _ => false,
         }

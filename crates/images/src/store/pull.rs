@@ -2,13 +2,15 @@
 
 use super::{DISK, Store, StoreError, checked_format, hash_of, key_of};
 use crate::arch::Arch;
-use crate::catalogue::{Entry, Place, Sums};
+use crate::catalogue::{Entry, Place, Signed, Sums};
 use crate::checksum::{self, Digest};
 use crate::download::{self, FetchError, Progress};
+use crate::files;
 use crate::image::{Boot, DiskFormat, Image, Origin};
+use crate::signature::{self, Signature};
 use crate::unpack::{self, Compression, SpreadError};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// An image that is to be fetched.
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub(super) struct Wanted {
     arch: Arch,
     origin: Origin,
     places: Vec<Place>,
+    keyrings: Vec<PathBuf>,
     ssh_user: Option<String>,
 }
 
@@ -29,6 +32,7 @@ impl Wanted {
             arch: entry.arch,
             origin: Origin::Catalogue,
             places: entry.places,
+            keyrings: entry.keyrings,
             ssh_user: entry.ssh_user,
         }
     }
@@ -46,9 +50,16 @@ impl Wanted {
                 digest: Sums::Given(digest.cloned()),
                 signature: None,
             }],
+            keyrings: Vec::new(),
             ssh_user: None,
         }
     }
+}
+
+/// What an image must hash to, and how that is known to be the vendor's word.
+struct Vouched {
+    digest: Option<Digest>,
+    signature: Signature,
 }
 
 /// A disk as it came out of its download.
@@ -71,7 +82,12 @@ impl Store {
         wanted: &Wanted,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Image, StoreError> {
-        match self.fetch_all(wanted, progress) {
+        let result = self.fetch_all(wanted, progress);
+        if result.is_err() {
+            let staging = self.root.join("staging").join(&wanted.key);
+            files::remove_folder(&staging).map_err(StoreError::file(&staging))?;
+        }
+        match result {
             Err(_) if self.is_called_off() => Err(FetchError::CalledOff.into()),
             result => result,
         }
@@ -98,7 +114,16 @@ impl Store {
         place: &Place,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Image, StoreError> {
-        let expected = self.expected(place)?;
+        let Vouched {
+            digest: expected,
+            signature,
+        } = self.expected(wanted, place)?;
+        if self.signed_only && !signature.is_verified() {
+            return Err(StoreError::Unsigned {
+                name: wanted.name.clone(),
+                signature,
+            });
+        }
         let part = self.root.join("downloads").join(format!("{}.part", wanted.key));
         self.downloader.fetch(&place.url, &part, progress)?;
         if let Some(expected) = &expected {
@@ -121,24 +146,72 @@ impl Store {
             },
             bytes: disk.metadata().map_err(StoreError::file(&disk))?.len(),
             digest: expected.map(|digest| digest.to_string()),
+            signature: Some(signature),
             content: Some(content.to_string()),
             ssh_user: wanted.ssh_user.clone(),
         };
         self.publish(&wanted.key, &image)
     }
 
-    fn expected(&self, place: &Place) -> Result<Option<Digest>, StoreError> {
+    /// The digest that the image must have, and what vouches for that.
+    fn expected(&self, wanted: &Wanted, place: &Place) -> Result<Vouched, StoreError> {
         let sums_url = match &place.digest {
-            Sums::Given(digest) => return Ok(digest.clone()),
+            Sums::Given(digest) => {
+                return Ok(Vouched {
+                    digest: digest.clone(),
+                    signature: Signature::unchecked("no signature of it is known"),
+                });
+            }
             Sums::ListedAt(sums_url) => sums_url,
         };
-        let sums = self.downloader.fetch_text(sums_url)?;
+        let fetched = self.downloader.fetch_bytes(sums_url)?;
+        let (signature, sums) = self.vouched_for(wanted, place, sums_url, &fetched)?;
         let file = file_name(&place.url);
-        let listed = checksum::find(&sums, file);
-        listed.map(Some).ok_or_else(|| StoreError::NotListed {
+        let digest = checksum::find(&sums, file).ok_or_else(|| StoreError::NotListed {
             sums_url: sums_url.clone(),
             file: file.to_owned(),
+        })?;
+        Ok(Vouched {
+            digest: Some(digest),
+            signature,
         })
+    }
+
+    /// What is known of a checksum file's signature, and the text of it to use.
+    fn vouched_for(
+        &self,
+        wanted: &Wanted,
+        place: &Place,
+        sums_url: &str,
+        sums: &[u8],
+    ) -> Result<(Signature, String), StoreError> {
+        let unchecked = |why: String| {
+            (
+                Signature::unchecked(why),
+                String::from_utf8_lossy(sums).into_owned(),
+            )
+        };
+        let detached = match &place.signature {
+            None => return Ok(unchecked("no signature of it is known".to_owned())),
+            Some(Signed::Inline) => None,
+            Some(Signed::At(url)) => match self.downloader.fetch_bytes(url) {
+                Ok(bytes) => Some(bytes),
+                Err(FetchError::Status { status, .. }) => {
+                    return Ok(unchecked(format!("{url} is not there ({status})")));
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let signed = signature::Signed {
+            what: sums_url,
+            sums,
+            detached: detached.as_deref(),
+        };
+        Ok(signature::check(
+            signed,
+            &wanted.keyrings,
+            &self.staging(&wanted.key)?,
+        )?)
     }
 
     /// A file that is not what it should be does not stay: a later attempt would only resume it.

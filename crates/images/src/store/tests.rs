@@ -8,6 +8,7 @@ use crate::Kind;
 use crate::download::FetchError;
 use crate::image::DiskFormat;
 use crate::overlay;
+use crate::signature::tests::Vendor;
 use crate::store::StoreError;
 use server::{Answer, Huge, Server};
 use std::io::Write as _;
@@ -568,6 +569,7 @@ fn built(folder: &Path, content: &[u8]) -> Image {
         },
         bytes: 1,
         digest: None,
+        signature: None,
         content: None,
         ssh_user: None,
     }
@@ -685,4 +687,77 @@ fn a_local_disk_is_used_where_it_lies() {
     };
     assert_eq!((found, *format), (&path.canonicalize().unwrap(), DiskFormat::Raw));
     overlay::create(found, *format, &folder.path().join("o.qcow2"), None).unwrap();
+}
+
+/// A store whose catalogue has `own` with checksums signed in this way, and its server.
+fn signing_server(vendor: &Vendor, how: &str, tamper: bool) -> (Server, String) {
+    let text = sums(&disk()).replace("debian-13-generic-amd64", "d").into_bytes();
+    let (inside, detached) = (vendor.clear_signed(&text), vendor.detached(&text));
+    let other = sums(TAMPERED)
+        .replace("debian-13-generic-amd64", "d")
+        .into_bytes();
+    let server = Server::start(move |request, _| match request.path.as_str() {
+        "/d.qcow2" => Answer::whole(&disk()),
+        "/SUMS" if tamper => Answer::whole(&other),
+        "/SUMS" => Answer::whole(&text),
+        "/SUMS.inside" => Answer::whole(&inside),
+        "/SUMS.sign" => Answer::whole(&detached),
+        _ => Answer::status("404 Not Found"),
+    });
+    let base = &server.base_url;
+    let (sums_file, signature) = match how {
+        "inline" => ("SUMS.inside", "inline".to_owned()),
+        file => ("SUMS", format!("{base}/{file}")),
+    };
+    let keyring = vendor.keyring(true);
+    let text = format!(
+        "images:\n  own:\n    url: {base}/d.qcow2\n    checksums: {base}/{sums_file}\n    signature: {signature}\n    keyrings: [{}]\n",
+        keyring.display()
+    );
+    (server, text)
+}
+
+#[test]
+fn an_image_whose_checksums_its_vendor_signed_says_by_which_key() {
+    let vendor = Vendor::new();
+    for how in ["inline", "SUMS.sign"] {
+        let (_server, text) = signing_server(&vendor, how, false);
+        let folder = tempfile::tempdir().unwrap();
+        let store = with_mirrors(folder.path(), &text).signed_only(true);
+        let image = pull(&store, &own()).unwrap();
+        let key = vendor.fingerprint();
+        assert_eq!(image.signature, Some(Signature::Verified { key }), "{how}");
+        assert_eq!(pull(&store, &own()).unwrap(), image);
+        assert_eq!(files_below(&folder.path().join("staging")), 0);
+    }
+}
+
+#[test]
+fn a_wrong_signature_ends_the_pull_before_the_image_is_fetched() {
+    let vendor = Vendor::new();
+    let (server, text) = signing_server(&vendor, "SUMS.sign", true);
+    let folder = tempfile::tempdir().unwrap();
+    let error = pull(&with_mirrors(folder.path(), &text), &own()).unwrap_err();
+    assert!(matches!(error, StoreError::Signature(_)), "{error}");
+    assert_eq!(server.requests("/d.qcow2").len(), 0);
+    assert_eq!(files_below(&folder.path().join("staging")), 0);
+}
+
+#[test]
+fn an_image_that_is_not_signed_is_taken_unless_that_is_required() {
+    let vendor = Vendor::new();
+    let (server, text) = signing_server(&vendor, "absent.sign", false);
+    let folder = tempfile::tempdir().unwrap();
+    let store = with_mirrors(folder.path(), &text);
+    let strict = store.clone().signed_only(true);
+    let expected = format!(
+        "the signature of `own` was not checked: {}/absent.sign is not there (404)",
+        server.base_url
+    );
+    assert_eq!(pull(&strict, &own()).unwrap_err().to_string(), expected);
+    let image = pull(&store, &own()).unwrap();
+    assert!(!image.signature.unwrap().is_verified());
+    let error = pull(&strict, &own()).unwrap_err();
+    assert_eq!(error.to_string(), expected, "also once it is here");
+    assert!(error.kind().is_usage());
 }
