@@ -113,6 +113,11 @@ pub const TARGETS: &[Target] = &[
         run: files::checksum_file,
     },
     Target {
+        name: "key_armour",
+        mutations: 10_000,
+        run: files::key_armour,
+    },
+    Target {
         name: "ovf",
         mutations: 5000,
         run: files::ovf,

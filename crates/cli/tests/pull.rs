@@ -89,3 +89,42 @@ fn offline_says_what_is_missing_and_then_finds_it() {
     assert!(here.status.success(), "{here:?}");
     assert_eq!(server.requests("/d.img").len(), 1);
 }
+
+#[test]
+fn what_is_known_of_a_signature_is_told_and_can_be_required() {
+    let server = Server::start(|request, _| match request.path.as_str() {
+        "/SUMS" => Answer::whole(format!("{}  d.img\n", digest()).as_bytes()),
+        _ => Answer::ranged(request, &disk(), "\"v1\""),
+    });
+    let home = Home::new();
+    let folder = home.path("home/.config/atoll");
+    std::fs::create_dir_all(&folder).unwrap();
+    let base = &server.base_url;
+    let text = format!(
+        "images:\n  own:\n    url: {base}/d.img\n    checksums: {base}/SUMS\n    signature: inline\n    keyrings: [/nonexistent/own.gpg]\n"
+    );
+    std::fs::write(folder.join("images.yaml"), text).unwrap();
+    insta::assert_snapshot!(home.fails(&["image", "pull", "--require-signature", "own"], 2));
+    let output = home.command(&["image", "pull", "own"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        said,
+        "own is here: 3 MiB\nits signature was not checked: the vendor's keyring is not installed (/nonexistent/own.gpg)\n"
+    );
+}
+
+/// What the disk hashes to, by the host's own tool.
+fn digest() -> String {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, &disk()).unwrap();
+    let output = std::process::Command::new("sha256sum")
+        .arg(file.path())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .to_owned()
+}

@@ -21,13 +21,17 @@
 mod blobs;
 mod error;
 mod locks;
+mod making;
 mod pull;
+mod removal;
 
 pub use error::StoreError;
+pub use making::NewImage;
+pub use removal::Pruned;
 
 use crate::arch::Arch;
 use crate::build::BuildError;
-use crate::catalogue::{Catalogue, Offer};
+use crate::catalogue::Catalogue;
 use crate::checksum::{Algorithm, Digest};
 use crate::download::{Downloader, Patience, Progress};
 use crate::files;
@@ -58,26 +62,6 @@ pub struct Stored {
     pub created: SystemTime,
     /// What it takes on disk, in bytes; what several images share counts for each.
     pub disk_bytes: u64,
-}
-
-/// What an image that is made here will be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewImage {
-    /// Its name.
-    pub name: String,
-    /// The architecture it runs on.
-    pub arch: Arch,
-    /// The user that its cloud-init sets up, where that is known.
-    pub ssh_user: Option<String>,
-}
-
-/// What a [`Store::prune`] removed, or would.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// The images.
-    pub images: Vec<Stored>,
-    /// Bytes on disk that interrupted work had left behind.
-    pub leftover_bytes: u64,
 }
 
 /// The cache; opening it is cheap, and any number of processes may have it open.
@@ -236,61 +220,6 @@ impl Store {
         made
     }
 
-    /// Takes a file of the user's in under a name, see [`import`].
-    ///
-    /// # Errors
-    /// When it is no disk that can be taken in, and those of the store's folders.
-    pub fn import(&self, file: &Path, new: &NewImage) -> Result<Image, StoreError> {
-        let from = file
-            .canonicalize()
-            .map_err(|_| StoreError::MissingFile(file.to_owned()))?;
-        if from.is_dir() {
-            return Err(ImportError::NoDisk(file.to_owned()).into());
-        }
-        self.fill(&new.name, new.arch, |folder| {
-            let disk = folder.join(DISK);
-            let format = import::take_in(&from, &disk)?;
-            self.made(new, &disk, format, Origin::Imported, from.display().to_string())
-        })
-    }
-
-    /// Takes a machine's disk, flattened, in under a name. `from` says whose it is.
-    ///
-    /// # Errors
-    /// When `qemu-img` is missing or fails, as it does while the machine runs; those of the store's folders.
-    pub fn save(&self, machines_disk: &Path, from: &str, new: &NewImage) -> Result<Image, StoreError> {
-        self.fill(&new.name, new.arch, |folder| {
-            let disk = folder.join(DISK);
-            import::convert(machines_disk, "qcow2", &disk)?;
-            self.made(new, &disk, DiskFormat::Qcow2, Origin::Saved, from.to_owned())
-        })
-    }
-
-    fn made(
-        &self,
-        new: &NewImage,
-        disk: &Path,
-        format: DiskFormat,
-        origin: Origin,
-        from: String,
-    ) -> Result<Image, StoreError> {
-        Ok(Image {
-            name: new.name.clone(),
-            arch: new.arch,
-            origin,
-            from,
-            boot: Boot::Disk {
-                path: DISK.into(),
-                format,
-            },
-            bytes: disk.metadata().map_err(StoreError::file(disk))?.len(),
-            digest: None,
-            signature: None,
-            content: Some(self.settle(disk, None)?.to_string()),
-            ssh_user: new.ssh_user.clone(),
-        })
-    }
-
     /// All images here, by name, the current of each name first.
     ///
     /// # Errors
@@ -318,91 +247,6 @@ impl Store {
             }
         }
         Ok(stored)
-    }
-
-    /// All images of a name, of every architecture. A short name means what it does elsewhere: an image of just that name,
-    /// else the catalogue's.
-    ///
-    /// # Errors
-    /// When there is none, or the store cannot be read.
-    pub fn named(&self, name: &str) -> Result<Vec<Stored>, StoreError> {
-        let all = self.list()?;
-        let full = self.catalogue.offer(name).map(Offer::name);
-        [Some(name), full]
-            .into_iter()
-            .flatten()
-            .map(|name| all.iter().filter(|it| it.image.name == name).cloned().collect())
-            .find(|found: &Vec<Stored>| !found.is_empty())
-            .ok_or_else(|| StoreError::NotHere(name.to_owned()))
-    }
-
-    /// Removes all images of a name, see [`Store::named`], and returns them.
-    ///
-    /// # Errors
-    /// When there is none of that name, or one cannot be removed.
-    pub fn remove(&self, name: &str) -> Result<Vec<Stored>, StoreError> {
-        let named = self.named(name)?;
-        named.iter().try_for_each(|stored| self.take_away(stored))?;
-        self.remove_unused_blobs()?;
-        Ok(named)
-    }
-
-    /// Removes the images that `keep` does not hold on to, and what interrupted work left behind. With `dry` it only says what
-    /// it would remove.
-    ///
-    /// # Errors
-    /// When something cannot be removed.
-    pub fn prune(&self, dry: bool, keep: impl Fn(&Stored) -> bool) -> Result<Pruned, StoreError> {
-        let mut pruned = Pruned::default();
-        for folder in ["downloads", "staging"] {
-            pruned.leftover_bytes += self.remove_leftovers(&self.root.join(folder), dry)?;
-        }
-        pruned.images = self.list()?.into_iter().filter(|stored| !keep(stored)).collect();
-        if !dry {
-            pruned
-                .images
-                .iter()
-                .try_for_each(|stored| self.take_away(stored))?;
-            self.remove_unused_blobs()?;
-        }
-        Ok(pruned)
-    }
-
-    /// Out of sight in one step; a process that dies in between leaves it to the next prune.
-    fn take_away(&self, stored: &Stored) -> Result<(), StoreError> {
-        let name = stored.folder.file_name().unwrap_or_default().to_string_lossy();
-        let key = name.rsplit_once('+').map_or(&*name, |(key, _)| key);
-        let _lock = self.lock(key)?;
-        let aside = self.root.join("staging").join(key);
-        files::remove_folder(&aside).map_err(StoreError::file(&aside))?;
-        match fs::rename(&stored.folder, &aside) {
-            // Somebody else removed it in the meantime.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            result => result.map_err(StoreError::file(&stored.folder))?,
-        }
-        files::remove_folder(&aside).map_err(StoreError::file(&aside))
-    }
-
-    /// Removes what nobody holds the lock for; returns how much that was.
-    fn remove_leftovers(&self, folder: &Path, dry: bool) -> Result<u64, StoreError> {
-        let entries = fs::read_dir(folder).map_err(StoreError::file(folder))?;
-        let mut bytes = 0;
-        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let key = name
-                .strip_suffix(".part")
-                .or(name.strip_suffix(".origin.json"))
-                .unwrap_or(&name);
-            let lock = self.lock_file(key)?;
-            if lock.try_lock().is_err() {
-                continue;
-            }
-            bytes += files::allocated(&path);
-            if !dry {
-                files::remove(&path).map_err(StoreError::file(&path))?;
-            }
-        }
-        Ok(bytes)
     }
 
     fn entry(&self, name: &str, arch: Arch) -> Result<Wanted, StoreError> {

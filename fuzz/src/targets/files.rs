@@ -3,6 +3,7 @@
 use atoll_images::Catalogue;
 use atoll_images::checksum::{self, Digest};
 use atoll_images::import::{Format, ovf, tar};
+use atoll_images::signature::dearmored;
 use atoll_images::{qcow2, unpack};
 use atoll_spec::{Source, parse, parse_catalogue};
 use atoll_wire::ipv6;
@@ -87,6 +88,13 @@ pub(super) fn disk_header(input: &[u8]) {
     if qcow2::Header::parse(input).is_some() {
         assert!(input.starts_with(&qcow2::MAGIC));
         assert_eq!(Format::tell(input, b"", 0), Format::Qcow2);
+    }
+}
+
+/// A vendor's key in armour: what comes out is shorter than what went in.
+pub(super) fn key_armour(input: &[u8]) {
+    if let Some(keys) = dearmored(input) {
+        assert!(!keys.is_empty() && keys.len() < input.len());
     }
 }
 

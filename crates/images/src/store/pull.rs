@@ -99,7 +99,7 @@ impl Store {
         for place in &wanted.places {
             match self.fetch_from(wanted, place, progress) {
                 Err(error) if error.is_the_servers() && !self.is_called_off() => {
-                    tracing::warn!(url = place.url, %error, "this place does not give the image");
+                    tracing::info!(url = place.url, %error, "this place does not give the image");
                     first.get_or_insert(error);
                 }
                 result => return result,

@@ -1,6 +1,8 @@
 //! The store against a web server of the test's own, on loopback; the faults are the server's.
 
 mod import;
+mod places;
+mod removal;
 mod server;
 
 use super::*;
@@ -8,7 +10,6 @@ use crate::Kind;
 use crate::download::FetchError;
 use crate::image::DiskFormat;
 use crate::overlay;
-use crate::signature::tests::Vendor;
 use crate::store::StoreError;
 use server::{Answer, Huge, Server};
 use std::io::Write as _;
@@ -299,64 +300,6 @@ fn more_than_fits_is_refused_before_it_is_fetched() {
     assert!(error.kind().is_usage());
 }
 
-fn with_mirrors(folder: &Path, text: &str) -> Store {
-    let images = atoll_spec::parse_catalogue("images.yaml", text).unwrap();
-    Store::open(folder)
-        .unwrap()
-        .with_catalogue(Catalogue::default().with_users(images))
-        .with_patience(Patience {
-            attempts: 1,
-            pause: Duration::ZERO,
-            silence: Duration::from_secs(30),
-        })
-}
-
-fn own() -> Source {
-    Source::Name("own".to_owned())
-}
-
-#[test]
-fn mirrors_are_tried_in_turn_until_one_gives_the_right_file() {
-    let sums_of = |body: &[u8]| sums(body).replace("debian-13-generic-amd64", "d");
-    let refusing = Server::start(|_, _| Answer::status("500 Internal Server Error"));
-    let tampering = Server::start(move |request, _| match request.path.as_str() {
-        "/SUMS" => Answer::whole(sums_of(&disk()).as_bytes()),
-        _ => Answer::whole(TAMPERED),
-    });
-    let right = Server::start(move |request, _| match request.path.as_str() {
-        "/SUMS" => Answer::whole(sums_of(&disk()).as_bytes()),
-        _ => Answer::whole(&disk()),
-    });
-    let unasked = Server::start(|_, _| Answer::status("404 Not Found"));
-    let text = format!(
-        "images:\n  own:\n    url: {0}/d.qcow2\n    checksums: {0}/SUMS\n    mirrors: [{1}, {2}, {3}]\n",
-        refusing.base_url, tampering.base_url, right.base_url, unasked.base_url
-    );
-    let folder = tempfile::tempdir().unwrap();
-    let image = pull(&with_mirrors(folder.path(), &text), &own()).unwrap();
-    assert_eq!(bytes_of(&image), disk());
-    assert_eq!(image.from, right.url("/d.qcow2"));
-    assert_eq!(tampering.requests("/d.qcow2").len(), 1);
-    assert_eq!(unasked.requests("/SUMS").len(), 0);
-}
-
-#[test]
-fn when_no_place_gives_the_image_the_vendors_failure_is_told() {
-    let vendor = Server::start(|_, _| Answer::status("404 Not Found"));
-    let mirror = Server::start(|_, _| Answer::status("503 Service Unavailable"));
-    let text = format!(
-        "images:\n  own: {{url: '{}/d.qcow2', mirrors: ['{}']}}\n",
-        vendor.base_url, mirror.base_url
-    );
-    let folder = tempfile::tempdir().unwrap();
-    let error = pull(&with_mirrors(folder.path(), &text), &own()).unwrap_err();
-    assert!(
-        error.to_string().ends_with("/d.qcow2: the server answered 404"),
-        "{error}"
-    );
-    assert_eq!(mirror.requests("/d.qcow2").len(), 1);
-}
-
 #[test]
 fn redirects_are_followed() {
     let server = Server::start(|request, _| match request.path.as_str() {
@@ -419,43 +362,6 @@ fn offline_asks_no_server_and_takes_what_is_here() {
     assert_eq!(server.requests(SUMS).len(), 0);
     let image = pull(&store, &debian()).unwrap();
     assert_eq!(pull(&store.offline(true), &debian()).unwrap(), image);
-}
-
-#[test]
-fn one_content_lies_here_once_whatever_it_is_called() {
-    let server = Server::start(|_, _| Answer::whole(&disk()));
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path(), &server);
-    let inode = |image: &Image| match &image.boot {
-        Boot::Disk { path, .. } => std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap()),
-        Boot::Kernel { .. } => 0,
-    };
-    let blobs = folder.path().join("blobs");
-    let (a, b) = (url(server.url("/a")), url(server.url("/b")));
-    let (a, b) = (pull(&store, &a).unwrap(), pull(&store, &b).unwrap());
-    assert_eq!((inode(&a), &a.content), (inode(&b), &b.content));
-    assert_eq!(files_below(&blobs), 1);
-    store.remove(&a.name).unwrap();
-    assert_eq!((bytes_of(&b), files_below(&blobs)), (disk(), 1));
-    store.remove(&b.name).unwrap();
-    assert_eq!(files_below(&blobs), 0);
-}
-
-#[test]
-fn a_spoilt_blob_spoils_no_new_image() {
-    let server = Server::start(|_, _| Answer::whole(&disk()));
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path(), &server);
-    let first = pull(&store, &url(server.url("/a"))).unwrap();
-    let blob = fs::read_dir(folder.path().join("blobs"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap();
-    fs::remove_file(blob.path()).unwrap();
-    fs::write(blob.path(), b"cut").unwrap();
-    let second = pull(&store, &url(server.url("/b"))).unwrap();
-    assert_eq!((bytes_of(&first), bytes_of(&second)), (disk(), disk()));
 }
 
 #[test]
@@ -556,106 +462,6 @@ fn a_packed_disk_that_ends_early_is_not_taken_for_whole() {
     assert_eq!(store.list().unwrap(), []);
 }
 
-fn built(folder: &Path, content: &[u8]) -> Image {
-    fs::write(folder.join("disk.img"), content).unwrap();
-    Image {
-        name: "debian".to_owned(),
-        arch: Arch::X86_64,
-        origin: Origin::Built,
-        from: "a test".to_owned(),
-        boot: Boot::Disk {
-            path: "disk.img".into(),
-            format: DiskFormat::Raw,
-        },
-        bytes: 1,
-        digest: None,
-        signature: None,
-        content: None,
-        ssh_user: None,
-    }
-}
-
-#[test]
-fn an_image_built_anew_stands_before_the_old_one_which_stays_until_pruned() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let old = store
-        .build("debian", Arch::X86_64, |folder| Ok(built(folder, b"old")))
-        .unwrap();
-    let new = store
-        .build("debian", Arch::X86_64, |folder| Ok(built(folder, b"new")))
-        .unwrap();
-    assert_eq!(
-        (bytes_of(&old), bytes_of(&new)),
-        (b"old".to_vec(), b"new".to_vec())
-    );
-    assert_eq!(store.get(&debian(), Arch::X86_64).unwrap(), Some(new));
-    let told = store.prune(true, |stored| stored.current).unwrap();
-    assert_eq!(store.list().unwrap().len(), 2, "a dry run removes nothing");
-    let pruned = store.prune(false, |stored| stored.current).unwrap();
-    assert_eq!(told, pruned);
-    let images: Vec<_> = pruned.images.into_iter().map(|it| it.image).collect();
-    assert_eq!((images, store.list().unwrap().len()), (vec![old], 1));
-}
-
-#[test]
-fn a_failed_build_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let unsupported = || BuildError::UnsupportedArch {
-        image: "debian",
-        arch: Arch::X86_64,
-    };
-    store
-        .build("debian", Arch::X86_64, |_| Err(unsupported()))
-        .unwrap_err();
-    assert_eq!(store.list().unwrap(), []);
-    assert_eq!(files_below(&folder.path().join("staging")), 0);
-}
-
-#[test]
-fn removing_takes_the_image_and_says_so_when_there_is_none() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    store
-        .build("debian", Arch::X86_64, |folder| Ok(built(folder, b"x")))
-        .unwrap();
-    assert_eq!(store.remove("debian").unwrap().len(), 1);
-    assert_eq!(files_below(&folder.path().join("images")), 0);
-    let error = store.remove("debian").unwrap_err();
-    assert_eq!(error.to_string(), "no image called `debian` is on this machine");
-    assert!(error.kind().is_usage());
-}
-
-#[test]
-fn pruning_clears_what_interrupted_work_left_but_not_work_in_progress() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let downloads = folder.path().join("downloads");
-    for name in ["dead.part", "dead.origin.json", "alive.part"] {
-        fs::write(downloads.join(name), "x").unwrap();
-    }
-    let lock = store.lock("alive").unwrap();
-    store.prune(false, |_| true).unwrap();
-    assert!(downloads.join("alive.part").exists());
-    assert_eq!(files_below(&downloads), 1);
-    drop(lock);
-    store.prune(false, |_| true).unwrap();
-    assert_eq!(files_below(&downloads), 0);
-}
-
-#[test]
-fn a_short_name_removes_the_catalogues_image() {
-    let server = Server::start(|request, _| match request.path.as_str() {
-        DEBIAN => Answer::whole(&disk()),
-        _ => Answer::whole(sums(&disk()).as_bytes()),
-    });
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path(), &server);
-    let image = pull(&store, &debian()).unwrap();
-    assert_eq!(store.remove("debian").unwrap()[0].image, image);
-}
-
 #[test]
 fn wrong_names_and_paths_are_the_users_to_mend() {
     let folder = tempfile::tempdir().unwrap();
@@ -687,77 +493,4 @@ fn a_local_disk_is_used_where_it_lies() {
     };
     assert_eq!((found, *format), (&path.canonicalize().unwrap(), DiskFormat::Raw));
     overlay::create(found, *format, &folder.path().join("o.qcow2"), None).unwrap();
-}
-
-/// A store whose catalogue has `own` with checksums signed in this way, and its server.
-fn signing_server(vendor: &Vendor, how: &str, tamper: bool) -> (Server, String) {
-    let text = sums(&disk()).replace("debian-13-generic-amd64", "d").into_bytes();
-    let (inside, detached) = (vendor.clear_signed(&text), vendor.detached(&text));
-    let other = sums(TAMPERED)
-        .replace("debian-13-generic-amd64", "d")
-        .into_bytes();
-    let server = Server::start(move |request, _| match request.path.as_str() {
-        "/d.qcow2" => Answer::whole(&disk()),
-        "/SUMS" if tamper => Answer::whole(&other),
-        "/SUMS" => Answer::whole(&text),
-        "/SUMS.inside" => Answer::whole(&inside),
-        "/SUMS.sign" => Answer::whole(&detached),
-        _ => Answer::status("404 Not Found"),
-    });
-    let base = &server.base_url;
-    let (sums_file, signature) = match how {
-        "inline" => ("SUMS.inside", "inline".to_owned()),
-        file => ("SUMS", format!("{base}/{file}")),
-    };
-    let keyring = vendor.keyring(true);
-    let text = format!(
-        "images:\n  own:\n    url: {base}/d.qcow2\n    checksums: {base}/{sums_file}\n    signature: {signature}\n    keyrings: [{}]\n",
-        keyring.display()
-    );
-    (server, text)
-}
-
-#[test]
-fn an_image_whose_checksums_its_vendor_signed_says_by_which_key() {
-    let vendor = Vendor::new();
-    for how in ["inline", "SUMS.sign"] {
-        let (_server, text) = signing_server(&vendor, how, false);
-        let folder = tempfile::tempdir().unwrap();
-        let store = with_mirrors(folder.path(), &text).signed_only(true);
-        let image = pull(&store, &own()).unwrap();
-        let key = vendor.fingerprint();
-        assert_eq!(image.signature, Some(Signature::Verified { key }), "{how}");
-        assert_eq!(pull(&store, &own()).unwrap(), image);
-        assert_eq!(files_below(&folder.path().join("staging")), 0);
-    }
-}
-
-#[test]
-fn a_wrong_signature_ends_the_pull_before_the_image_is_fetched() {
-    let vendor = Vendor::new();
-    let (server, text) = signing_server(&vendor, "SUMS.sign", true);
-    let folder = tempfile::tempdir().unwrap();
-    let error = pull(&with_mirrors(folder.path(), &text), &own()).unwrap_err();
-    assert!(matches!(error, StoreError::Signature(_)), "{error}");
-    assert_eq!(server.requests("/d.qcow2").len(), 0);
-    assert_eq!(files_below(&folder.path().join("staging")), 0);
-}
-
-#[test]
-fn an_image_that_is_not_signed_is_taken_unless_that_is_required() {
-    let vendor = Vendor::new();
-    let (server, text) = signing_server(&vendor, "absent.sign", false);
-    let folder = tempfile::tempdir().unwrap();
-    let store = with_mirrors(folder.path(), &text);
-    let strict = store.clone().signed_only(true);
-    let expected = format!(
-        "the signature of `own` was not checked: {}/absent.sign is not there (404)",
-        server.base_url
-    );
-    assert_eq!(pull(&strict, &own()).unwrap_err().to_string(), expected);
-    let image = pull(&store, &own()).unwrap();
-    assert!(!image.signature.unwrap().is_verified());
-    let error = pull(&strict, &own()).unwrap_err();
-    assert_eq!(error.to_string(), expected, "also once it is here");
-    assert!(error.kind().is_usage());
 }
