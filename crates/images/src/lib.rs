@@ -10,6 +10,9 @@
 //!                                    └─────────────────────────┘
 //! ```
 //!
+//! The vendors' servers are out of reach where this is built: fetching and signatures are tested against a web server on
+//! loopback and keys of the tests' own, and the catalogue's addresses and keyrings are as the vendors document them.
+//!
 //! Nothing here knows a clock, an event loop or a network of ours. All calls block; progress is told through a
 //! callback. Every error says its [`Kind`] (whose fault it is) and, where one can act, a hint.
 //!

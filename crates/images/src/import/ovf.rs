@@ -3,7 +3,7 @@
 //! Wanted are two kinds of elements: `File` in `References` (`ovf:id`, `ovf:href`, `ovf:compression`), and `Disk` in
 //! `DiskSection`, whose `ovf:fileRef` is such an id. So this is no XML reader but one of tags: prefixes are cut off, text
 //! between tags, comments and CDATA sections are skipped, the five predefined entities are resolved, and a document type, with which
-//! XML reaches other files or grows without bound, is refused. Bounds: [`MAX_BYTES`] of text, [`MAX_TAGS`] tags.
+//! XML reaches other files or grows without bound, is refused. Bounds: [`MAX_BYTES`] of text, 100 000 tags.
 
 /// Descriptions are a few tens of KiB.
 pub const MAX_BYTES: u64 = 4 << 20;
