@@ -130,6 +130,11 @@ pub const TARGETS: &[Target] = &[
         run: files::policy_rule,
     },
     Target {
+        name: "catalogue_file",
+        mutations: 3000,
+        run: files::catalogue_file,
+    },
+    Target {
         name: "checksum_file",
         mutations: 5000,
         run: files::checksum_file,
@@ -143,6 +148,26 @@ pub const TARGETS: &[Target] = &[
         name: "helper_policy",
         mutations: 10_000,
         run: helper::policy,
+    },
+    Target {
+        name: "key_armour",
+        mutations: 10_000,
+        run: files::key_armour,
+    },
+    Target {
+        name: "ovf",
+        mutations: 5000,
+        run: files::ovf,
+    },
+    Target {
+        name: "tar",
+        mutations: 5000,
+        run: files::tar,
+    },
+    Target {
+        name: "disk_header",
+        mutations: 10_000,
+        run: files::disk_header,
     },
     Target {
         name: "unpack",

@@ -11,6 +11,7 @@ mod forward;
 mod image;
 mod lifecycle;
 mod look;
+mod meter;
 mod net;
 mod progress;
 mod project;

@@ -342,6 +342,8 @@ fn every_subcommand_has_a_help_with_an_example() {
         "image",
         "image ls",
         "image pull",
+        "image import",
+        "image save",
         "image build",
         "image rm",
         "image prune",

@@ -101,6 +101,8 @@ fn not_here(wanted: &spec::Image, arch: Arch) -> Image {
         },
         bytes: 0,
         digest: None,
+        signature: None,
+        content: None,
         ssh_user: None,
     }
 }

@@ -1,4 +1,5 @@
-//! The cluster file `atoll.yaml`: types, parsing, validation that points at the line, JSON schema.
+//! The cluster file `atoll.yaml`: types, parsing, validation that points at the line, JSON schema. And the catalogue
+//! file `images.yaml`.
 //!
 //! Text goes in, a [`Cluster`] or [`Diagnostics`] come out; no file, network or environment is touched. What depends on
 //! where the file lies comes as a [`Source`]. The way of a file:
@@ -15,6 +16,7 @@
 mod addresses;
 mod assign;
 mod attach;
+mod catalogue;
 mod check;
 mod choice;
 mod cluster;
@@ -46,6 +48,10 @@ mod text;
 mod yaml;
 
 pub use addresses::Addresses;
+pub use catalogue::{
+    CatalogueImage, ImageName, ImageNameError, PLACEHOLDERS, PublishedDigest, PublishedSignature,
+    SignatureError, parse_catalogue,
+};
 pub use choice::OrOff;
 pub use cluster::{Assignment, Boot, Cluster, Machine, Network, Nic, Ssh};
 pub use diagnostic::{Diagnostic, Diagnostics};

@@ -162,6 +162,8 @@ fn build_in(
         },
         bytes,
         digest: None,
+        signature: None,
+        content: None,
         ssh_user: Some("debian".to_owned()),
     })
 }

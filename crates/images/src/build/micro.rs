@@ -123,6 +123,8 @@ pub fn build(target: Target<'_>, folder: &Path, progress: Progress<'_>) -> Resul
         },
         bytes: bytes_of([&packed, &archive, unpacked.as_deref().unwrap_or_default()]),
         digest: None,
+        signature: None,
+        content: None,
         ssh_user: None,
     })
 }
