@@ -18,9 +18,6 @@ use crate::probe::process::processor_seconds;
 use crate::results::{Results, Sample, Values};
 use crate::suites::Suite;
 
-/// Descriptors of a back end that are no connections.
-const SPARE_DESCRIPTORS: u64 = 500;
-
 /// One number that a suite measures.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Metric {
@@ -102,10 +99,9 @@ impl Bench {
         }
     }
 
-    /// Idle connections: those asked for, or as many as a process has descriptors for, with some to spare.
+    /// Idle connections: those asked for, or as many as a back end can hold with the descriptors that it may open.
     pub(crate) fn connections(&self) -> u32 {
-        let possible = u32::try_from(self.descriptors.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(u32::MAX);
-        self.options.connections.min(possible)
+        self.options.connections.min(most_connections(self.descriptors))
     }
 
     pub(crate) fn congestion_seen(&self) -> Vec<String> {
@@ -163,6 +159,14 @@ impl Bench {
     }
 }
 
+/// How many connections a back end with so many descriptors can hold: what is left beside those that Atoll keeps for itself and for
+/// questions to name servers (`atoll_runtime`'s own rule; others keep fewer), and room for the streams that are measured meanwhile.
+fn most_connections(descriptors: u64) -> u32 {
+    const ROOM: u64 = 50;
+    let kept = (descriptors / 8 * 3).min((descriptors / 16).max(2048));
+    u32::try_from(descriptors.saturating_sub(kept + ROOM)).unwrap_or(u32::MAX)
+}
+
 /// Does `work`, and tells the processor seconds that the back end used meanwhile (none without a back end).
 pub(crate) fn with_processor_time<T>(
     cell: &Cell,
@@ -193,4 +197,16 @@ fn progress(sample: &Sample) {
         "{} #{} {} [{}]: {what}",
         sample.suite, sample.round, sample.peer, sample.case
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::most_connections;
+
+    #[test]
+    fn no_more_connections_are_asked_for_than_a_back_end_keeps_descriptors_for() {
+        assert_eq!(most_connections(20_000), 17_902);
+        assert_eq!(most_connections(1024), 590);
+        assert!(most_connections(1 << 20) > 50_000);
+    }
 }

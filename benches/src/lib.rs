@@ -12,12 +12,14 @@ mod load;
 mod options;
 mod peers;
 mod probe;
+mod pump;
 mod report;
 mod results;
 mod shim;
 mod stats;
 mod suites;
 mod sys;
+mod with_tap;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,12 +30,15 @@ use clap::{Parser, Subcommand};
 use bench::Bench;
 use error::{BenchError, Trying};
 use options::Options;
-use peers::{ATOLL, ATOLL_TAP, ATOLL_VHOST, DIRECT, GVPROXY, LOOPBACK, PASST, PASTA, Peer, SLIRP4NETNS};
+use peers::{
+    ATOLL, ATOLL_TAP, ATOLL_VHOST, Attached, BRIDGED_STREAM, BRIDGED_TAP, BRIDGED_VHOST, DIRECT, GVPROXY,
+    LOOPBACK, PASST, PASTA, Peer, SLIRP4NETNS, TAP_DIRECT, VM_ATOLL, VM_BARE,
+};
 use results::Results;
 use suites::Suite;
 
 /// Peers in the order of tables.
-const PEER_ORDER: [&str; 9] = [
+const PEER_ORDER: [&str; 15] = [
     LOOPBACK,
     DIRECT,
     ATOLL,
@@ -43,6 +48,12 @@ const PEER_ORDER: [&str; 9] = [
     ATOLL_TAP,
     PASTA,
     SLIRP4NETNS,
+    TAP_DIRECT,
+    BRIDGED_TAP,
+    BRIDGED_VHOST,
+    BRIDGED_STREAM,
+    VM_BARE,
+    VM_ATOLL,
 ];
 
 /// Benchmarks of Atoll beside other user-space networks.
@@ -64,6 +75,12 @@ enum Role {
     },
     /// Give a namespace's network stack the role of a QEMU guest.
     Shim(shim::ShimArguments),
+    /// Carry frames between a guest's TAP and one in a bridge, as QEMU does.
+    #[command(hide = true)]
+    Pump(pump::PumpArguments),
+    /// Become a program with a TAP at a descriptor.
+    #[command(hide = true)]
+    WithTap(with_tap::WithTapArguments),
     /// Serve the request/response loads.
     #[command(hide = true)]
     Echo(load::echo::EchoArguments),
@@ -83,6 +100,8 @@ pub fn main() -> ExitCode {
         Role::Run(options) => run(*options),
         Role::Hold { connect } => lab::hold(connect.as_deref()),
         Role::Shim(arguments) => shim::run(&arguments),
+        Role::Pump(arguments) => pump::run(&arguments),
+        Role::WithTap(arguments) => with_tap::run(&arguments),
         Role::Echo(arguments) => load::echo::serve(&arguments),
         Role::Request { client } => load::requests::run(&client),
     };
@@ -181,9 +200,24 @@ fn all_peers(options: &Options) -> Vec<Rc<dyn Peer>> {
     if let Some(program) = options.gvproxy.clone() {
         peers.push(Rc::new(peers::Gvproxy { program }));
     }
-    peers.push(Rc::new(peers::AtollTap { program: atoll }));
+    peers.push(Rc::new(peers::AtollTap {
+        program: atoll.clone(),
+    }));
     peers.push(Rc::new(peers::Pasta::new(options.passt.as_ref())));
     peers.push(Rc::new(peers::Slirp4netns::new()));
+    peers.push(Rc::new(peers::TapDirect));
+    for attached in [Attached::Tap, Attached::Vhost, Attached::Stream] {
+        peers.push(Rc::new(peers::Bridged {
+            program: atoll.clone(),
+            attached,
+        }));
+    }
+    for by_atoll in [false, true] {
+        peers.push(Rc::new(peers::Machine {
+            program: atoll.clone(),
+            by_atoll,
+        }));
+    }
     peers
 }
 

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use serde_json::Value;
 
-/// Builds `atoll` and `atoll-bench` and runs the comparison with `arguments`. An `--atoll` among them takes the place of
+/// Builds `atoll`, `atoll-helper` and `atoll-bench` and runs the comparison with `arguments`. An `--atoll` among them takes the place of
 /// the one built here.
 #[expect(clippy::print_stderr, reason = "what went wrong is told on stderr")]
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> ExitCode {
@@ -27,6 +27,8 @@ fn try_run(root: &Path, arguments: &[&str]) -> Result<ExitCode, String> {
             "--release",
             "--package",
             "atoll-cli",
+            "--package",
+            "atoll-helper",
             "--package",
             "atoll-bench",
         ])

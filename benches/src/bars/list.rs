@@ -1,7 +1,10 @@
 //! The list itself.
 
 use super::{Bar, Need};
-use crate::peers::{ATOLL, ATOLL_TAP, DIRECT, GVPROXY, LOOPBACK, PASST, PASTA, SLIRP4NETNS};
+use crate::peers::{
+    ATOLL, ATOLL_TAP, BRIDGED_TAP, DIRECT, GVPROXY, LOOPBACK, PASST, PASTA, SLIRP4NETNS, TAP_DIRECT,
+    VM_ATOLL, VM_BARE,
+};
 use crate::results::{Key, Results};
 
 const WAYS: [&str; 2] = ["up", "down"];
@@ -22,6 +25,7 @@ pub(super) fn bars(results: &Results) -> Vec<Bar> {
     list.loss();
     list.udp();
     list.idle();
+    list.uplink();
     list.bars
 }
 
@@ -234,6 +238,19 @@ impl List<'_> {
         for (metric, what, need) in needs {
             let measured = self.results.median(key("idle-network", (ATOLL, "1500", metric)));
             self.add("idle network, 4 guests", what, need, measured);
+        }
+    }
+
+    fn uplink(&mut self) {
+        for way in WAYS {
+            let measured = self.gbit("uplink", (BRIDGED_TAP, way), (TAP_DIRECT, way));
+            let what = format!("MTU 1500 {way}, by a TAP attached directly");
+            self.add("bridged uplink", what, Need::AtLeast(0.8), measured);
+        }
+        for way in WAYS {
+            let measured = self.gbit("direct-attach", (VM_ATOLL, way), (VM_BARE, way));
+            let what = format!("MTU 1500 {way}, by QEMU started by hand");
+            self.add("VM attached directly", what, Need::AtLeast(0.97), measured);
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Guest {
     pub(crate) namespace: Namespace,
     pub(crate) device: String,
     pub(crate) address: Ipv4Addr,
-    /// What plays the hypervisor, where there is one; it goes first.
+    /// What plays the hypervisor, or made the namespace, where there is such a process.
     shim: Option<Process>,
 }
 
@@ -130,6 +130,12 @@ impl Guest {
         };
         guest.configure(spec, spec.queue)?;
         Ok(guest)
+    }
+
+    /// The same with a process that is to end when the guest does.
+    pub(crate) fn kept_by(mut self, process: Process) -> Self {
+        self.shim = Some(process);
+        self
     }
 
     /// Sets address, MTU, queue and routes with their congestion control. What is there already is kept or replaced.

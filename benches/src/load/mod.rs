@@ -4,3 +4,4 @@ pub(crate) mod descriptors;
 pub(crate) mod echo;
 pub(crate) mod iperf;
 pub(crate) mod requests;
+pub(crate) mod shell;

@@ -7,13 +7,17 @@
 //! | `atoll`, `passt`, `gvproxy` | the shim, by QEMU's stream protocol |
 //! | `atoll-vhost` | the shim, by vhost-user |
 //! | `atoll-tap`, `pasta`, `slirp4netns` | the back end's own TAP in the guest's namespace |
+//! | `tap-direct`, `bridged-…` | see [`bridged`]: a TAP in a bridge of the host's, directly or behind atoll |
+//! | `vm-bare`, `vm-atoll` | see [`machine`]: a VM on such a TAP |
 
 mod adopt;
 mod atoll;
 mod atoll_tap;
+mod bridged;
 mod direct;
 mod gvproxy;
 mod loopback;
+mod machine;
 mod passt;
 mod pasta;
 mod slirp4netns;
@@ -27,9 +31,13 @@ use crate::lab::{Addressing, Attach, Guest, GuestSpec, Host, Process, Scratch};
 
 pub(crate) use atoll::{Atoll, NAME as ATOLL, SHARED_NAME as ATOLL_VHOST};
 pub(crate) use atoll_tap::{AtollTap, NAME as ATOLL_TAP};
+pub(crate) use bridged::{
+    Attached, BRIDGED_STREAM, BRIDGED_TAP, BRIDGED_VHOST, Bridged, TAP_DIRECT, TapDirect,
+};
 pub(crate) use direct::{Direct, NAME as DIRECT};
 pub(crate) use gvproxy::{Gvproxy, NAME as GVPROXY};
 pub(crate) use loopback::{Loopback, NAME as LOOPBACK};
+pub(crate) use machine::{ADDRESS as MACHINE_ADDRESS, BARE as VM_BARE, BY_ATOLL as VM_ATOLL, Machine};
 pub(crate) use passt::{NAME as PASST, Passt};
 pub(crate) use pasta::{NAME as PASTA, Pasta};
 pub(crate) use slirp4netns::{NAME as SLIRP4NETNS, Slirp4netns};
@@ -41,6 +49,10 @@ pub(crate) enum Kind {
     Direct,
     Stream,
     Tap,
+    /// On a bridge of the host's.
+    Bridged,
+    /// A VM on a bridge of the host's.
+    Machine,
 }
 
 /// What a measurement needs of a peer.

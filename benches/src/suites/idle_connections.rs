@@ -18,7 +18,8 @@ pub(super) const SUITE: Suite = Suite {
     about: "Connections that were used once and then wait. Each is used again at the end: held are those that still \
             answer. Memory of the back end's process, and, apart, of the kernel's objects for all ends of the \
             connections (client, server, back end: `loopback` has no back end). One stream up, before and with them. \
-            Where the machine lets no process have as many descriptors as connections were asked for, there are fewer.",
+            Where the machine lets no process have as many descriptors as connections were asked for, there are as many as atoll has \
+            flows for: it keeps descriptors back for itself and for questions to name servers.",
     metrics: &[
         Metric {
             name: "asked",

@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod direct_attach;
 mod guests;
 mod idle_connections;
 mod idle_network;
@@ -9,6 +10,7 @@ mod requests;
 mod streams;
 mod tcp_stream;
 mod udp;
+mod uplink;
 
 use crate::bench::{Bench, Job, Metric};
 
@@ -26,7 +28,7 @@ pub(crate) struct Suite {
 }
 
 /// All suites, in the order of the report.
-pub(crate) const ALL: [Suite; 9] = [
+pub(crate) const ALL: [Suite; 11] = [
     tcp_stream::SUITE,
     guests::SUITE,
     requests::SUITE,
@@ -36,6 +38,8 @@ pub(crate) const ALL: [Suite; 9] = [
     loss::SUITE,
     udp::SUITE,
     idle_network::SUITE,
+    uplink::SUITE,
+    direct_attach::SUITE,
 ];
 
 const GBIT: Metric = Metric {

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// What the device may hand over unfinished: checksums, and TCP segments larger than the MTU.
@@ -34,6 +34,18 @@ pub(crate) fn open(name: &str) -> io::Result<File> {
 pub(crate) fn set_header_len(file: &File, len: libc::c_int) -> io::Result<()> {
     // SAFETY: TUNSETVNETHDRSZ reads one int, which outlives the call.
     check(unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) })
+}
+
+/// Gives the device to the program that this process becomes, at descriptor `number`, over whatever is open there.
+pub(crate) fn hand_down(file: File, number: libc::c_int) -> io::Result<()> {
+    // It is the program's from here on.
+    let own = file.into_raw_fd();
+    if own == number {
+        // SAFETY: F_SETFD takes its flags by value.
+        return check(unsafe { libc::fcntl(own, libc::F_SETFD, 0) });
+    }
+    // SAFETY: dup2 takes two numbers; `own` is open. What was at `number` belongs to nobody here: the process has only opened this device.
+    check(unsafe { libc::dup2(own, number) })
 }
 
 fn request(name: &str) -> io::Result<libc::ifreq> {
