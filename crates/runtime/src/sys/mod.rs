@@ -11,8 +11,7 @@ mod linux;
 pub(crate) use linux::{
     CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
     icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_socket, peek_method,
-    send_messages,
-    set_peek_offset, stream_interest,
+    send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, target_os = "linux"))]
@@ -24,15 +23,14 @@ mod other;
 pub(crate) use other::{
     CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
     icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_socket, peek_method,
-    send_messages,
-    set_peek_offset, stream_interest,
+    send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, not(target_os = "linux")))]
 pub(crate) use other::forbid_batches;
 
 pub(crate) use arena::{Arena, Cut};
-pub(crate) use interfaces::host_addresses;
+pub(crate) use interfaces::{host_addresses, interface_addresses};
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
