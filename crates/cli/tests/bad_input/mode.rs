@@ -95,3 +95,31 @@ fn rules_and_limits_are_for_networks_whose_packets_atoll_carries() {
         }
     }
 }
+
+#[test]
+fn what_only_macos_has_is_printed_with_a_note_and_not_started() {
+    if std::env::consts::OS == "macos" {
+        return; // It has what this is about.
+    }
+    let home = Home::with_file(
+        "networks: {lan: {mode: bridged, interface: en0}}\n\
+         machines: {a: {kernel: ./vmlinuz, accel: tcg, memory: 64M, nics: [{attach: vmnet}]}}\n",
+    );
+    home.write("vmlinuz", b"no kernel");
+    insta::assert_snapshot!(home.fails(&["up"], 2), @r#"
+    error: machine a: its NIC on network lan is attached by vmnet, which only macOS has
+    hint: leave out attach: vmnet on this host
+    "#);
+    home.leaves_nothing_running();
+    let printed = home.command(&["qemu-args", "a"]).output().unwrap();
+    assert!(printed.status.success());
+    let (line, note) = (
+        String::from_utf8_lossy(&printed.stdout),
+        String::from_utf8_lossy(&printed.stderr),
+    );
+    assert!(
+        line.contains("-netdev vmnet-bridged,id=net0,ifname=en0 "),
+        "{line}"
+    );
+    insta::assert_snapshot!(note, @"note: machine a: its NIC on network lan is attached by vmnet, which only macOS has");
+}
