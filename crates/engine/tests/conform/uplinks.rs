@@ -344,7 +344,7 @@ fn a_shared_networks_router_is_advertised_in_the_kernels_name() {
 }
 
 /// Source address and station of the advertisement that a guest hears next, and for how long there is a router.
-fn advertised(net: &mut Net) -> (IpAddr, Mac, u16) {
+pub(crate) fn advertised(net: &mut Net) -> (IpAddr, Mac, u16) {
     net.frames(A);
     net.wait(Duration::from_secs(16));
     let frames = net.frames(A);
@@ -553,67 +553,4 @@ fn large_segments_cross_as_they_are_where_both_ports_take_them() {
     let large: Frame = buf.freeze(offload);
     net.send_with_offload(A, large.clone());
     assert_eq!(net.frames(LAN), [large.bytes.to_vec()]);
-}
-
-/// A network on which the host answers for A's address on the LAN, and for no other.
-fn routed() -> Net {
-    net(Mode::Routed, |config| {
-        config.router = Some(Ipv4Addr::new(10, 77, 0, 200));
-        config.static_leases = vec![StaticLease {
-            mac: A.mac,
-            address: Some(Ipv4Addr::new(10, 77, 0, 50)),
-            address6: Some(PREFIX.with(0x50)),
-            hostname: None,
-        }];
-    })
-}
-
-#[test]
-fn where_the_host_answers_for_guests_they_have_what_was_configured_and_the_host_as_their_router() {
-    let mut net = routed();
-    let offer = offered(&mut net, A).unwrap();
-    let option = |code| offer.opts().get(code).cloned();
-    let metadata = v4(METADATA);
-    assert_eq!(offer.yiaddr(), Ipv4Addr::new(10, 77, 0, 50));
-    assert_eq!(
-        option(OptionCode::Router),
-        Some(DhcpOption::Router(vec![Ipv4Addr::new(10, 77, 0, 200)]))
-    );
-    assert_eq!(
-        option(OptionCode::DomainNameServer),
-        Some(DhcpOption::DomainNameServer(vec![metadata]))
-    );
-    assert_eq!(
-        option(OptionCode::ServerIdentifier),
-        Some(DhcpOption::ServerIdentifier(metadata))
-    );
-    net.frames(B);
-    assert_eq!(offered(&mut net, B), None, "nobody answers for others");
-}
-
-#[test]
-fn where_the_host_answers_for_guests_no_prefix_is_theirs_and_the_kernel_is_the_router() {
-    let router = Router {
-        mac: Mac([0x52, 1, 2, 3, 4, 5]),
-        link_local: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x77),
-    };
-    let mut net = routed();
-    assert_eq!(advertised(&mut net), (LINK_LOCAL, GATEWAY_MAC, 0));
-    net.command(Command::SetRouter(Some(router)));
-    net.frames(A);
-    net.wait(Duration::from_secs(16));
-    let frames = net.frames(A);
-    let frame = frames
-        .iter()
-        .rfind(|frame| frame.get(ETHERNET_LEN + 40) == Some(&134));
-    let frame = frame.expect("an advertisement");
-    let mut options = &frame[ETHERNET_LEN + 56..];
-    let mut kinds = Vec::new();
-    while let [kind, len, ..] = options {
-        kinds.push(*kind);
-        options = &options[usize::from(*len) * 8..];
-    }
-    // Source link-layer address, MTU, resolver, domain: no prefix (3).
-    assert_eq!(kinds, [1, 5, 25, 31]);
-    assert_eq!(net.frames(LAN), Vec::<Vec<u8>>::new());
 }
