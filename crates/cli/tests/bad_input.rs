@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 mod home;
+#[path = "bad_input/mode.rs"]
+mod mode;
 #[path = "bad_input/policy.rs"]
 mod policy;
 

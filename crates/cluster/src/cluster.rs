@@ -18,7 +18,7 @@ use atoll_qemu::Process;
 use atoll_spec as spec;
 use serde::{Deserialize, Serialize};
 
-use crate::direct::Sessions;
+use crate::direct::{self, Sessions};
 use crate::files;
 use crate::hypervisor::Hypervisor;
 use crate::lock::{self, FileLock};
@@ -170,6 +170,12 @@ impl Cluster {
     fn take_file(&self, request: UpRequest) -> Result<spec::Cluster, Problem> {
         let file = self.shared().state.file.clone();
         let cluster = Project::parse(&file, &request.shown, request.text)?.cluster;
+        let is_meant = |name: &str| request.machines.is_empty() || request.machines.contains(name);
+        for machine in &cluster.machines {
+            if is_meant(machine.name.as_str()) {
+                direct::check_system(machine, std::env::consts::OS)?;
+            }
+        }
         for arch in cluster
             .machines
             .iter()

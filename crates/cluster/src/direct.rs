@@ -1,4 +1,5 @@
-//! NICs that are attached to the host's LAN directly: QEMU moves their frames, and no network of ours sees them.
+//! NICs that are attached to the host's LAN directly: QEMU moves their frames, and no network of ours sees them. On Linux that is a TAP, of
+//! which the rest speaks; on macOS it is QEMU's own connection to vmnet ([`vmnet`]), for which nothing is opened here.
 //!
 //! The helper opens the TAP and undoes it when its session ends. QEMU inherits the TAP and the session's socket, so a session
 //! lasts until both this daemon and QEMU let go of it: a daemon that is killed takes no network from a machine, and a machine that is
@@ -8,11 +9,13 @@
 //! names of TAPs are in the state, so that `down` can wait for that (`wait_gone`).
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use atoll_helper::{HelperError, HelperPath, Request, Session};
+use atoll_qemu as qemu;
 use atoll_spec as spec;
 
 use crate::problem::{Kind, Problem};
@@ -78,12 +81,54 @@ impl DirectTap {
     }
 }
 
+/// That this host has what the NICs of a machine are attached to. A pure look at the system's name: nothing is opened.
+pub(crate) fn check_system(machine: &spec::Machine, system: &str) -> Result<(), Problem> {
+    let is_vmnet = |nic: &&spec::Nic| nic.attach == spec::Attach::Vmnet;
+    match machine.nics.iter().find(is_vmnet) {
+        Some(nic) if system != "macos" => {
+            let message = format!(
+                "machine {}: its NIC on network {} is attached by vmnet, which only macOS has",
+                machine.name, nic.network
+            );
+            Err(Problem::new(Kind::Configuration, message).with_hint("leave out attach: vmnet on this host"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// QEMU's own way onto a network of macOS's; `None` where the network has no such mode.
+pub(crate) fn vmnet(network: &spec::Network) -> Option<qemu::Vmnet> {
+    let range = network.subnet.map(|subnet| qemu::VmnetAddresses {
+        start: subnet.gateway(),
+        // The last one is our services', where machines attached otherwise look for them.
+        end: Ipv4Addr::from_bits(subnet.host_alias().to_bits().saturating_sub(1)),
+        mask: subnet.netmask(),
+    });
+    let isolated = network.isolate;
+    Some(match network.mode {
+        spec::Mode::User => return None,
+        spec::Mode::Bridged => qemu::Vmnet::Bridged {
+            interface: network.interface.as_ref()?.to_string(),
+        },
+        spec::Mode::Shared => qemu::Vmnet::Shared {
+            range,
+            nat66_prefix: network.ipv6.map(|prefix| prefix.network()),
+            isolated,
+        },
+        spec::Mode::Host => qemu::Vmnet::Host {
+            range,
+            network: None,
+            isolated,
+        },
+    })
+}
+
 /// The TAPs of the NICs of a machine that want one, in their order.
 pub(crate) fn open_all(
     cluster: &spec::Cluster,
     machine: &spec::Machine,
 ) -> Result<Vec<DirectTap>, DirectError> {
-    let direct = machine.nics.iter().filter(|nic| nic.attach.is_direct());
+    let direct = machine.nics.iter().filter(|nic| nic.attach.needs_tap());
     let with_network = direct.filter_map(|nic| Some((cluster.network(nic.network.as_str())?, nic)));
     with_network
         .map(|(network, nic)| DirectTap::open(network, nic))
@@ -156,5 +201,71 @@ pub(crate) fn wait_gone(interfaces: &[String]) {
             return tracing::warn!(interface = %name, "it is still there");
         }
         std::thread::sleep(POLL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qemu::Vmnet;
+
+    const FILE: &str = "
+networks:
+  lan: {mode: bridged, interface: en0}
+  nat: {mode: shared, subnet: 10.1.2.0/24, ipv6: 'fd00:1:2:3::/64', isolate: true}
+  own: {mode: host, subnet: 10.1.3.0/24, ipv6: off}
+defaults: {image: debian}
+machines:
+  mac: {nics: [{network: lan, attach: vmnet}, {network: nat, attach: vmnet}]}
+  any: {nics: [nat]}
+";
+
+    fn cluster() -> spec::Cluster {
+        spec::parse(&spec::Source::new("atoll.yaml"), FILE).unwrap()
+    }
+
+    #[test]
+    fn only_macos_has_vmnet() {
+        let cluster = cluster();
+        let [any, mac] = ["any", "mac"].map(|name| cluster.machine(name).unwrap());
+        let refused = check_system(mac, "linux").unwrap_err();
+        assert_eq!(
+            refused.message,
+            "machine mac: its NIC on network lan is attached by vmnet, which only macOS has"
+        );
+        assert!(refused.hint.is_some());
+        assert!(check_system(mac, "macos").is_ok() && check_system(any, "linux").is_ok());
+    }
+
+    #[test]
+    fn vmnet_is_asked_for_the_networks_own_mode_and_addresses() {
+        let cluster = cluster();
+        let asked = |name: &str| {
+            let vmnet = vmnet(cluster.network(name).unwrap()).unwrap();
+            vmnet.netdev("net0").into_string().unwrap()
+        };
+        assert_eq!(asked("lan"), "vmnet-bridged,id=net0,ifname=en0");
+        assert_eq!(
+            asked("nat"),
+            "vmnet-shared,id=net0,start-address=10.1.2.1,end-address=10.1.2.253,subnet-mask=255.255.255.0,\
+             nat66-prefix=fd00:1:2:3::,isolated=on"
+        );
+        assert_eq!(
+            asked("own"),
+            "vmnet-host,id=net0,start-address=10.1.3.1,end-address=10.1.3.253,subnet-mask=255.255.255.0"
+        );
+        assert!(matches!(
+            vmnet(cluster.network("lan").unwrap()),
+            Some(Vmnet::Bridged { .. })
+        ));
+    }
+
+    #[test]
+    fn what_vmnet_gives_is_not_known_and_needs_no_tap() {
+        let cluster = cluster();
+        let mac = cluster.machine("mac").unwrap();
+        assert!(mac.nics.iter().all(|nic| nic.addresses().next().is_none()));
+        assert_eq!(mac.served_nic(), None);
+        assert!(!mac.nics.iter().any(|nic| nic.attach.needs_tap()));
     }
 }

@@ -7,6 +7,7 @@ use atoll_images::{Arch, Boot, DiskFormat, Image, image::Origin};
 use atoll_qemu::{CommandLine, firmware, shell_line};
 use atoll_spec as spec;
 
+use crate::direct;
 use crate::hypervisor::Hypervisor;
 use crate::image::find_image;
 use crate::launch::{self, Ground};
@@ -60,10 +61,11 @@ const FIRST_FREE: RawFd = 3;
 
 /// The descriptors that its QEMU inherits, as a shell would number them, and the NICs they are for.
 fn descriptors(machine: &spec::Machine) -> impl Iterator<Item = (RawFd, &spec::Nic)> {
-    (FIRST_FREE..).zip(machine.nics.iter().filter(|nic| nic.attach.is_direct()))
+    (FIRST_FREE..).zip(machine.nics.iter().filter(|nic| nic.attach.needs_tap()))
 }
 
-/// What the command line cannot say of itself: which descriptors it takes to be open already, a sentence each.
+/// What the command line cannot say of itself, a sentence each: which descriptors it takes to be open already, and that another system
+/// is meant than this one.
 pub fn notes(project: &Project, machine: &str) -> Vec<String> {
     let Some(machine) = project.cluster.machine(machine) else {
         return Vec::new();
@@ -77,7 +79,9 @@ pub fn notes(project: &Project, machine: &str) -> Vec<String> {
             nic.mac
         ))
     };
-    descriptors(machine).filter_map(note).collect()
+    let vmnet = direct::check_system(machine, std::env::consts::OS).err();
+    let elsewhere = vmnet.map(|problem| format!("note: {}", problem.message));
+    descriptors(machine).filter_map(note).chain(elsewhere).collect()
 }
 
 fn image(project: &Project, machine: &spec::Machine) -> Result<Option<Image>, Problem> {

@@ -9,9 +9,9 @@ use atoll_images as images;
 use atoll_qemu as qemu;
 use atoll_spec as spec;
 
-use crate::documents;
 use crate::paths::ClusterPaths;
 use crate::problem::{Kind, Problem};
+use crate::{direct, documents};
 
 /// What a machine is started from, besides what the file says.
 #[derive(Clone, Debug)]
@@ -91,6 +91,11 @@ pub fn launch(machine: &spec::Machine, ground: &Ground<'_>) -> Result<qemu::Laun
                 descriptor: taps.next().ok_or_else(|| no_tap(name, index))?,
                 vhost: vhost && nic.model.is_virtio(),
             },
+            spec::Attach::Vmnet => {
+                let network = ground.cluster.network(nic.network.as_str());
+                let vmnet = network.and_then(direct::vmnet);
+                qemu::Attach::Vmnet(vmnet.ok_or_else(|| no_vmnet(name, index))?)
+            }
         };
         launch.nics.push(self::nic(index, nic, attach, ground.cluster));
     }
@@ -158,6 +163,12 @@ fn kernel(machine: &spec::Machine, ground: &Ground<'_>) -> Option<qemu::Kernel> 
         }),
         images::Boot::Disk { .. } => None,
     }
+}
+
+fn no_vmnet(machine: &str, index: usize) -> Problem {
+    Problem::environment(format!(
+        "machine {machine}: NIC {index} is on a network that vmnet does not have"
+    ))
 }
 
 fn no_tap(machine: &str, index: usize) -> Problem {

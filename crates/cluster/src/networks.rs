@@ -135,7 +135,7 @@ impl Networks {
             let transport = match nic.attach {
                 spec::Attach::Stream => Transport::Qemu,
                 spec::Attach::VhostUser => Transport::VhostUser,
-                spec::Attach::Tap => continue,
+                spec::Attach::Tap | spec::Attach::Vmnet => continue,
             };
             let network = nic.network.as_str();
             let handle = self.handle(network)?;

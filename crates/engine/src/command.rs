@@ -40,7 +40,7 @@ pub enum Command {
         /// Its documents.
         documents: Documents,
     },
-    /// Who routes for the guests of a shared network: the host's side of the bridge; `None` when it is gone. Router advertisements are
+    /// Who routes for the guests of a shared or routed network: the host's side of the link; `None` when it is gone. Router advertisements are
     /// sent in its name, to guests only.
     SetRouter(Option<Router>),
     /// The addresses that the host has now, for rules that speak of them.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use atoll_wire::Mac;
 use bytes::Bytes;
 
+use crate::lan::METADATA;
 use crate::policy::Policy;
 
 /// An IPv4 subnet: its network address and prefix length.
@@ -188,6 +189,9 @@ pub enum Mode {
     Shared,
     /// The same without a router: the host and the guests only.
     Host,
+    /// On a link of the host's, whose kernel routes single addresses of a LAN there and answers for them on it (proxy ARP). Subnet and
+    /// prefix are the LAN's; who has an address has it by static lease. Services are at 169.254.169.254 and the link-local address.
+    Routed,
 }
 
 impl Mode {
@@ -197,23 +201,17 @@ impl Mode {
         match self {
             Self::User | Self::Bridged => subnet.gateway(),
             Self::Shared | Self::Host => subnet.host_alias(),
+            Self::Routed => METADATA,
         }
     }
 
-    /// The same of IPv6: `::1`, or `::fe`.
+    /// The same of IPv6: `::1`, or `::fe`; the link-local address where none of the prefix is ours.
     #[must_use]
     pub fn services6(self, prefix: Prefix) -> Ipv6Addr {
         match self {
             Self::User | Self::Bridged => prefix.gateway(),
             Self::Shared | Self::Host => prefix.host_alias(),
-        }
-    }
-
-    /// The default router of IPv4, where there is one.
-    pub(crate) fn router4(self, subnet: Subnet) -> Option<Ipv4Addr> {
-        match self {
-            Self::User | Self::Shared => Some(subnet.gateway()),
-            Self::Bridged | Self::Host => None,
+            Self::Routed => self.link_local(),
         }
     }
 
@@ -222,7 +220,9 @@ impl Mode {
     pub(crate) fn link_local(self) -> Ipv6Addr {
         match self {
             Self::User => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
-            Self::Bridged | Self::Shared | Self::Host => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+            Self::Bridged | Self::Shared | Self::Host | Self::Routed => {
+                Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)
+            }
         }
     }
 }
@@ -264,6 +264,8 @@ pub struct Config {
     /// Where the mode is [`Mode::Bridged`]: each MAC address of a guest has an uplink of its own, asked for by
     /// [`Action::OpenUplink`](crate::Action::OpenUplink).
     pub pinned_uplinks: bool,
+    /// Where the mode is [`Mode::Routed`]: the host's own address on the LAN, which is the guests' router of IPv4.
+    pub router: Option<Ipv4Addr>,
     /// Ways by guests into other networks, told by DHCP option 121 and router advertisements.
     pub routes: Vec<StaticRoute>,
     /// IPv4 addresses of the LAN; without them nothing of IPv4 is answered. Unused where the network is bridged.
@@ -315,6 +317,7 @@ impl Config {
         Self {
             mode: Mode::User,
             pinned_uplinks: false,
+            router: None,
             routes: Vec::new(),
             subnet,
             ipv6: prefix,
@@ -347,6 +350,16 @@ impl Config {
         Addresses {
             subnet: self.subnet,
             prefix: self.ipv6,
+        }
+    }
+
+    /// The default router of IPv4, where there is one.
+    #[must_use]
+    pub fn router4(&self) -> Option<Ipv4Addr> {
+        match self.mode {
+            Mode::User | Mode::Shared => self.subnet.map(Subnet::gateway),
+            Mode::Bridged | Mode::Host => None,
+            Mode::Routed => self.router,
         }
     }
 }

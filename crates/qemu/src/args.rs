@@ -182,7 +182,7 @@ impl Builder {
                 connecting_socket(&socket_id(nic), path, reconnect).finish(),
             );
         }
-        self.option("-netdev", netdev(nic, reconnect).finish());
+        self.option("-netdev", netdev(nic, reconnect));
         let mut device = OptionArg::new("")
             .set("driver", &nic.model)
             .set("netdev", &nic.id);
@@ -254,8 +254,9 @@ fn shareable(os: &str) -> &'static str {
     }
 }
 
-fn netdev(nic: &Nic, reconnect: Reconnect) -> OptionArg {
-    match &nic.attach {
+fn netdev(nic: &Nic, reconnect: Reconnect) -> OsString {
+    let arg = match &nic.attach {
+        Attach::Vmnet(vmnet) => return vmnet.netdev(&nic.id),
         Attach::Tap { descriptor, vhost } => {
             let arg = OptionArg::new("tap").set("id", &nic.id);
             let arg = arg.set("fd", descriptor.to_string());
@@ -279,7 +280,8 @@ fn netdev(nic: &Nic, reconnect: Reconnect) -> OptionArg {
             let arg = arg.set("local.type", "unix").set("local.path", local);
             arg.set("remote.type", "unix").set("remote.path", remote)
         }
-    }
+    };
+    arg.finish()
 }
 
 /// The socket of a network card that is attached by vhost-user.

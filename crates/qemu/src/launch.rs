@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::{Accel, Arch, QemuError};
+use crate::{Accel, Arch, QemuError, Vmnet};
 
 /// One machine to run.
 ///
@@ -119,7 +119,7 @@ pub struct Nic {
     pub network_boot: bool,
 }
 
-/// How a network card reaches its network. QEMU connects; the network listens, but for a TAP, which is the host's own.
+/// How a network card reaches its network. QEMU connects; the network listens, but for a TAP or vmnet, which are the host's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attach {
     /// `-netdev stream` to a unix socket.
@@ -146,6 +146,8 @@ pub enum Attach {
         /// Whether the kernel itself moves the frames of a virtio card (vhost-net).
         vhost: bool,
     },
+    /// QEMU's own `-netdev vmnet-…`: macOS.
+    Vmnet(Vmnet),
 }
 
 /// A serial console on a unix socket.
@@ -237,7 +239,7 @@ impl Launch {
     /// Every unix socket that QEMU is to bind.
     pub(crate) fn bound_sockets(&self) -> impl Iterator<Item = &Path> {
         let nics = self.nics.iter().filter_map(|nic| match &nic.attach {
-            Attach::Stream { .. } | Attach::VhostUser { .. } | Attach::Tap { .. } => None,
+            Attach::Stream { .. } | Attach::VhostUser { .. } | Attach::Tap { .. } | Attach::Vmnet(_) => None,
             Attach::Dgram { local, .. } => Some(local.as_path()),
         });
         let console = self.console.iter().map(|console| console.socket.as_path());
@@ -256,7 +258,7 @@ impl Launch {
         self.nics.iter().filter_map(|nic| match &nic.attach {
             Attach::Stream { path } | Attach::VhostUser { path } => Some(path.as_path()),
             Attach::Dgram { remote, .. } => Some(remote.as_path()),
-            Attach::Tap { .. } => None,
+            Attach::Tap { .. } | Attach::Vmnet(_) => None,
         })
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use atoll_engine::{Action, Command, Config, Engine, FlowId, Limits};
+use atoll_engine::{Action, Command, Config, Engine, FlowId, Limits, Prefix, Subnet};
 use mio::{Events, Poll, Waker};
 
 use crate::capture::Capture;
@@ -30,7 +30,7 @@ use crate::leases::{LeaseStore, Leases};
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
 use crate::tokens::Source;
-use crate::uplink::{self, Uplinks};
+use crate::uplink::{self, Routed, Uplinks};
 use crate::{Mode, NetworkOptions, StartError};
 
 /// Events taken from the kernel in one turn.
@@ -63,6 +63,9 @@ pub(crate) struct EventLoop {
 #[derive(Clone, Debug)]
 pub(crate) struct About {
     pub(crate) mode: Mode,
+    pub(crate) engine_mode: atoll_engine::Mode,
+    /// The default router of IPv4, where there is one.
+    pub(crate) router: Option<Ipv4Addr>,
     pub(crate) addresses: atoll_engine::Addresses,
     pub(crate) domain: String,
     pub(crate) mtu: u16,
@@ -71,30 +74,52 @@ pub(crate) struct About {
 impl About {
     /// The IPv4 address at which the network's services are.
     pub(crate) fn services4(&self) -> Option<Ipv4Addr> {
-        let mode = atoll_engine::Mode::from(self.mode);
-        self.addresses.subnet.map(|subnet| mode.services4(subnet))
+        self.addresses
+            .subnet
+            .map(|subnet| self.engine_mode.services4(subnet))
     }
 
     /// The same of IPv6.
     pub(crate) fn services6(&self) -> Option<Ipv6Addr> {
-        let mode = atoll_engine::Mode::from(self.mode);
-        self.addresses.prefix.map(|prefix| mode.services6(prefix))
+        self.addresses
+            .prefix
+            .map(|prefix| self.engine_mode.services6(prefix))
     }
 
     /// The IPv4 address that stands for the host.
     pub(crate) fn host4(&self) -> Option<Ipv4Addr> {
-        self.addresses.subnet.map(|subnet| match self.mode {
-            Mode::User => subnet.host_alias(),
-            _ => subnet.gateway(),
-        })
+        match self.engine_mode {
+            atoll_engine::Mode::User => self.addresses.subnet.map(Subnet::host_alias),
+            atoll_engine::Mode::Routed => self.router,
+            _ => self.addresses.subnet.map(Subnet::gateway),
+        }
     }
 
     /// The same of IPv6.
     pub(crate) fn host6(&self) -> Option<Ipv6Addr> {
-        self.addresses.prefix.map(|prefix| match self.mode {
-            Mode::User => prefix.host_alias(),
-            _ => prefix.gateway(),
-        })
+        match self.engine_mode {
+            atoll_engine::Mode::User => self.addresses.prefix.map(Prefix::host_alias),
+            atoll_engine::Mode::Routed => None,
+            _ => self.addresses.prefix.map(Prefix::gateway),
+        }
+    }
+
+    /// The default router of IPv6, where there is one whose address is known before it advertises itself.
+    pub(crate) fn router6(&self) -> Option<Ipv6Addr> {
+        match self.engine_mode {
+            atoll_engine::Mode::User | atoll_engine::Mode::Shared => {
+                self.addresses.prefix.map(Prefix::gateway)
+            }
+            _ => None,
+        }
+    }
+
+    /// Bits of an IPv6 address that the guest shares with others on its link.
+    pub(crate) fn prefix6_len(&self) -> u8 {
+        match self.engine_mode {
+            atoll_engine::Mode::Routed => 128,
+            _ => Prefix::LEN,
+        }
     }
 }
 
@@ -110,10 +135,12 @@ impl EventLoop {
         let (leases, old_leases) = open_leases(&options)?;
         let config = Config {
             limits: limits(descriptors),
-            ..config(&options, &resolvers, old_leases)
+            ..config(&options, &resolvers, old_leases)?
         };
         let about = About {
             mode: options.mode(),
+            engine_mode: config.mode,
+            router: config.router4(),
             addresses: config.addresses(),
             domain: config.domain.clone(),
             mtu: config.mtu,
@@ -374,10 +401,13 @@ fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Leases),
     Ok((Some(store), leases))
 }
 
-fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Config {
-    let defaults = Config::new(options.addresses);
-    Config {
-        mode: options.mode().into(),
+fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Result<Config, StartError> {
+    let routed = Routed::of(options)?;
+    let defaults = Config::new(routed.map_or(options.addresses, |routed| routed.addresses));
+    let mode = routed.map_or(options.mode().into(), |_| atoll_engine::Mode::Routed);
+    Ok(Config {
+        mode,
+        router: routed.and_then(|routed| routed.router),
         pinned_uplinks: uplink::is_pinned(options),
         routes: options.routes.clone(),
         gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
@@ -394,7 +424,7 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Co
         documents: options.documents.clone(),
         policy: options.policy.clone(),
         ..defaults
-    }
+    })
 }
 
 /// The engine's secret.

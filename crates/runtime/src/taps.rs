@@ -9,12 +9,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
-use atoll_engine::{Addresses, Command, PortConfig, PortId, Prefix, StaticLease, Subnet};
+use atoll_engine::{Command, PortConfig, PortId, Prefix, StaticLease};
 use atoll_ports::{TapError, TapPort};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
-use crate::Mode;
 use crate::core::Core;
 use crate::event_loop::About;
 use crate::guests::{Guest, Guests, Link};
@@ -33,6 +32,10 @@ pub struct TapSpec {
     pub address6: Option<Ipv6Addr>,
 }
 
+fn usual_prefix6() -> u8 {
+    Prefix::LEN
+}
+
 /// How the other side of a TAP is to be configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TapInfo {
@@ -49,9 +52,12 @@ pub struct TapInfo {
     /// The resolver.
     #[serde(default)]
     pub resolver: Option<Ipv4Addr>,
-    /// Its IPv6 address, where the network has IPv6; 64 bits of it are the network's.
+    /// Its IPv6 address, where the network has IPv6.
     #[serde(default)]
     pub address6: Option<Ipv6Addr>,
+    /// How many bits of that are the network's: 64, or 128 where nobody but the router is on the link.
+    #[serde(default = "usual_prefix6")]
+    pub prefix6_len: u8,
     /// The default router's IPv6 address.
     #[serde(default)]
     pub gateway6: Option<Ipv6Addr>,
@@ -157,7 +163,7 @@ impl Guests {
             address6: spec.address6,
             hostname: spec.name.clone(),
         };
-        let lease = self.reserve(core, about.addresses, (port, mac), wishes)?;
+        let lease = self.reserve(core, about, (port, mac), wishes)?;
         let guest = Guest {
             attached_at: None,
             endpoint: format!("tap {mac}"),
@@ -170,16 +176,16 @@ impl Guests {
             ..PortConfig::default()
         };
         self.insert(core, port, guest, config);
-        let has_router = about.mode != Mode::Host;
         Ok(TapInfo {
             port: port.0,
             mac: mac.to_string(),
             address: lease.address,
             prefix_len: about.addresses.subnet.map_or(0, |subnet| subnet.prefix_len),
-            gateway: about.addresses.subnet.filter(|_| has_router).map(Subnet::gateway),
+            gateway: about.router,
             resolver: about.services4(),
             address6: lease.address6,
-            gateway6: about.addresses.prefix.filter(|_| has_router).map(Prefix::gateway),
+            prefix6_len: about.prefix6_len(),
+            gateway6: about.router6(),
             resolver6: about.services6(),
             mtu: about.mtu,
             domain: about.domain.clone(),
@@ -190,11 +196,11 @@ impl Guests {
     fn reserve(
         &mut self,
         core: &mut Core,
-        network: Addresses,
+        about: &About,
         (port, mac): (PortId, Mac),
         wishes: Wishes,
     ) -> Result<StaticLease, AttachError> {
-        let now = core.now();
+        let (now, network) = (core.now(), about.addresses);
         let wanted = wishes.address.map(IpAddr::V4);
         for wanted in wanted.into_iter().chain(wishes.address6.map(IpAddr::V6)) {
             if network.gateway(wanted).is_none() {
@@ -212,12 +218,13 @@ impl Guests {
         // What the MAC address makes of the prefix is nobody else's.
         let of_dhcp6 = |prefix: Prefix| {
             let offered = core.engine.address6_for(now, mac);
-            offered.unwrap_or(prefix.with(mac.interface_identifier()))
+            let is_anybodys = about.prefix6_len() == Prefix::LEN;
+            offered.or_else(|| is_anybodys.then(|| prefix.with(mac.interface_identifier())))
         };
         let lease = StaticLease {
             mac,
             address,
-            address6: wishes.address6.or_else(|| network.prefix.map(of_dhcp6)),
+            address6: wishes.address6.or_else(|| network.prefix.and_then(of_dhcp6)),
             hostname: wishes.hostname,
         };
         let applied = core.engine.apply(now, Command::SetStaticLease(lease.clone()));

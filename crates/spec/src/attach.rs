@@ -5,7 +5,7 @@
 
 use crate::check::PlacedMachine;
 use crate::cluster::Nic;
-use crate::diagnostic::{Diagnostic, Report};
+use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::NicFile;
 use crate::hardware::{Attach, NicModel};
 use crate::lan::{Mode, Via};
@@ -35,6 +35,7 @@ pub(crate) fn check(
             report.push(diagnostic.with_hint("leave out attach, or write model: virtio-net-pci".to_owned()));
         }
         Attach::Tap => check_direct(machine, attach, placed, report),
+        Attach::Vmnet => check_vmnet(machine, nic, attach, placed, report),
     }
     attach.value
 }
@@ -67,6 +68,52 @@ fn check_direct(machine: &Name, attach: &Spot<Attach>, placed: &PlacedNetwork, r
     }
 }
 
+/// vmnet's modes are those of networks; what a network of ours adds to them is not there.
+fn check_vmnet(
+    machine: &Name,
+    nic: &NicFile,
+    attach: &Spot<Attach>,
+    placed: &PlacedNetwork,
+    report: &mut Report,
+) {
+    let network = &placed.network;
+    let (machine, name) = (machine.as_str(), network.name.as_str());
+    if placed.wrong {
+        return;
+    }
+    let mut report_it = |why: String, span: &Span, hint: &str| {
+        let title = format!("a NIC of machine {machine:?} cannot be attached by vmnet: {why}");
+        report.push(Diagnostic::new(title, span.clone()).with_hint(hint.to_owned()));
+    };
+    let v4 = nic.addresses.v4.as_ref().map(|address| &address.span);
+    let given = v4.or(nic.addresses.v6.as_ref().map(|address| &address.span));
+    if network.mode == Mode::User {
+        report_it(
+            format!("network {name:?} is of mode user"),
+            &attach.span,
+            "leave out attach, or give the network mode: bridged, shared or host",
+        );
+    } else if let Some(via) = network.via {
+        report_it(
+            format!("network {name:?} comes to the LAN by {via}, which is Linux's"),
+            &attach.span,
+            "leave out via, or attach",
+        );
+    } else if network.mode == Mode::Bridged && network.isolate {
+        report_it(
+            format!("network {name:?} could not keep it from the others"),
+            &attach.span,
+            "leave out attach, or isolate",
+        );
+    } else if let Some(span) = given.filter(|_| network.mode != Mode::Bridged) {
+        report_it(
+            "its address is macOS's to give".to_owned(),
+            span,
+            "leave out address, or attach",
+        );
+    }
+}
+
 /// A forward leads by way of the network's switch, so its machine needs a NIC there.
 pub(crate) fn check_forwards(machine: &PlacedMachine, nics: &[Nic], report: &mut Report) {
     let forward = machine.file.forwards.iter().flatten().next();
@@ -74,7 +121,7 @@ pub(crate) fn check_forwards(machine: &PlacedMachine, nics: &[Nic], report: &mut
         forward.filter(|_| !nics.is_empty() && nics.iter().all(|nic| nic.attach.is_direct()))
     {
         let title = format!(
-            "machine {:?} has a forward, but all its NICs are attached to TAPs directly",
+            "machine {:?} has a forward, but all its NICs go past Atoll",
             machine.name.value.as_str()
         );
         let hint = "reach it at its address on the LAN, or leave out attach".to_owned();

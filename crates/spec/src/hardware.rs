@@ -159,6 +159,9 @@ word_list!(
         /// Straight into a TAP on the host's LAN, with bridged networks on Linux: the least cost, and nothing of it is seen,
         /// named, captured or slowed down here.
         Tap = "tap",
+        /// By QEMU's own connection to vmnet, with networks of mode bridged, shared or host on macOS: QEMU needs the right to use vmnet
+        /// itself, the system gives the addresses, and nothing of it is seen, named, captured or slowed down here.
+        Vmnet = "vmnet",
     }
 );
 
@@ -166,6 +169,12 @@ impl Attach {
     /// Whether frames go past the network's switch, straight to the host's kernel.
     #[must_use]
     pub fn is_direct(self) -> bool {
+        matches!(self, Self::Tap | Self::Vmnet)
+    }
+
+    /// Whether the host's interface for it is opened by `atoll-helper` and handed to QEMU.
+    #[must_use]
+    pub fn needs_tap(self) -> bool {
         self == Self::Tap
     }
 }

@@ -13,6 +13,7 @@ use crate::cluster::{Network, Nic};
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::NicFile;
 use crate::given;
+use crate::hardware::Attach;
 use crate::lan::Mode;
 use crate::mac::Mac;
 use crate::name::Name;
@@ -206,11 +207,13 @@ impl<'a> Plan<'a> {
         let network = &networks[draft.network].network;
         let given = draft.file.mac.as_ref().map(|mac| mac.value);
         let mac = given.or_else(|| take_mac(&self.words(draft), draft.index, macs))?;
-        let address = match network.subnet {
+        // What vmnet gives it is not known here.
+        let is_ours = draft.file.attach.as_ref().map(|it| it.value) != Some(Attach::Vmnet);
+        let address = match network.subnet.filter(|_| is_ours) {
             Some(subnet) => Some(derive_v4(draft, network, subnet, taken, report)?),
             None => draft.file.addresses.values().v4,
         };
-        let address6 = match network.ipv6 {
+        let address6 = match network.ipv6.filter(|_| is_ours) {
             Some(prefix) => Some(self.derive_v6(draft, prefix, mac, report)),
             None => draft.file.addresses.values().v6,
         };

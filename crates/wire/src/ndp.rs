@@ -172,8 +172,9 @@ pub struct RouterAdvertisement {
     pub mac: Mac,
     /// Largest IP packet of the link, in bytes.
     pub mtu: u32,
-    /// A prefix of 64 bits that is on this link and of which hosts may make addresses, and for how long these are valid and preferred.
-    pub prefix: (Ipv6Addr, Duration, Duration),
+    /// A prefix of 64 bits that is on this link and of which hosts may make addresses, and for how long these are valid and preferred; `None`
+    /// where nothing but the router is on the link, and addresses are given by DHCPv6 only.
+    pub prefix: Option<(Ipv6Addr, Duration, Duration)>,
     /// Networks to which the router knows a way: first address and length of the prefix.
     pub routes: Vec<(Ipv6Addr, u8)>,
     /// How long it does.
@@ -212,7 +213,9 @@ impl RouterAdvertisement {
     fn push_prefix(&self, frame: &mut FrameBuf) {
         const ON_LINK: u8 = 0x80;
         const AUTONOMOUS: u8 = 0x40;
-        let (prefix, valid, preferred) = self.prefix;
+        let Some((prefix, valid, preferred)) = self.prefix else {
+            return;
+        };
         frame.extend_from_slice(&[PREFIX, 4, 64, ON_LINK | AUTONOMOUS]);
         frame.extend_from_slice(&seconds(valid));
         frame.extend_from_slice(&seconds(preferred));
@@ -329,11 +332,11 @@ mod tests {
             lifetime: Duration::from_secs(1800),
             mac: MAC,
             mtu: 1500,
-            prefix: (
+            prefix: Some((
                 "fd77:77::".parse().unwrap(),
                 Duration::from_secs(5400),
                 Duration::from_secs(2700),
-            ),
+            )),
             routes: Vec::new(),
             route_lifetime: Duration::ZERO,
             resolver: ("fd77:77::1".parse().unwrap(), Duration::from_secs(1800)),
@@ -372,6 +375,16 @@ mod tests {
         resolver.extend([31, 3, 0, 0, 0, 0, 7, 8]);
         resolver.extend(b"\x03lab\x08internal\0\0\0");
         assert!(bytes.payload().ends_with(&resolver));
+    }
+
+    #[test]
+    fn no_prefix_is_no_option() {
+        let without = RouterAdvertisement {
+            prefix: None,
+            domain: Vec::new(),
+            ..advertisement()
+        };
+        assert_eq!(without.emit(ROUTER, HOST).len(), 16 + 8 + 8 + 24);
     }
 
     #[test]

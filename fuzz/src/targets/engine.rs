@@ -29,7 +29,7 @@ pub(super) fn script(input: &[u8]) {
 /// The same on a network in another mode, as the first byte has it; the port that there was not is an uplink.
 pub(super) fn script_with_uplinks(input: &[u8]) {
     let (first, rest) = input.split_first().unwrap_or((&0, &[]));
-    let mode = [Mode::Bridged, Mode::Bridged, Mode::Shared, Mode::Host, Mode::User][usize::from(first % 5)];
+    let mode = [Mode::Bridged, Mode::Routed, Mode::Shared, Mode::Host, Mode::User][usize::from(first % 5)];
     let _ = run_in(World::with_uplinks(mode, first % 5 == 1, first & 0x80 != 0), rest);
 }
 

@@ -34,7 +34,7 @@ mkdir -m 0750 /etc/sudoers.d
 chmod 0440 /etc/sudoers
 mkdir -p /etc/atoll /usr/libexec/atoll
 install -m 0755 "$1/atoll-helper" /usr/libexec/atoll/
-install -m 0755 "$1/lan_client" "$1/atoll" /run/
+install -m 0755 "$1/lan_client" "$1/acceptor" "$1/atoll" /run/
 /run/atoll setup sudoers >/etc/sudoers.d/atoll-helper
 chmod 0440 /etc/sudoers.d/atoll-helper
 cat >/etc/atoll/helper.conf <<POLICY
@@ -88,6 +88,26 @@ find . -type f \( -path '*/conf/*' -o -path '*/neigh/*' -o -name ip_forward -o -
 # A link may go while its settings are read.
 true
 "#;
+
+/// Where systemd listens.
+const SOCKET: &str = "/run/atoll-helper.sock";
+
+/// `CapabilityBoundingSet` of packaging/systemd/atoll-helper@.service.
+const UNIT_BOUNDS: &str = "-all,+net_admin,+mknod,+sys_admin,+sys_chroot,+setuid,+setgid,+setpcap";
+
+/// Starts a helper for each connection, until it is dropped.
+#[derive(Debug)]
+pub struct Acceptor {
+    child: Child,
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        // It has ended already when these fail.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 /// The host, until it is dropped.
 #[derive(Debug)]
@@ -215,6 +235,26 @@ impl LanHost {
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
         LanClient { child, input, output }
+    }
+
+    /// Listens as systemd does for the socket of the package, and with no more rights than the package's unit leaves; until dropped.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[must_use]
+    pub fn acceptor(&self) -> Acceptor {
+        let child = self
+            .enter()
+            .args(["setpriv", "--no-new-privs", "--bounding-set", UNIT_BOUNDS])
+            .args(["/run/acceptor", SOCKET, "/usr/libexec/atoll/atoll-helper"])
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("util-linux is installed");
+        let made = Acceptor { child };
+        let _ = self.run(&format!(
+            "for i in $(seq 200); do [ -S {SOCKET} ] && exit; sleep 0.05; done; exit 1"
+        ));
+        made
     }
 
     fn enter(&self) -> Command {

@@ -51,7 +51,7 @@ pub use guest::{Answer, Attach, Guest, Running};
 pub use host::{TcpEcho, UdpEcho, closed_tcp_port};
 pub use kit::Kit;
 pub use lan::{HostSide, INTERNET, INTERNET6, Lan, Who};
-pub use lan_host::{LanClient, LanHost};
+pub use lan_host::{Acceptor, LanClient, LanHost};
 pub use net::{Net, Options, left_behind};
 pub use peer::{Step, digest_of, play, steps};
 pub use raw::{RawGuest, ip_frame, picture, syn, udp};

@@ -306,6 +306,44 @@ fn a_helper_that_is_set_user_id_does_the_same_without_sudo() {
 }
 
 #[test]
+fn a_helper_behind_a_systemd_socket_grants_what_the_policy_allows_the_client_and_undoes_it() {
+    let Some(host) = host() else { return };
+    let _ = host.run("rm /etc/sudoers.d/atoll-helper");
+    let before = host.picture();
+    assert!(
+        host.client().tell(BRIDGE).starts_with("failed "),
+        "no other way is left"
+    );
+    let acceptor = host.acceptor();
+    for request in ALL {
+        let mut client = host.client();
+        let answer = client.tell(request);
+        assert!(answer.starts_with("granted atoll"), "{request}: {answer}");
+        assert_ne!(host.picture(), before, "{request}: nothing was done");
+        drop(client);
+        assert_eq!(host.difference(&before), "", "{request}");
+    }
+    let mut client = host.client();
+    let answer = client.tell(&BRIDGE.replace("br0", "br1"));
+    assert!(
+        answer.starts_with("refused the policy does not allow user 41000 a TAP in the bridge br1"),
+        "who connected is asked for, not who listens: {answer}"
+    );
+    let answer = client.tell(SHARED);
+    assert!(answer.starts_with("granted"), "a refusal ends nothing: {answer}");
+    // Another session has an end of its own, and a client that is killed leaves nothing either.
+    let mut other = host.client();
+    let answer = other.tell(MACVTAP);
+    assert!(answer.starts_with("granted"), "{answer}");
+    other.kill();
+    assert!(host.run("nft list ruleset").contains("masquerade"));
+    client.kill();
+    assert_eq!(host.difference(&before), "");
+    drop(acceptor);
+    assert_eq!(host.run("ls /run/atoll-helper | grep journal; true"), "");
+}
+
+#[test]
 fn setup_prints_a_rule_that_sudo_takes_and_tells_what_is_missing() {
     let Some(host) = host() else { return };
     let _ = host.run("visudo -c -q");

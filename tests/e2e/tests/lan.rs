@@ -136,6 +136,79 @@ fn machines_in_a_bridge_of_the_host_are_hosts_of_the_lan_also_after_the_daemon_w
     down(&cluster, &lan, &before);
 }
 
+/// A document as a shell on somebody's machine gets it.
+fn document(name: &str) -> String {
+    format!("wget -q -O - http://169.254.169.254/{name}")
+}
+
+#[test]
+fn machines_on_the_lan_read_their_own_documents_and_nobody_elses_and_the_lan_reads_none() {
+    let (Some(kit), Some(lan)) = (Kit::find(), Lan::make(HostSide::Bridge)) else {
+        return;
+    };
+    // What a cloud has at the same address.
+    lan.ip(Who::Router, "address add 169.254.169.254/32 dev sw");
+    let before = lan.host_state();
+    let networks = "networks: {lan: {mode: bridged, interface: br0}}\n";
+    let machines = "machines: {a: {}, b: {}}\n";
+    let cluster = Cluster::on_lan(kit, &lan, &file(&format!("{networks}{machines}")));
+    let _ = cluster.ok(&["up"]);
+    for machine in ["a", "b"] {
+        let mut guest = Guest::of_cluster(&cluster, machine);
+        let told = guest.ok(&document("meta-data"));
+        let own = format!("local-hostname: \"{machine}\"");
+        assert!(told.lines().any(|line| line.trim() == own), "{machine}: {told}");
+        assert!(
+            guest.ok(&document("user-data")).contains("#cloud-config"),
+            "{machine}"
+        );
+    }
+    // The LAN's hosts find nobody there, by whatever station they ask: the router has the address, and no server.
+    let (_, v6) = addresses(&cluster, "a", 0);
+    for who in [Who::One, Who::Host] {
+        let asks = format!("timeout 4 busybox {}", document("meta-data"));
+        assert!(!lan.run(who, &asks).status.success(), "{who:?}");
+    }
+    let by_guest = format!(
+        "ip route add 169.254.169.254 via {} dev eth0; timeout 4 busybox {}",
+        addresses(&cluster, "a", 0).0,
+        document("meta-data")
+    );
+    assert!(!lan.run(Who::Two, &by_guest).status.success());
+    let link_local = "ping -c 2 -W 2 fe80::a9fe:a9fe%eth0";
+    assert!(!lan.run(Who::Two, link_local).status.success(), "{v6}");
+    down(&cluster, &lan, &before);
+}
+
+#[test]
+fn a_machine_for_which_the_host_answers_needs_its_address_in_the_file_and_nothing_else() {
+    let (Some(kit), Some(lan)) = (Kit::find(), Lan::make(HostSide::Nic)) else {
+        return;
+    };
+    let before = lan.host_state();
+    let nics = "nics: [{address: 192.168.77.60}]";
+    let cluster = Cluster::on_lan(
+        kit,
+        &lan,
+        &file(&format!(
+            "networks: {{lan: {{mode: bridged, interface: eth0, via: proxy-arp}}}}\n\
+             machines: {{a: {{{nics}, forwards: ['{FORWARDED}:9000']}}}}\n"
+        )),
+    );
+    let _ = cluster.ok(&["up"]);
+    let mut guest = Guest::of_cluster(&cluster, "a");
+    for who in [Who::Router, Who::One, Who::Two, Who::Host] {
+        ping(&mut guest, who.addresses()[0]);
+        assert!(lan.pings(who, "192.168.77.60"), "{who:?}");
+    }
+    ping(&mut guest, INTERNET);
+    assert!(guest.ok(&document("meta-data")).contains("local-hostname: \"a\""));
+    guest.ok("nc -ll -p 9000 -e hostname >/dev/null 2>&1 &");
+    assert_eq!(heard_through_the_forward(&lan), guest.ok("hostname"));
+    drop(guest);
+    down(&cluster, &lan, &before);
+}
+
 #[test]
 fn an_ordinary_user_puts_machines_on_a_nic_of_the_host_where_the_policy_allows_it() {
     let (Some(kit), Some(lan)) = (Kit::find(), Lan::make(HostSide::Nic)) else {

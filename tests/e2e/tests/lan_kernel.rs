@@ -325,6 +325,116 @@ fn guests_of_a_host_network_reach_the_host_and_each_other_only() {
     with_host("host", false);
 }
 
+/// The MAC address of a namespace that joins as `one`, which follows from its name.
+const ONE: &str = "52:56:80:bf:77:33";
+/// That of the first micro guest.
+const MICRO: &str = "52:54:00:77:00:02";
+
+/// Every frame on the host's cable is from the host's own MAC address, or from somebody else's on the LAN.
+fn assert_only_known_stations(lan: &Lan, frames: &Frames) {
+    let mut filter = String::from("ether multicast or not ether multicast");
+    for (who, interface) in [
+        (Who::Host, "eth0"),
+        (Who::One, "eth0"),
+        (Who::Two, "eth0"),
+        (Who::Router, "sw"),
+        (Who::Router, "host"),
+    ] {
+        let mac = lan.ok(who, &format!("cat /sys/class/net/{interface}/address"));
+        filter = format!("({filter}) and not ether src {}", mac.trim());
+    }
+    assert_eq!(frames.taken_by(&filter), Vec::<String>::new());
+}
+
+#[test]
+fn guests_for_which_the_host_answers_are_hosts_of_the_lan_with_the_hosts_own_mac_address() {
+    const ADDRESSES: [&str; 2] = ["192.168.77.60", "2001:db8:77::60"];
+    const THEIRS: &str = "192.168.77.61";
+    let (Some(kit), Some(lan)) = (Kit::find(), Lan::make(HostSide::Nic)) else {
+        return;
+    };
+    let before = settled(&lan);
+    let frames = Frames::of_host(&lan);
+    let [v4, v6] = ADDRESSES.map(|address| format!("{ONE}={address}"));
+    let micros = format!("{MICRO}={THEIRS}");
+    let leases = ["--lease", &v4, "--lease", &v6, "--lease", &micros];
+    let way = ["--mode", "bridged", "--interface", "eth0", "--via", "proxy-arp"];
+    let net = start(kit, &lan, &[&way[..], &leases].concat());
+    let mut one = Kernel::join(kit, &net, "one");
+    // What it was given has come by DHCP, without a word of ours.
+    let mut micros = Guest::start_all(kit, &net, &["micro"]);
+    let micro = &mut micros[0];
+    assert_eq!(micro.address().to_string(), THEIRS);
+
+    for there in [Who::Router, Who::One, Who::Two, Who::Host] {
+        for to in there.addresses() {
+            one.pings(to);
+        }
+        for to in ADDRESSES.into_iter().chain([THEIRS]) {
+            ping_guest(&lan, there, to);
+        }
+        micro.ok(&format!("ping -c 3 -W 2 {}", there.addresses()[0]));
+    }
+    for to in [INTERNET, INTERNET6, THEIRS] {
+        one.pings(to);
+    }
+    micro.ok(&format!(
+        "ping -c 3 -W 2 {INTERNET} && ping -c 3 -W 2 {}",
+        ADDRESSES[0]
+    ));
+    // A lease by DHCP in the namespace, too, is the same one.
+    assert_eq!(one.lease(), ADDRESSES[0]);
+    let (answer, _) = one.run(METADATA);
+    assert!(answer.contains("Connection refused"), "{answer}");
+    forwards_reach(&lan, &net, &mut one);
+
+    drop((one, micros));
+    let (status, _folder) = net.terminate();
+    assert!(status.success());
+    assert_only_known_stations(&lan, &frames);
+    assert_ne!(
+        frames.taken_by(&format!("src host {THEIRS}")),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        frames.taken_by("host 169.254.169.254 or udp port 67 and not host 192.168.77.1"),
+        Vec::<String>::new()
+    );
+    lan.assert_host_is_as(&before);
+}
+
+#[test]
+fn an_address_that_is_not_the_lans_is_refused_before_anything_is_done() {
+    let (Some(kit), Some(lan)) = (Kit::find(), Lan::make(HostSide::Nic)) else {
+        return;
+    };
+    let before = settled(&lan);
+    let mut command = lan.command(Who::Host, &kit.atoll.display().to_string());
+    command.args([
+        "net",
+        "run",
+        "--mode",
+        "bridged",
+        "--interface",
+        "eth0",
+        "--via",
+        "proxy-arp",
+    ]);
+    command.args(["--lease", &format!("{ONE}=192.168.78.60")]);
+    let ended = command.stdin(Stdio::null()).output().unwrap();
+    let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{words}");
+    assert!(
+        words.contains("192.168.78.60 is no address of the LAN of eth0"),
+        "{words}"
+    );
+    assert!(
+        words.contains("hint: the host is there as 192.168.77.10/24"),
+        "{words}"
+    );
+    lan.assert_host_is_as(&before);
+}
+
 #[test]
 fn a_bridge_that_goes_is_told_and_comes_back() {
     let (Some(kit), Some(lan)) = (Kit::find(), Lan::make(HostSide::Bridge)) else {

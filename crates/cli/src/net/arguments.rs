@@ -159,7 +159,8 @@ impl NetworkArguments {
             ("--state", self.state.is_some()),
             ("--route", !self.mode.route.is_empty()),
             ("--host-loopback", self.host_loopback),
-        ])
+        ])?;
+        self.mode.check_policy(&self.policy.said())
     }
 
     /// The routes, each by way of a guest of the network.

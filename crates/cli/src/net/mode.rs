@@ -174,6 +174,20 @@ impl ModeArguments {
         Err(Failure::usage(format!("{word}: {why}"), Some(hint)))
     }
 
+    /// That no rule or limit was said where the host's kernel, and not this program, carries packets.
+    pub(super) fn check_policy(&self, said: &[(&'static str, bool)]) -> Result<(), Failure> {
+        let first = said.iter().find(|(_, is_said)| *is_said);
+        match first.filter(|_| self.mode != Mode::User) {
+            None => Ok(()),
+            Some((word, _)) => Err(Failure::usage(
+                format!(
+                    "{word}: rules and limits are for networks of mode user, whose packets Atoll itself carries"
+                ),
+                Some("leave it out, or use --mode user".to_owned()),
+            )),
+        }
+    }
+
     /// The routes.
     pub(super) fn routes(&self) -> Result<Vec<StaticRoute>, Failure> {
         const ARGUMENT: &str = "--route";

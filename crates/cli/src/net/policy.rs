@@ -93,6 +93,19 @@ impl FromArgMatches for RuleArguments {
 }
 
 impl PolicyArguments {
+    /// The arguments that can be here, each with whether it was given.
+    pub(super) fn said(&self) -> [(&'static str, bool); 6] {
+        let rules = |verdict| self.rules.rules.iter().any(|(given, _)| *given == verdict);
+        [
+            ("--allow", rules(Verdict::Allow)),
+            ("--deny", rules(Verdict::Deny)),
+            ("--internal", self.internal),
+            ("--anti-spoof", self.anti_spoof),
+            ("--allow-address", !self.allow_address.is_empty()),
+            ("--limit", self.limit.is_some()),
+        ]
+    }
+
     /// The arguments, understood. `check` says whether a guest can have an address that is to be its own.
     pub(super) fn policy(
         &self,

@@ -4,8 +4,10 @@ use crate::check::{Area, Check, Need, Status};
 
 const LAN: &[Need] = &[Need::Bridged, Need::Shared, Need::Host];
 
-/// vmnet gives interfaces to programs with this entitlement, or to root.
+/// vmnet gives interfaces to root, and to programs with this entitlement, which Apple grants.
 const VMNET: &str = "com.apple.vm.networking";
+/// From macOS 26 on also to programs with this one, which anybody may sign with (packaging/macos/entitlements.plist).
+const VIRTUALIZATION: &str = "com.apple.security.virtualization";
 /// Hypervisor.framework asks for this one.
 const HYPERVISOR: &str = "com.apple.security.hypervisor";
 
@@ -70,25 +72,59 @@ fn hypervisor(mac: &MacOs) -> Check {
     }
 }
 
+/// From this version on vmnet is for anybody's programs that are signed for it (docs/macos.md says whose observation that is).
+const OPEN_SINCE: u32 = 26;
+
 fn vmnet(mac: &MacOs) -> Check {
     let check = |status, words: String| Check::new(Area::Lan, "vmnet", status, words).needed_for(LAN);
+    let is_open = major(mac).is_some_and(|major| major >= OPEN_SINCE);
     if mac.is_root {
-        return check(Status::Ok, "vmnet gives interfaces to root".to_owned());
+        return check(
+            Status::Ok,
+            format!("vmnet gives interfaces to root; {}", system_dhcp(mac)),
+        );
     }
-    match &mac.own {
-        Some(Ok(entitlements)) if entitlements.contains(VMNET) => {
-            check(Status::Ok, format!("atoll is signed with {VMNET}, by which vmnet gives it interfaces"))
-        }
-        Some(Err(reason)) => check(
+    let has = |entitlement: &str| matches!(&mac.own, Some(Ok(own)) if own.contains(entitlement));
+    let signed_with = [VMNET, VIRTUALIZATION].into_iter().find(|it| has(it));
+    match (signed_with, &mac.own) {
+        (Some(entitlement), _) if is_open => check(
+            Status::Ok,
+            format!("atoll is signed with {entitlement}, by which vmnet gives it interfaces; {}", system_dhcp(mac)),
+        ),
+        (Some(VMNET), _) => check(
             Status::Note,
-            format!("vmnet gives interfaces to root, or by {VMNET}; atoll's own signature cannot be read: {reason}"),
+            format!("atoll is signed with {VMNET}, which counts before macOS {OPEN_SINCE} only where Apple granted it"),
         )
-        .fix("install the helper, which runs as root: see docs/lan.md"),
+        .fix(HELPER),
+        (None, Some(Err(reason))) => check(
+            Status::Note,
+            format!("vmnet gives interfaces to root, or by an entitlement; atoll's own signature cannot be read: {reason}"),
+        )
+        .fix(HELPER),
+        _ if is_open => check(
+            Status::Fail,
+            format!("vmnet gives interfaces to root, or to programs signed with {VIRTUALIZATION}, which this one is not"),
+        )
+        .fix(format!("sign it: codesign --force --sign - --entitlements packaging/macos/entitlements.plist ATOLL; or {HELPER}")),
         _ => check(
             Status::Fail,
-            format!("vmnet gives interfaces to root, or to programs signed with {VMNET}, which this one is not"),
+            format!("before macOS {OPEN_SINCE} vmnet gives interfaces to root, or to whom Apple granted {VMNET}"),
         )
-        .fix("install the helper, which runs as root: see docs/lan.md; Apple gives the entitlement to few"),
+        .fix(HELPER),
+    }
+}
+
+/// The way that is there on every macOS.
+const HELPER: &str = "install the helper, which runs as root: see docs/macos.md";
+
+/// What becomes of the system's own DHCP server on shared and host networks, which Atoll's serves.
+fn system_dhcp(mac: &MacOs) -> &'static str {
+    match major(mac) {
+        Some(OPEN_SINCE..) => "the system's DHCP server is switched off on networks of Atoll's",
+        Some(_) => {
+            "what guests say to DHCP servers is kept from the system's own, which cannot be switched off"
+        }
+        None => "whether the system's DHCP server can be switched off is not known",
     }
 }
 
@@ -140,18 +176,40 @@ mod tests {
     }
 
     #[test]
-    fn an_entitlement_or_root_opens_vmnet() {
-        let signed = MacOs {
-            own: Some(Ok(format!("<key>{VMNET}</key><true/>"))),
+    fn root_opens_vmnet_and_an_entitlement_does_from_macos_26_on() {
+        let signed = |version: &str, entitlement: &str| MacOs {
+            version: Some(version.to_owned()),
+            own: Some(Ok(format!("<key>{entitlement}</key><true/>"))),
             ..mac()
         };
         let root = MacOs {
             is_root: true,
             ..mac()
         };
-        for mac in [signed, root] {
-            assert_eq!(statuses(&mac)[2].1, Status::Ok);
+        for (mac, status) in [
+            (signed("26.2", VIRTUALIZATION), Status::Ok),
+            (signed("26.2", VMNET), Status::Ok),
+            (signed("15.2", VMNET), Status::Note),
+            (signed("15.2", VIRTUALIZATION), Status::Fail),
+            (root, Status::Ok),
+        ] {
+            assert_eq!(statuses(&mac)[2].1, status, "{mac:?}");
         }
+    }
+
+    #[test]
+    fn who_may_not_use_vmnet_is_told_the_way_that_this_macos_has() {
+        let fix_of = |version: &str| {
+            let mac = MacOs {
+                version: Some(version.to_owned()),
+                ..mac()
+            };
+            let vmnet = judge(&mac).into_iter().find(|it| it.name == "vmnet").unwrap();
+            assert_eq!(vmnet.status, Status::Fail);
+            vmnet.fix.unwrap()
+        };
+        assert!(fix_of("26.0").starts_with("sign it: codesign "));
+        assert!(fix_of("15.7").starts_with("install the helper"));
     }
 
     #[test]

@@ -80,10 +80,12 @@ impl Policy {
 }
 
 fn route4(mode: Mode, subnet: Subnet, dst: Ipv4Addr) -> Route {
+    if dst == mode.services4(subnet) {
+        return Route::Gateway;
+    }
     if subnet.contains(dst) {
         return match dst {
-            _ if dst == mode.services4(subnet) => Route::Gateway,
-            _ if dst == subnet.host_alias() => Route::HostAlias,
+            _ if dst == subnet.host_alias() && mode == Mode::User => Route::HostAlias,
             METADATA => Route::Metadata,
             _ if dst == subnet.broadcast() => Route::Group,
             _ => Route::Neighbor,
@@ -101,7 +103,7 @@ fn route4(mode: Mode, subnet: Subnet, dst: Ipv4Addr) -> Route {
 fn route6(mode: Mode, prefix: Prefix, dst: Ipv6Addr) -> Route {
     match dst.segments() {
         _ if dst == mode.services6(prefix) || dst == mode.link_local() => Route::Gateway,
-        _ if dst == prefix.host_alias() => Route::HostAlias,
+        _ if dst == prefix.host_alias() && mode == Mode::User => Route::HostAlias,
         _ if prefix.contains(dst) => Route::Neighbor,
         [0xff00..=0xffff, ..] => Route::Group,
         // Link-local; `::`, `::1` and all that has an IPv4 address behind it (RFC 4291, 2.5.5), which the host would reach by IPv4.
@@ -114,7 +116,7 @@ fn route6(mode: Mode, prefix: Prefix, dst: Ipv6Addr) -> Route {
 fn world(mode: Mode) -> Route {
     match mode {
         Mode::User => Route::Outside,
-        Mode::Bridged | Mode::Shared | Mode::Host => Route::Forbidden,
+        Mode::Bridged | Mode::Shared | Mode::Host | Mode::Routed => Route::Forbidden,
     }
 }
 

@@ -13,7 +13,8 @@
 //!
 //! Where the host's kernel is the router (a shared network), what it does not say itself is said here in its name: from its MAC and link-local
 //! address, which the runtime tells when the uplink is there, to guests only. Until then, and on a network without a router, the lifetime
-//! as a router is zero: prefix, resolver and MTU hold all the same. [Routes by way of guests](super::relay) lead here.
+//! as a router is zero: prefix, resolver and MTU hold all the same. Where the kernel routes single addresses (proxy ARP) no prefix is
+//! told: what a guest made of it would lead nowhere. [Routes by way of guests](super::relay) lead here.
 //!
 //! What goes to all goes at most once in [`MIN_DELAY`], whatever guests do; one answer to each question bounds the rest. Times are drawn
 //! from the engine's randomness. The lifetimes of the prefix are those that RFC 9096 has routers use, so that a network which
@@ -85,7 +86,7 @@ impl Advertiser {
         }
     }
 
-    /// Who routes for the guests of a shared network; all are told when that changes.
+    /// Who routes for the guests of a shared or routed network; all are told when that changes.
     pub(crate) fn set_router(&mut self, now: Instant, lan: &mut Lan, router: Option<Router>) {
         self.router = router;
         self.handle_attached(now, lan);
@@ -150,7 +151,7 @@ impl Advertiser {
     /// Whose advertisement it is, and whether that is a default router.
     fn sender(&self, lan: &Lan) -> (Ipv6Addr, Mac, bool) {
         match (self.mode, self.router) {
-            (Mode::Shared, Some(router)) => (router.link_local, router.mac, true),
+            (Mode::Shared | Mode::Routed, Some(router)) => (router.link_local, router.mac, true),
             (mode, _) => (lan.link_local, lan.mac, mode == Mode::User),
         }
     }
@@ -166,7 +167,7 @@ impl Advertiser {
             lifetime: if is_router { lifetime } else { Duration::ZERO },
             mac: src_mac,
             mtu: u32::from(lan.mtu),
-            prefix: (prefix.address, VALID, PREFERRED),
+            prefix: (self.mode != Mode::Routed).then_some((prefix.address, VALID, PREFERRED)),
             routes: self.routes.clone(),
             route_lifetime: lifetime,
             resolver: (self.mode.services6(prefix), RESOLVER_LIFETIME.min(lifetime)),

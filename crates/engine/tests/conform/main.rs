@@ -32,3 +32,4 @@ mod tcp_to_host;
 mod udp;
 mod uplinks;
 mod uplinks_hostile;
+mod uplinks_routed;

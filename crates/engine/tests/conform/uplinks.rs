@@ -344,7 +344,7 @@ fn a_shared_networks_router_is_advertised_in_the_kernels_name() {
 }
 
 /// Source address and station of the advertisement that a guest hears next, and for how long there is a router.
-fn advertised(net: &mut Net) -> (IpAddr, Mac, u16) {
+pub(crate) fn advertised(net: &mut Net) -> (IpAddr, Mac, u16) {
     net.frames(A);
     net.wait(Duration::from_secs(16));
     let frames = net.frames(A);

@@ -236,7 +236,7 @@ proptest! {
     #[test]
     fn an_uplink_carries_what_guests_sent_and_nothing_else(
         steps in proptest::collection::vec(step(), 1..60),
-        mode in prop::sample::select(&[Mode::Bridged, Mode::Shared, Mode::Host][..]),
+        mode in prop::sample::select(&[Mode::Bridged, Mode::Shared, Mode::Host, Mode::Routed][..]),
         pinned: bool,
         isolate: bool,
     ) {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use atoll_qemu::{
     Accel, Arch, Attach, Capabilities, CommandLine, Console, Disk, DiskFormat, Firmware, Kernel, Launch, Nic,
-    Version, shell_line,
+    Version, Vmnet, shell_line,
 };
 use proptest::prelude::*;
 
@@ -196,6 +196,27 @@ fn a_card_on_a_tap_names_the_descriptor_and_who_moves_its_frames() {
     let line = CommandLine::build(&launch, &capabilities(Arch::X86_64, 10, 0));
     assert_eq!(value(&line, "-netdev", 0), "tap,id=net0,fd=17,vhost=on");
     assert_eq!(value(&line, "-netdev", 1), "tap,id=net1,fd=18,vhost=off");
+}
+
+#[test]
+fn a_card_on_vmnet_is_qemus_own_and_binds_no_socket() {
+    let mut launch = Launch::new("a", Arch::Aarch64, Accel::Hvf);
+    let bridged = Vmnet::Bridged {
+        interface: "en0".to_owned(),
+    };
+    let host = Vmnet::Host {
+        range: None,
+        network: None,
+        isolated: true,
+    };
+    launch.nics = vec![
+        nic("net0", "virtio-net-pci", Attach::Vmnet(bridged)),
+        nic("net1", "e1000", Attach::Vmnet(host)),
+    ];
+    launch.check().expect("no socket is bound for it");
+    let line = CommandLine::build(&launch, &capabilities(Arch::Aarch64, 10, 0));
+    assert_eq!(value(&line, "-netdev", 0), "vmnet-bridged,id=net0,ifname=en0");
+    assert_eq!(value(&line, "-netdev", 1), "vmnet-host,id=net1,isolated=on");
 }
 
 #[test]

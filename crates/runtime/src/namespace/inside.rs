@@ -156,7 +156,7 @@ fn configure(tap: &TapInfo) -> io::Result<()> {
     if let Some(address) = tap.address {
         interface.set_address(address, tap.prefix_len)?;
     }
-    if tap.address6.is_some() {
+    if tap.address6.is_some() && tap.prefix6_len == Prefix::LEN {
         // It would say the same: a second route and the same address, with an end to it.
         if let Err(error) = interface.configure_by_hand() {
             tracing::debug!("router advertisements are followed: {error}");
@@ -167,7 +167,7 @@ fn configure(tap: &TapInfo) -> io::Result<()> {
         interface.add_default_route(gateway)?;
     }
     if let Some(address) = tap.address6 {
-        interface.add_address6(address, Prefix::LEN)?;
+        interface.add_address6(address, tap.prefix6_len)?;
         if let Some(gateway) = tap.gateway6 {
             interface.add_default_route6(gateway)?;
         }

@@ -5,27 +5,55 @@
     reason = "the list is the C library's: raw pointers, and addresses whose type their family tells"
 )]
 
+use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 
 /// Every address of either family that an interface of this host has.
 pub(crate) fn host_addresses() -> io::Result<Vec<IpAddr>> {
+    each(|entry| address(entry.ifa_addr))
+}
+
+/// The addresses of one interface of this host, each with the length of its prefix; none for one that is not there.
+pub(crate) fn interface_addresses(name: &str) -> io::Result<Vec<(IpAddr, u8)>> {
+    each(|entry| {
+        if entry.ifa_name.is_null() {
+            return None;
+        }
+        // SAFETY: the name of an entry ends with a null byte and lives as long as the entry.
+        let its = unsafe { CStr::from_ptr(entry.ifa_name) };
+        let address = address(entry.ifa_addr).filter(|_| its.to_bytes() == name.as_bytes())?;
+        let mask = self::address(entry.ifa_netmask)?;
+        Some((address, prefix_len(mask)))
+    })
+}
+
+fn prefix_len(mask: IpAddr) -> u8 {
+    let ones = match mask {
+        IpAddr::V4(mask) => mask.to_bits().leading_ones(),
+        IpAddr::V6(mask) => mask.to_bits().leading_ones(),
+    };
+    u8::try_from(ones).unwrap_or(128)
+}
+
+/// What is made of each entry of the list.
+fn each<T>(make: impl Fn(&libc::ifaddrs) -> Option<T>) -> io::Result<Vec<T>> {
     let mut first: *mut libc::ifaddrs = ptr::null_mut();
     // SAFETY: the pointer is to a place for a pointer.
     if unsafe { libc::getifaddrs(&raw mut first) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut addresses = Vec::new();
+    let mut made = Vec::new();
     let mut next = first;
     // SAFETY: the list ends with a null pointer, and lives until it is freed below.
     while let Some(entry) = unsafe { next.as_ref() } {
-        addresses.extend(address(entry.ifa_addr));
+        made.extend(make(entry));
         next = entry.ifa_next;
     }
     // SAFETY: the list came from getifaddrs, and nothing refers to it any more.
     unsafe { libc::freeifaddrs(first) };
-    Ok(addresses)
+    Ok(made)
 }
 
 /// The address in an entry of the list; `None` for one without, or of another family.
@@ -55,5 +83,16 @@ mod tests {
     fn the_loopback_is_among_the_hosts_addresses() {
         let addresses = host_addresses().unwrap();
         assert!(addresses.contains(&Ipv4Addr::LOCALHOST.into()), "{addresses:?}");
+    }
+
+    #[test]
+    fn an_interface_has_addresses_with_prefixes() {
+        let name = if cfg!(target_os = "linux") { "lo" } else { "lo0" };
+        let addresses = interface_addresses(name).unwrap();
+        assert!(
+            addresses.contains(&(Ipv4Addr::LOCALHOST.into(), 8)),
+            "{addresses:?}"
+        );
+        assert_eq!(interface_addresses("nobody's").unwrap(), []);
     }
 }

@@ -30,7 +30,7 @@ pub(crate) use other::{
 pub(crate) use other::forbid_batches;
 
 pub(crate) use arena::{Arena, Cut};
-pub(crate) use interfaces::host_addresses;
+pub(crate) use interfaces::{host_addresses, interface_addresses};
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};

@@ -20,9 +20,11 @@
 //! Each is told in the log once, and in the snapshot for as long as it lasts ([`UplinkInfo::fault`]). Guests and services go on without.
 
 mod opener;
+mod routed;
 mod spec;
 mod vmnet;
 
+pub(crate) use routed::Routed;
 pub use spec::{Mode, UplinkInfo, UplinkSpec, UplinkTap, Via};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -308,9 +310,9 @@ impl Uplink {
         Ok(())
     }
 
-    /// The host's kernel routes for guests of a shared network, or does not any more.
+    /// The host's kernel routes for guests of a shared network or answers for them, or does not any more.
     fn set_router(&self, core: &mut Core, router: Option<(Mac, std::net::Ipv6Addr)>) {
-        if self.spec.mode() != Mode::Shared {
+        if self.spec.mode() != Mode::Shared && self.via != Some(Via::ProxyArp) {
             return;
         }
         let router = router.map(|(mac, link_local)| Router { mac, link_local });

@@ -1,4 +1,4 @@
-//! Mistakes about networks that meet the host's: modes, interfaces, ways onto a LAN, direct attachment, routes.
+//! Mistakes about networks that meet the host's: modes, interfaces, ways onto a LAN, routes, rules.
 
 use insta::assert_snapshot;
 
@@ -318,83 +318,6 @@ machines:
 }
 
 #[test]
-fn nics_that_cannot_be_attached_to_a_tap_directly() {
-    assert_snapshot!(refused("
-networks:
-  ours: {}
-  nat: {mode: shared}
-  wifi: {mode: bridged, interface: wlan0, via: proxy-arp}
-  apart: {mode: bridged, interface: br0, isolate: true}
-  made: {mode: bridged, interface: eth0, via: new-bridge}
-machines:
-  a:
-    image: debian
-    nics:
-      - {network: ours, attach: tap}
-      - {network: nat, attach: tap}
-      - {network: wifi, attach: tap, address: 192.168.1.50}
-      - {network: apart, attach: tap}
-      - {network: made, attach: tap}
-"), @r#"
-    error: a NIC of machine "a" cannot be attached to a TAP directly: network "ours" is not bridged
-      --> atoll.yaml:12:33
-       |
-    12 |       - {network: ours, attach: tap}
-       |                                 ^^^
-       |
-    hint: leave out attach, or give the network mode: bridged and an interface
-
-    error: a NIC of machine "a" cannot be attached to a TAP directly: network "nat" is not bridged
-      --> atoll.yaml:13:32
-       |
-    13 |       - {network: nat, attach: tap}
-       |                                ^^^
-       |
-    hint: leave out attach, or give the network mode: bridged and an interface
-
-    error: a NIC of machine "a" cannot be attached to a TAP directly: on network "wifi" the host answers for it
-      --> atoll.yaml:14:33
-       |
-    14 |       - {network: wifi, attach: tap, address: 192.168.1.50}
-       |                                 ^^^
-       |
-    hint: leave out attach, or choose via: bridge or via: macvtap
-
-    error: a NIC of machine "a" cannot be attached to a TAP directly: network "apart" could not keep it from the others
-      --> atoll.yaml:15:34
-       |
-    15 |       - {network: apart, attach: tap}
-       |                                  ^^^
-       |
-    hint: leave out attach, or isolate
-
-    error: a NIC of machine "a" cannot be attached to a TAP directly: the bridge of network "made" is made when the network starts
-      --> atoll.yaml:16:33
-       |
-    16 |       - {network: made, attach: tap}
-       |                                 ^^^
-       |
-    hint: leave out attach, or choose via: bridge or via: macvtap
-    "#);
-}
-
-#[test]
-fn a_forward_to_a_machine_that_goes_past_us() {
-    assert_snapshot!(refused("
-networks: {lan: {mode: bridged, interface: br0}}
-machines: {a: {image: debian, nics: [{attach: tap}], forwards: ['8022:22']}}
-"), @r#"
-    error: machine "a" has a forward, but all its NICs are attached to TAPs directly
-     --> atoll.yaml:3:65
-      |
-    3 | machines: {a: {image: debian, nics: [{attach: tap}], forwards: ['8022:22']}}
-      |                                                                 ^^^^^^^^^
-      |
-    hint: reach it at its address on the LAN, or leave out attach
-    "#);
-}
-
-#[test]
 fn values_that_are_no_routes() {
     assert_snapshot!(refused("
 networks:
@@ -582,4 +505,43 @@ fn more_routes_than_are_told() {
         said.starts_with("error: network \"lan\" has more than 16 routes\n"),
         "{said}"
     );
+}
+
+#[test]
+fn rules_on_networks_whose_packets_the_hosts_kernel_carries() {
+    assert_snapshot!(refused("
+networks:
+  lan: {mode: bridged, interface: br0, policy: {rules: [{deny: private}]}}
+  nat: {mode: shared, policy: {limits: {bandwidth: 1M}}}
+  own: {mode: host, policy: {anti-spoof: true}}
+machines: {a: {image: debian, nics: [lan]}}
+"), @r#"
+    error: network "lan" is bridged and takes no policy
+     --> atoll.yaml:3:40
+      |
+    3 |   lan: {mode: bridged, interface: br0, policy: {rules: [{deny: private}]}}
+      |               ------- its mode         ^^^^^^
+      |
+    hint: rules and limits are for networks of mode user, whose packets Atoll itself carries
+
+    error: network "nat" is shared and takes no policy
+     --> atoll.yaml:4:23
+      |
+    4 |   nat: {mode: shared, policy: {limits: {bandwidth: 1M}}}
+      |               ------  ^^^^^^
+      |               |
+      |               its mode
+      |
+    hint: rules and limits are for networks of mode user, whose packets Atoll itself carries
+
+    error: network "own" is of mode host and takes no policy
+     --> atoll.yaml:5:21
+      |
+    5 |   own: {mode: host, policy: {anti-spoof: true}}
+      |               ----  ^^^^^^
+      |               |
+      |               its mode
+      |
+    hint: rules and limits are for networks of mode user, whose packets Atoll itself carries
+    "#);
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test expects is what it asserts")]
 
 mod accepted;
+mod attach_errors;
 mod catalogue;
 mod ipv6_errors;
 mod lan_errors;

@@ -47,9 +47,9 @@ use self::pool::SubnetPool;
 use self::reply::Parameters;
 use self::request::{Dropped, Request};
 use self::statics::{Static, Statics};
-use super::leases::{self, Binding, Leases, Pool as _};
+use super::leases::{self, Binding, Leases};
 use super::names::{NameRules, is_label};
-use crate::{CommandError, Config, Instant, Lease, Notice, PortId, StaticLease, Subnet};
+use crate::{CommandError, Config, Instant, Lease, Mode, Notice, PortId, StaticLease, Subnet};
 
 /// Where a message came from, as the frame that carried it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +117,14 @@ impl DhcpServer {
     /// A server for a network. Leases of an earlier run go on from the first `now` that it hears; those that no
     /// longer fit the configuration are dropped, as are static leases on addresses that no guest can have.
     pub(crate) fn new(config: &Config) -> Self {
+        // The host answers for what was configured, and for nothing else.
+        let has_pool = config.mode != Mode::Routed;
         let mut server = Self {
             subnet: config.subnet.unwrap_or(Subnet::NONE),
             lease_time: config.lease_time.max(Duration::from_secs(1)),
             parameters: Parameters::new(config),
             leases: Leases::new(
-                SubnetPool::new(config.subnet.unwrap_or(Subnet::NONE)),
+                SubnetPool::new(config.subnet.filter(|_| has_pool).unwrap_or(Subnet::NONE)),
                 config.limits.leases,
             ),
             statics: Statics::default(),
@@ -322,7 +324,7 @@ impl DhcpServer {
         else {
             return Ok(());
         };
-        if !self.leases.pool().contains(address) {
+        if !self.subnet.is_for_guests(address) {
             return Err(CommandError::NotAGuestAddress {
                 address: address.into(),
                 network: self.subnet.into(),

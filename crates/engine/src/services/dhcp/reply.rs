@@ -75,7 +75,7 @@ impl Parameters {
         Self {
             subnet,
             server: config.mode.services4(subnet),
-            router: config.mode.router4(subnet),
+            router: config.router4(),
             routes: config.routes.iter().filter_map(route).collect(),
             mtu: config.mtu,
             domain: config.domain.clone(),

@@ -10,7 +10,7 @@ use super::reply::Answer;
 use super::request::Request;
 use super::statics::Static;
 use super::{Client, DhcpServer, Reply, ReplyTo};
-use crate::services::leases::{Binding, Pool as _, Refused};
+use crate::services::leases::{Binding, Refused};
 use crate::services::names::NameRules;
 use crate::{Instant, Notice};
 
@@ -87,7 +87,7 @@ impl DhcpServer {
         let address = [request.ciaddr, client.src]
             .into_iter()
             .find(|address| !address.is_unspecified())?;
-        if !self.leases.pool().contains(address) {
+        if !self.subnet.is_for_guests(address) {
             self.counters.malformed += 1;
             return None;
         }

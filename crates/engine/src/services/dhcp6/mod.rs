@@ -53,7 +53,7 @@ use self::request::Request;
 use self::statics::{Static, Statics};
 use super::leases::{Binding, Leases, Wish};
 use super::names::{NameRules, is_label};
-use crate::{CommandError, Config, Instant, Lease6, Notice, PortId, Prefix, StaticLease, Subnet};
+use crate::{CommandError, Config, Instant, Lease6, Mode, Notice, PortId, Prefix, StaticLease, Subnet};
 
 /// Associations with an address that one station may have at a time.
 const IAS_MAX: usize = 4;
@@ -98,6 +98,7 @@ struct Counters {
 pub(crate) struct Dhcp6Server {
     /// Without a prefix nothing is answered.
     prefix: Option<Prefix>,
+    /// Whose addresses have counterparts of IPv6.
     subnet: Option<Subnet>,
     lease_time: Duration,
     parameters: Parameters,
@@ -116,12 +117,17 @@ impl Dhcp6Server {
     /// A server for a network. Leases of an earlier run go on from the first `now` that it hears; those that no
     /// longer fit the configuration are dropped, as are static leases on addresses that no guest can have.
     pub(crate) fn new(config: &Config) -> Self {
+        // The host answers for what was configured, and for nothing else.
+        let has_pool = config.mode != Mode::Routed;
         let mut server = Self {
             prefix: config.ipv6,
-            subnet: config.subnet,
+            subnet: config.subnet.filter(|_| has_pool),
             lease_time: config.lease_time.max(Duration::from_secs(1)),
             parameters: Parameters::new(config),
-            leases: Leases::new(PrefixPool::new(config.ipv6), config.limits.leases),
+            leases: Leases::new(
+                PrefixPool::new(config.ipv6.filter(|_| has_pool)),
+                config.limits.leases,
+            ),
             statics: Statics::default(),
             started: false,
             changed: false,

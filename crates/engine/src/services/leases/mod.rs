@@ -196,11 +196,6 @@ impl<P: Pool> Leases<P> {
         }
     }
 
-    /// The addresses that can be leased.
-    pub(super) fn pool(&self) -> &P {
-        &self.pool
-    }
-
     /// Whether the client may have the address now.
     pub(super) fn is_available(&self, owner: P::Owner, address: P::Address) -> bool {
         let entry = self.entries.get(&address);

@@ -67,6 +67,8 @@ fn configure(host: &Host, name: &Name) -> Result<(), Refusal> {
         (format!("ipv4/conf/{name}/accept_redirects"), "0"),
         (format!("ipv4/conf/{name}/forwarding"), "1"),
         (format!("ipv4/conf/{name}/proxy_arp"), "1"),
+        // What a guest sends from an address that is not routed to it goes nowhere (RFC 3704, 2.2).
+        (format!("ipv4/conf/{name}/rp_filter"), "1"),
         // Answer at once: the delay is for several hosts that answer (arp_process in net/ipv4/arp.c).
         (format!("ipv4/neigh/{name}/proxy_delay"), "0"),
     ] {
