@@ -98,6 +98,11 @@ pub const TARGETS: &[Target] = &[
         run: vhost_user::rings,
     },
     Target {
+        name: "proxy_head",
+        mutations: 10_000,
+        run: streams::proxy_head,
+    },
+    Target {
         name: "cluster_file",
         mutations: 3000,
         run: files::cluster_file,
