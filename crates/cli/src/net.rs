@@ -3,6 +3,7 @@
 mod arguments;
 mod exec;
 mod once;
+mod reach;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -128,6 +129,7 @@ fn ready_line(picture: &NetworkSnapshot, api: Option<&PathBuf>) -> Value {
         "qemu_dgram": sockets(Transport::QemuDgram),
         "vhost_user": sockets(Transport::VhostUser),
         "forwards": picture.forwards.iter().map(forward_line).collect::<Vec<_>>(),
+        "proxies": picture.proxies,
         "api": api.map(|path| format!("unix:{}", path.display())),
     })
 }

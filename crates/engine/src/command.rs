@@ -53,6 +53,9 @@ pub enum ForwardTarget {
     Address(IpAddr),
     /// A name of the network, looked up at every connection.
     Name(String),
+    /// Several guests: connections go to each in turn, datagrams of one client to one of them. A guest that refuses or does not answer is
+    /// passed over, for a while also by those who come after.
+    OneOf(Vec<Self>),
 }
 
 /// Why a command was not carried out; nothing changed.

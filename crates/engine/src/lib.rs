@@ -182,7 +182,7 @@ impl Engine {
                 dhcp6,
                 heard: &lan.neighbors,
             };
-            view.address_of(name)
+            view.look_up(name)
         };
         match event {
             Event::PortAttached { port, port_config } => {
@@ -205,15 +205,25 @@ impl Engine {
                 peer,
             } => {
                 self.flows
-                    .handle_accepted(now, lan, (forward, accept, peer), resolve);
+                    .handle_accepted(now, lan, (forward, accept, peer), &resolve);
             }
+            Event::TcpDialled {
+                accept,
+                peer,
+                guest,
+                port,
+            } => {
+                let found = guest.addresses(lan, &resolve);
+                self.flows.handle_dial(now, lan, (accept, peer), (found, port));
+            }
+            Event::TcpWithdrawn(accept) => self.flows.handle_withdrawn(now, lan, accept),
             Event::UdpForwarded {
                 forward,
                 from,
                 datagrams,
             } => {
                 self.flows
-                    .handle_forwarded(now, lan, (forward, from, datagrams), resolve);
+                    .handle_forwarded(now, lan, (forward, from, datagrams), &resolve);
             }
             Event::UdpOverflow { sent, received } => {
                 lan.counters.add(Counter::HostSendDropped, sent);
@@ -247,7 +257,7 @@ impl Engine {
         self.train = None;
         match command {
             Command::AddForward { forward, guest, port } => {
-                if let ForwardTarget::Address(address) = guest {
+                for address in guest.fixed_addresses() {
                     self.check_guest_address(address)?;
                 }
                 if !self.flows.add_forward(forward, guest, port) {
@@ -304,6 +314,7 @@ impl Engine {
 
     /// Carry what the services said to where it belongs, until they are silent.
     fn collect(&mut self, now: Instant) {
+        self.flows.settle_dials(now, &mut self.lan);
         for (flow, message) in self.flows.take_dns_queries() {
             let client = DnsClient {
                 ingress: self.ingress_of(now, flow),

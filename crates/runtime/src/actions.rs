@@ -15,10 +15,15 @@ impl EventLoop {
             Action::TcpConnect { flow, to } => self.flows.tcp_connect(core, flow, to),
             Action::TcpAdopt { accept, flow } => {
                 if let Some(stream) = self.forwards.take(accept) {
-                    self.flows.tcp_adopt(core, flow, stream);
+                    self.flows.tcp_adopt(core, flow, (stream, Vec::new()));
+                } else if let Some(client) = self.proxies.take(core, accept) {
+                    self.flows.tcp_adopt(core, flow, client);
                 }
             }
-            Action::TcpRefuse { accept } => self.forwards.refuse(accept),
+            Action::TcpRefuse { accept, why } => {
+                self.forwards.refuse(accept);
+                self.proxies.refuse(core, accept, why);
+            }
             Action::TcpSend(flow) => self.flows.tcp_send(core, flow),
             Action::TcpPeek {
                 flow,

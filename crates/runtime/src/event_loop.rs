@@ -25,6 +25,7 @@ use crate::forwards::Forwards;
 use crate::guests::Guests;
 use crate::handle::{Handle, Request};
 use crate::leases::{LeaseStore, Leases};
+use crate::proxy::Proxies;
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
 use crate::tokens::Source;
@@ -45,6 +46,7 @@ pub(crate) struct EventLoop {
     pub(crate) guests: Guests,
     pub(crate) flows: Flows,
     pub(crate) forwards: Forwards,
+    pub(crate) proxies: Proxies,
     pub(crate) dns: Dns,
     pub(crate) resolvers: Resolvers,
     pub(crate) capture: Option<Capture>,
@@ -89,6 +91,7 @@ impl EventLoop {
             guests: Guests::default(),
             flows: Flows::new(),
             forwards: Forwards::new(),
+            proxies: Proxies::default(),
             dns: Dns::default(),
             resolvers,
             capture: None,
@@ -112,6 +115,9 @@ impl EventLoop {
         }
         for spec in options.forwards {
             self.forwards.add(&mut self.core, spec)?;
+        }
+        for address in options.proxies {
+            self.proxies.listen(&self.core, address)?;
         }
         for spec in options.listeners {
             self.guests.listen(&self.core, spec)?;
@@ -179,7 +185,8 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let engine = self.core.engine.poll_timeout();
-        let due = engine.into_iter().chain(self.guests.retry_at()).min()?;
+        let others = self.guests.retry_at().into_iter().chain(self.proxies.due());
+        let due = engine.into_iter().chain(others).min()?;
         Some(due.since(self.core.now()))
     }
 
@@ -233,7 +240,11 @@ impl EventLoop {
                 self.forwards.handle_readable(core, &mut self.spare, id);
             }
             (Source::Dns(key), _) => self.dns.handle_ready(core, key),
-            (Source::Listener(_) | Source::Dgram(_) | Source::Forward(_), _) => {}
+            (Source::Proxy(id), Readiness::Readable) => {
+                self.proxies.handle_door(core, &mut self.spare, id);
+            }
+            (Source::Client(key), readiness) => self.proxies.handle_client(core, key, readiness),
+            (Source::Listener(_) | Source::Dgram(_) | Source::Forward(_) | Source::Proxy(_), _) => {}
         }
     }
 
@@ -243,6 +254,7 @@ impl EventLoop {
             self.core.engine.handle_timeout(now);
             self.settle();
         }
+        self.proxies.handle_timeout(now);
         if self.guests.retry_at().is_some_and(|due| due <= now) {
             self.guests.handle_timeout(&mut self.core);
             self.settle();

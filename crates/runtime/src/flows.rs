@@ -15,6 +15,7 @@ use crate::core::{Core, Readiness};
 use crate::errno::host_error_of;
 use crate::icmp::{Echo, IcmpSocket};
 use crate::outbox::{Datagram, Outbox};
+use crate::prefix::Prefix;
 use crate::tcp::{PeekRequest, Peeker, Phase, TcpSocket};
 use crate::tokens::{Key, Slab, Source};
 use crate::udp::UdpSocket;
@@ -88,10 +89,15 @@ impl Flows {
     }
 
     /// `Action::TcpAdopt`. What the socket is ready for is told at once, as it is watched from now on.
-    pub(crate) fn tcp_adopt(&mut self, core: &mut Core, flow: FlowId, accepted: OwnedFd) {
-        let tcp = TcpSocket::adopt(accepted);
-        if let Err(error) = self.insert(core, flow, HostSocket::Tcp(tcp)) {
-            core.tell(Event::TcpFailed { flow, error });
+    /// `first` is read before what the socket has.
+    pub(crate) fn tcp_adopt(&mut self, core: &mut Core, flow: FlowId, (accepted, first): (OwnedFd, Vec<u8>)) {
+        let mut tcp = TcpSocket::adopt(accepted);
+        let has_first = !first.is_empty();
+        tcp.prefix = Prefix::new(first);
+        match self.insert(core, flow, HostSocket::Tcp(tcp)) {
+            Ok(()) if has_first => self.tcp_again(core, flow),
+            Ok(()) => {}
+            Err(error) => core.tell(Event::TcpFailed { flow, error }),
         }
     }
 
@@ -170,6 +176,16 @@ impl Flows {
         let Some((tcp, peeker)) = self.tcp_mut(flow) else {
             return;
         };
+        if let Some(segments) = tcp.prefix.peek(ask) {
+            // What lies behind it is asked for when this is on its way.
+            core.tell(Event::TcpPeeked {
+                flow,
+                offset: ask.offset,
+                segments,
+                end: false,
+            });
+            return self.tcp_again(core, flow);
+        }
         let event = match tcp.peek(peeker, ask) {
             Ok(peeked) => Event::TcpPeeked {
                 flow,

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use atoll_engine::{AcceptId, Command, Event, Family, ForwardTarget};
+use atoll_engine::{AcceptId, Command, Event, Family};
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
@@ -21,7 +21,7 @@ use crate::spare::Spare;
 use crate::sys;
 use crate::tokens::Source;
 use crate::udp::{Owner, UdpSocket};
-use crate::{ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Protocol};
+use crate::{ForwardError, ForwardId, ForwardInfo, ForwardSpec, Protocol};
 
 /// Connections accepted by one forward in one turn.
 const BATCH: usize = 64;
@@ -36,7 +36,6 @@ pub(crate) struct Forwards {
     forwards: BTreeMap<u32, Forward>,
     accepted: HashMap<AcceptId, TcpStream>,
     last_id: u32,
-    last_accept: u64,
     /// Datagrams of guests that leave when the engine asks for nothing more.
     outbox: Outbox<u32>,
     events: Vec<Event>,
@@ -60,7 +59,6 @@ impl Forwards {
             forwards: BTreeMap::new(),
             accepted: HashMap::new(),
             last_id: 0,
-            last_accept: 0,
             outbox: Outbox::default(),
             events: Vec::new(),
         }
@@ -72,10 +70,7 @@ impl Forwards {
         let (socket, listen) = Socket::bind(&spec, id)?;
         let command = Command::AddForward {
             forward: atoll_engine::ForwardId(id),
-            guest: match spec.guest.clone() {
-                GuestTarget::Address(address) => ForwardTarget::Address(address),
-                GuestTarget::Name(name) => ForwardTarget::Name(name),
-            },
+            guest: spec.guest.clone().into(),
             port: spec.guest_port,
         };
         let now = core.now();
@@ -88,7 +83,7 @@ impl Forwards {
         };
         if let Err(error) = watched {
             forget(core, id);
-            return Err(bind_error(&spec, error));
+            return Err(bind_error(spec.protocol, spec.listen, error));
         }
         let info = ForwardInfo {
             id: ForwardId(id),
@@ -194,8 +189,7 @@ impl Forwards {
             .and_then(|(stream, peer)| stream.set_nonblocking(true).map(|()| (stream, peer)));
         match accepted {
             Ok((stream, peer)) => {
-                self.last_accept += 1;
-                let accept = AcceptId(self.last_accept);
+                let accept = core.next_accept();
                 self.accepted.insert(accept, stream);
                 let forward = atoll_engine::ForwardId(id);
                 core.tell(Event::TcpAccepted {
@@ -237,12 +231,12 @@ impl Socket {
                 Ok((Self::Udp(UdpSocket::adopt(socket.into(), owner)), address))
             }),
         };
-        bound.map_err(|error| bind_error(spec, error))
+        bound.map_err(|error| bind_error(spec.protocol, spec.listen, error))
     }
 }
 
 /// A socket at this address and no other: one at `::` does not hear IPv4.
-fn bind(listen: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+pub(crate) fn bind(listen: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     let fd = sys::open_socket(Family::of(listen.ip()), kind, None)?;
     if kind == SocketType::STREAM {
         // A port whose last connections are in TIME-WAIT is free (as the standard library has it).
@@ -255,8 +249,7 @@ fn bind(listen: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn bind_error(spec: &ForwardSpec, source: io::Error) -> ForwardError {
-    let (protocol, listen) = (spec.protocol, spec.listen);
+pub(crate) fn bind_error(protocol: Protocol, listen: SocketAddr, source: io::Error) -> ForwardError {
     // What a kernel without IPv6 says has no kind of its own.
     if Errno::from_io_error(&source) == Some(Errno::AFNOSUPPORT) {
         return ForwardError::NoSuchAddress { listen };
@@ -286,7 +279,7 @@ fn forget(core: &mut Core, id: u32) {
 }
 
 /// Let closing the connection send RST.
-fn reset(stream: &TcpStream) {
+pub(crate) fn reset(stream: &TcpStream) {
     if let Err(error) = sockopt::set_socket_linger(stream, Some(Duration::ZERO)) {
         tracing::debug!("a connection is closed without RST: {error}");
     }

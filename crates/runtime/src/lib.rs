@@ -32,6 +32,8 @@ mod options;
 mod outbox;
 mod owner;
 mod passing;
+mod prefix;
+mod proxy;
 mod requests;
 mod resolvers;
 mod snapshot;

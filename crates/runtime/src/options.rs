@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atoll_engine::{Addresses, Config, Documents, StaticLease};
+use atoll_engine::{Addresses, Config, Documents, ForwardTarget, StaticLease};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,8 @@ pub struct NetworkOptions {
     pub state_dir: Option<PathBuf>,
     /// Networks that this process runs: they share its descriptors.
     pub networks: NonZeroU32,
+    /// Where the host listens for clients of the proxy, which speaks SOCKS 5 and HTTP and leads to guests; port 0 lets the host choose.
+    pub proxies: Vec<SocketAddr>,
 }
 
 impl NetworkOptions {
@@ -74,6 +76,7 @@ impl NetworkOptions {
             pcap: None,
             state_dir: None,
             networks: NonZeroU32::MIN,
+            proxies: Vec::new(),
         }
     }
 }
@@ -128,6 +131,15 @@ pub enum GuestTarget {
     Address(IpAddr),
     /// A name of the network, looked up at every connection.
     Name(String),
+}
+
+impl From<GuestTarget> for ForwardTarget {
+    fn from(target: GuestTarget) -> Self {
+        match target {
+            GuestTarget::Address(address) => Self::Address(address),
+            GuestTarget::Name(name) => Self::Name(name),
+        }
+    }
 }
 
 impl fmt::Display for GuestTarget {

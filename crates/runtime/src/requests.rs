@@ -40,6 +40,8 @@ impl EventLoop {
             Request::SetName(name, addresses, reply) => {
                 answer(&reply, self.apply(Command::SetName { name, addresses }));
             }
+            Request::AddProxy(address, reply) => answer(&reply, self.proxies.listen(&self.core, address)),
+            Request::RemoveProxy(address, reply) => answer(&reply, self.proxies.close(address)),
             Request::Shutdown => self.stopping = true,
         }
     }
@@ -73,6 +75,7 @@ impl EventLoop {
             resolvers: self.resolvers.servers().to_vec(),
             listeners: self.guests.listeners(),
             forwards: self.forwards.list(),
+            proxies: self.proxies.list(),
             ports: picture
                 .ports
                 .into_iter()

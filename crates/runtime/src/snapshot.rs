@@ -36,6 +36,9 @@ pub struct NetworkSnapshot {
     pub listeners: Vec<ListenerInfo>,
     /// Host ports that lead to guests.
     pub forwards: Vec<ForwardInfo>,
+    /// Where clients of the proxy connect.
+    #[serde(default)]
+    pub proxies: Vec<SocketAddr>,
     /// Guests that are attached.
     pub ports: Vec<PortInfo>,
     /// Dynamic leases, IPv4 first.

@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketType, connect, getsockname, recv, sockopt};
 
 use crate::errno::host_error;
+use crate::prefix::Prefix;
 use crate::sys::{self, Arena, Cut, PeekMethod};
 
 /// Slices in one call: the kernel takes 1024 (`IOV_MAX`), and one may be needed to skip.
@@ -64,6 +65,8 @@ pub(crate) struct TcpSocket {
     peek_offset: Option<u32>,
     /// Bytes read and not discarded, where the kernel cannot keep them.
     kept: VecDeque<u8>,
+    /// What is read before the socket's own bytes.
+    pub(crate) prefix: Prefix,
 }
 
 /// Nagle's algorithm (RFC 9293, 3.7.4) holds back small segments behind what is not acknowledged. It is switched off when a second
@@ -175,6 +178,7 @@ impl TcpSocket {
             nagle: Nagle::NothingWritten,
             peek_offset: None,
             kept: VecDeque::new(),
+            prefix: Prefix::default(),
         }
     }
 
@@ -233,7 +237,10 @@ impl TcpSocket {
     }
 
     /// Copy bytes from the receive queue and leave them there.
-    pub(crate) fn peek(&mut self, peeker: &mut Peeker, ask: PeekRequest) -> Result<Peeked, HostError> {
+    pub(crate) fn peek(&mut self, peeker: &mut Peeker, mut ask: PeekRequest) -> Result<Peeked, HostError> {
+        ask.offset = ask
+            .offset
+            .saturating_sub(u32::try_from(self.prefix.len()).unwrap_or(u32::MAX));
         let count = usize::from(ask.count).min(SLICES);
         let wanted = usize::from(ask.segment) * count;
         if peeker.method(self.family) == PeekMethod::Keep {
@@ -298,6 +305,7 @@ impl TcpSocket {
 
     /// Drop bytes from the front of the receive queue.
     pub(crate) fn discard(&mut self, peeker: &mut Peeker, bytes: u32) -> Result<(), HostError> {
+        let bytes = self.prefix.discard(bytes);
         let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
         if peeker.method(self.family) == PeekMethod::Keep {
             self.kept.drain(..left.min(self.kept.len()));

@@ -25,6 +25,10 @@ pub(crate) enum Source {
     Dns(Key),
     /// A ring of a guest: the guest's port, and the ring's number.
     Kick(u32, u8),
+    /// A proxy's listener.
+    Proxy(u32),
+    /// A client of a proxy that has no guest yet.
+    Client(Key),
 }
 
 /// A slot and its generation: 32 and 24 bits.
@@ -46,6 +50,8 @@ impl From<Source> for Token {
             Source::Forward(id) => (5, u64::from(id)),
             Source::Dns(key) => (6, key.0),
             Source::Kick(id, ring) => (7, u64::from(ring) << 32 | u64::from(id)),
+            Source::Proxy(id) => (8, u64::from(id)),
+            Source::Client(key) => (9, key.0),
         };
         let number: u64 = kind << KIND_SHIFT | value;
         Self(usize::try_from(number).expect("a pointer has 64 bits wherever this runs"))
@@ -70,6 +76,8 @@ impl Source {
                 u32::try_from(value & u64::from(u32::MAX)).ok()?,
                 u8::try_from(value >> 32).ok()?,
             ),
+            8 => Self::Proxy(id.ok()?),
+            9 => Self::Client(Key(value)),
             _ => return None,
         })
     }
@@ -157,6 +165,8 @@ mod tests {
             Source::Forward(1),
             Source::Dns(second),
             Source::Kick(u32::MAX, 15),
+            Source::Proxy(3),
+            Source::Client(second),
         ] {
             assert_eq!(Source::of(source.into()), Some(source));
         }

@@ -6,7 +6,7 @@ use super::guest::{
     HOST_ALIAS6, LINK_LOCAL, NEIGHBOUR, NEIGHBOUR_MAC, NEIGHBOUR6, OUTSIDE, OUTSIDE6, Segment,
 };
 use super::world::World;
-use atoll_engine::{Command, Event, ForwardId, ForwardTarget, PortConfig, PortId};
+use atoll_engine::{AcceptId, Command, Event, ForwardId, ForwardTarget, PortConfig, PortId};
 use atoll_wire::Frame;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -192,7 +192,11 @@ fn rare(world: &mut World, choices: &mut Choices<'_>) {
         3 => command(world, choices),
         6 => reply(world, choices),
         4 => {
-            let (forward, accept) = (ForwardId(u32::from(choices.byte() % 4)), world.next_accept());
+            let (pick, accept) = (choices.byte(), world.next_accept());
+            if pick & 0x80 != 0 {
+                return dial(world, choices, (accept, pick));
+            }
+            let forward = ForwardId(u32::from(pick % 4));
             world.event(Event::TcpAccepted {
                 forward,
                 accept,
@@ -211,6 +215,29 @@ fn rare(world: &mut World, choices: &mut Choices<'_>) {
     }
 }
 
+/// A program of the host asks for a guest, or goes away.
+fn dial(world: &mut World, choices: &mut Choices<'_>, (accept, pick): (AcceptId, u8)) {
+    if pick & 0x40 != 0 {
+        return world.event(Event::TcpWithdrawn(AcceptId(u64::from(pick & 0x3f))));
+    }
+    let guest = match pick % 5 {
+        0 => ForwardTarget::Address(GUEST.into()),
+        1 => ForwardTarget::Address(GUEST6.into()),
+        2 => ForwardTarget::Name("a".to_owned()),
+        3 => ForwardTarget::Name("nobody".to_owned()),
+        _ => ForwardTarget::OneOf(vec![
+            ForwardTarget::Address(GUEST.into()),
+            ForwardTarget::Name("a".to_owned()),
+        ]),
+    };
+    world.event(Event::TcpDialled {
+        accept,
+        peer: (OUTSIDE, choices.number()).into(),
+        guest,
+        port: choices.number(),
+    });
+}
+
 /// A datagram back to whoever sent one to this port of the guest.
 fn reply(world: &mut World, choices: &mut Choices<'_>) {
     let guest_port = choices.one_of(&[53, 40_000]);
@@ -225,7 +252,15 @@ fn reply(world: &mut World, choices: &mut Choices<'_>) {
 /// A command may be refused; what it must not do is panic.
 fn command(world: &mut World, choices: &mut Choices<'_>) {
     let forward = ForwardId(u32::from(choices.byte() % 4));
-    let command = match choices.byte() % 7 {
+    let command = match choices.byte() % 8 {
+        7 => Command::AddForward {
+            forward,
+            guest: ForwardTarget::OneOf(vec![
+                ForwardTarget::Address(GUEST.into()),
+                ForwardTarget::Address(GUEST6.into()),
+            ]),
+            port: choices.number(),
+        },
         0 => Command::AddForward {
             forward,
             guest: ForwardTarget::Address(GUEST.into()),

@@ -11,7 +11,7 @@ use atoll_engine::{
     PortId, Prefix, QueryId, Subnet,
 };
 use atoll_wire::{Frame, FrameBuf};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -51,13 +51,15 @@ pub(super) struct World {
     datagrams: Vec<FlowId>,
     queries: Vec<QueryId>,
     accepts: u64,
+    /// Connections that found a guest, or none.
+    ended: BTreeSet<AcceptId>,
     /// Ports that do not read.
     stalled: Vec<PortId>,
     /// Who sent a SYN to a port of a guest, with or without ACK, by that port.
     peers: BTreeMap<u16, Peer>,
     /// Kinds of action that came.
     #[cfg(test)]
-    pub(super) seen: std::collections::BTreeSet<String>,
+    pub(super) seen: BTreeSet<String>,
 }
 
 impl World {
@@ -84,10 +86,11 @@ impl World {
             datagrams: Vec::new(),
             queries: Vec::new(),
             accepts: 0,
+            ended: BTreeSet::new(),
             stalled: Vec::new(),
             peers: BTreeMap::new(),
             #[cfg(test)]
-            seen: std::collections::BTreeSet::new(),
+            seen: BTreeSet::new(),
         };
         for (port, label) in [(0, "a"), (1, "b")] {
             let port_config = PortConfig {
@@ -271,7 +274,8 @@ impl World {
         match *action {
             Action::Transmit(port) => self.transmit(port),
             Action::TcpConnect { flow, .. } => drop(self.streams.insert(flow, Stream::default())),
-            Action::TcpAdopt { flow, .. } => {
+            Action::TcpAdopt { flow, accept } => {
+                assert!(self.ended.insert(accept), "{accept:?} is answered twice");
                 self.streams.insert(
                     flow,
                     Stream {
@@ -302,8 +306,10 @@ impl World {
             Action::UdpSend { flow, .. } | Action::IcmpSend { flow, .. } => {
                 assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
             }
-            Action::TcpRefuse { .. }
-            | Action::UdpForwardSend { .. }
+            Action::TcpRefuse { accept, .. } => {
+                assert!(self.ended.insert(accept), "{accept:?} is answered twice");
+            }
+            Action::UdpForwardSend { .. }
             | Action::UdpPause(_)
             | Action::UdpResume(_)
             | Action::LeasesChanged

@@ -13,7 +13,7 @@ use atoll_control::runtime::{
 use atoll_control::spec::{self, Hint, OrOff};
 use clap::Args;
 
-use super::once;
+use super::{once, reach};
 use crate::failure::Failure;
 
 /// The smallest MTU every IPv4 link has (RFC 1122, 3.3.2), and the largest that fits a frame.
@@ -97,6 +97,11 @@ pub(crate) struct NetworkArguments {
     /// Keep leases in this folder, so that a restart gives guests the same addresses.
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
+
+    /// Where programs of the host connect to be led to guests by SOCKS 5 or HTTP, with names looked up on the network; a browser
+    /// or curl takes it as its proxy. Leads to the network's own guests only. IPv6 in brackets; repeatable.
+    #[arg(long, value_name = "[BIND:]PORT")]
+    proxy: Vec<String>,
 }
 
 impl NetworkArguments {
@@ -120,6 +125,7 @@ impl NetworkArguments {
         options.forwards = each(&self.forward, |value| forwards(value, lan, guest))?.concat();
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
+        options.proxies = reach::proxies(&self.proxy)?;
         once::check(&options)?;
         Ok(options)
     }
@@ -189,7 +195,10 @@ impl NetworkArguments {
     }
 }
 
-fn each<T>(values: &[String], read: impl Fn(&str) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
+pub(super) fn each<T>(
+    values: &[String],
+    read: impl Fn(&str) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
     values.iter().map(|value| read(value)).collect()
 }
 

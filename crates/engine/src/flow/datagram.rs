@@ -5,9 +5,6 @@
 //! while. Datagrams are never kept here: what the guest's port or the host has no room for is lost, as on any link. A flow whose
 //! guest is far behind leaves them in its socket ([`Action::UdpPause`]), so that a flood takes no room from the guest's other traffic.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
 use super::*;
 use crate::event::HostError;
 
@@ -259,6 +256,14 @@ impl Flows {
                 });
             }
         });
+    }
+
+    /// The guest to which a client's datagrams went last.
+    pub(super) fn forwarded_to(&self, forward: ForwardId, client: SocketAddr) -> Option<Endpoint> {
+        match self.table.get(*self.forward_clients.get(&(forward, client))?)? {
+            Flow::Udp(flow) => Some(flow.guest),
+            Flow::Tcp(_) | Flow::Echo(_) => None,
+        }
     }
 
     /// Datagrams for a guest came to a forward, whose socket serves others too and is never paused.

@@ -9,6 +9,7 @@
 
 mod datagram;
 mod delivery;
+mod dial;
 mod forward;
 mod held;
 pub(crate) mod policy;
@@ -19,6 +20,7 @@ mod wheel;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use atoll_wire::packet::ip_len;
 use atoll_wire::tcp::{Flags, Header, Options, TCP_LEN};
@@ -33,8 +35,9 @@ use crate::gateway::Packet;
 use crate::gateway::icmp::{self, Quote, Unreachable};
 use crate::lan::Lan;
 use crate::rng::KeyedHash;
-use crate::{Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, PortId};
+use crate::{AcceptId, Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, PortId};
 use datagram::{EchoFlow, UdpFlow};
+use dial::Dials;
 use forward::Forward;
 use held::Held;
 use policy::{Policy, Route};
@@ -71,6 +74,8 @@ pub(crate) struct Shared {
     bulk: HashMap<IpAddr, u32, KeyedHash>,
     /// What flows hold for hosts that do not take it.
     pub(crate) held: Held,
+    /// Connections of the host whose guest has answered.
+    pub(crate) answered: Vec<AcceptId>,
     hash: KeyedHash,
 }
 
@@ -166,6 +171,7 @@ pub(crate) struct Flows {
     /// Connections to services that are over.
     gone: Vec<FlowId>,
     documents: BTreeMap<String, Documents>,
+    dials: Dials,
 }
 
 impl Flows {
@@ -185,10 +191,12 @@ impl Flows {
                 share: u32::MAX,
                 bulk: HashMap::with_hasher(hash),
                 held: Held::new(config.limits.held_bytes as u64),
+                answered: Vec::new(),
                 hash,
             },
             gone: Vec::new(),
             documents: config.documents.clone(),
+            dials: Dials::default(),
         }
     }
 
@@ -303,6 +311,9 @@ impl Flows {
                 }
                 if flow.is_served() {
                     self.gone.push(id);
+                }
+                if let Some((accept, why)) = flow.promise() {
+                    self.dials.fail(accept, why);
                 }
             }
             _ => {}
@@ -489,7 +500,8 @@ impl Flows {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.table.poll_timeout()
+        let timeouts = [self.table.poll_timeout(), self.dials.poll_timeout()];
+        timeouts.into_iter().flatten().min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, lan: &mut Lan) {
@@ -500,6 +512,7 @@ impl Flows {
                 Flow::Echo(flow) => flow.handle_timeout(cx),
             });
         }
+        self.handle_dial_timeouts(now, lan);
     }
 
     pub(crate) fn snapshot(&self) -> Vec<FlowSnapshot> {

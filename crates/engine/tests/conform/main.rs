@@ -8,6 +8,7 @@ mod connection;
 
 mod arp;
 mod datagrams;
+mod dial;
 mod dropped;
 mod fragments;
 mod icmp;

@@ -54,6 +54,22 @@ impl TcpFlow {
         flow
     }
 
+    /// A connection towards a guest that waits on the host for the guest's answer.
+    pub(crate) fn dialled(cx: &mut Cx<'_>, opening: Opening) -> Self {
+        let mut flow = Self::new(cx, opening, State::SynSent);
+        flow.guard_handshake(cx);
+        flow.send_syn(cx);
+        flow
+    }
+
+    /// The guest did not answer in the time that there is for it.
+    pub(crate) fn give_up_dial(&mut self, cx: &mut Cx<'_>, error: HostError) {
+        if let Host::Promised { why, .. } = &mut self.host {
+            *why = error;
+            self.abort(cx);
+        }
+    }
+
     fn new(cx: &mut Cx<'_>, opening: Opening, state: State) -> Self {
         let iss = cx.initial_sequence(opening.guest, opening.remote);
         Self {
@@ -159,6 +175,9 @@ impl TcpFlow {
         let acknowledges = header.flags.ack && header.ack == self.sender.next();
         if header.flags.rst {
             if acknowledges {
+                if let Host::Promised { why, .. } = &mut self.host {
+                    *why = HostError::Refused;
+                }
                 self.abort_host(cx);
             }
             return;
@@ -183,6 +202,14 @@ impl TcpFlow {
     }
 
     fn open(&mut self, cx: &mut Cx<'_>) {
+        if let Host::Promised { accept, .. } = self.host {
+            self.host = Host::Socket;
+            cx.shared.answered.push(accept);
+            cx.lan.actions.push_back(Action::TcpAdopt {
+                accept,
+                flow: self.id,
+            });
+        }
         self.enter(cx, State::Open);
         self.timers.acknowledged(cx.now, self.sender.next());
         self.timers.disarm();

@@ -1,0 +1,210 @@
+//! The ways between host and guests beside the plain forward, with the Linux kernel as the guest in a namespace and with micro guests.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
+
+use atoll_e2e::{
+    Exec, Guest, Kit, Net, Options, TcpEcho, closed_tcp_port, digest_of, play, steps, with_namespaces,
+};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const GUEST: &str = "10.77.0.9";
+const GUEST6: &str = "fd77:77::9";
+const BOTH: [&str; 8] = [
+    "--ipv6",
+    "fd77:77::/64",
+    "--name",
+    "web",
+    "--address",
+    GUEST,
+    "--address",
+    GUEST6,
+];
+
+/// What is refused is refused long before anything runs out.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// The guest's program.
+const PEER: &str = env!("CARGO_BIN_EXE_peer");
+
+/// A web server in the namespace, for as long as the command runs.
+const SERVE: &str = "cd $(mktemp -d); echo the page of $HOSTNAME > index.html
+    busybox httpd -f -p 80 & busybox httpd -f -p 8080 & sleep 0.2; echo listening; wait";
+
+/// A command that says `listening`, on a network of both families.
+fn guest(atoll: &PathBuf, arguments: &[&str], script: &str) -> Exec {
+    let exec = Exec::start(atoll, &[&BOTH, arguments].concat(), script);
+    let _ = exec.says("listening");
+    exec
+}
+
+/// What curl gets: its exit status and what it was told, errors included.
+fn curl(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new("curl");
+    command
+        .args(["-sS", "--max-time", "60", "--noproxy", ""])
+        .args(arguments);
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+fn proxy() -> (String, String, String) {
+    let port = closed_tcp_port().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    (
+        address.clone(),
+        format!("http://{address}"),
+        format!("socks5h://{address}"),
+    )
+}
+
+#[test]
+fn a_proxy_leads_to_names_and_addresses_of_both_families() {
+    let Some(atoll) = with_namespaces() else { return };
+    let (address, http, socks) = proxy();
+    let _web = guest(atoll, &["--proxy", &address], SERVE);
+    for host in [
+        "web",
+        "web.atoll.internal",
+        "WEB.atoll.internal:8080",
+        GUEST,
+        "[fd77:77::9]",
+    ] {
+        let url = format!("http://{host}/");
+        for way in [
+            &["-x", &http][..],
+            &["-x", &http, "--proxytunnel"],
+            &["-x", &socks],
+            &["--socks5-hostname", &address],
+        ] {
+            let (status, text) = curl(&[way, &[&url]].concat());
+            assert!(
+                status == Some(0) && text.starts_with("the page of"),
+                "{way:?} {url}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_proxy_is_a_way_in_and_to_nowhere_else() {
+    let Some(atoll) = with_namespaces() else { return };
+    let (address, http, socks) = proxy();
+    let elsewhere = TcpEcho::start().unwrap();
+    let _web = guest(atoll, &["--proxy", &address, "--host-loopback"], SERVE);
+    let began = Instant::now();
+    let host = format!("http://{}/", elsewhere.address);
+    let alias = format!("http://host.atoll.internal:{}/", elsewhere.address.port());
+    for (url, status, reply) in [
+        (host.as_str(), "403", "(2)"),
+        (&alias, "403", "(2)"),
+        ("http://10.77.0.1:53/", "403", "(2)"),
+        ("http://localhost/", "502", "(4)"),
+        ("http://www.example.org/", "403", "(2)"),
+        ("http://nobody.atoll.internal/", "502", "(4)"),
+        ("http://10.77.0.99/", "502", "(4)"),
+        ("http://web:81/", "502", "(5)"),
+        ("http://[fd77:77::9]:81/", "502", "(5)"),
+    ] {
+        let told = ["-o", "/dev/null", "-w", "%{http_code}"];
+        let (_, text) = curl(&[&["-x", &http][..], &told, &[url]].concat());
+        assert_eq!(text, status, "{url}");
+        let (code, text) = curl(&["-x", &socks, url]);
+        assert!(code == Some(97) && text.contains(reply), "{url}: {text}");
+    }
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+}
+
+/// A connection through the proxy, with the first words right behind the request's head.
+fn through(proxy: &str, port: u16, first: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(proxy).unwrap();
+    stream.write_all(&[5, 1, 0]).unwrap();
+    let mut answer = [0; 2];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [5, 0]);
+    let name = b"web.atoll.internal";
+    let len = u8::try_from(name.len()).unwrap();
+    let request = [
+        &[5, 1, 0, 3, len],
+        &name[..],
+        &port.to_be_bytes(),
+        first.as_bytes(),
+    ]
+    .concat();
+    stream.write_all(&request).unwrap();
+    let mut reply = [0; 10];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!(reply[..4], [5, 0, 0, 1], "{reply:?}");
+    stream
+}
+
+#[test]
+fn what_follows_the_head_is_the_guests_and_each_side_ends_by_itself() {
+    let Some(atoll) = with_namespaces() else { return };
+    for (guest_does, first, host_does, guest_tells, host_tells) in [
+        (
+            "read-all send:bye",
+            "hello",
+            "send:_you shutdown read-all",
+            "hello_you.",
+            "bye.",
+        ),
+        (
+            "send:bye shutdown read-all",
+            "",
+            "read-all send:hello",
+            "hello.",
+            "bye.",
+        ),
+        ("read:5 reset", "hello", "read-all", "hello", "ConnectionReset"),
+    ] {
+        let (address, ..) = proxy();
+        let script = format!("{PEER} listen 7000 {guest_does}");
+        let exec = guest(atoll, &["--proxy", &address], &script);
+        let stream = through(&address, 7000, first);
+        assert_eq!(play(stream, &steps(host_does).unwrap()), host_tells);
+        let said = exec.ok();
+        assert_eq!(said.trim_start_matches("listening\n").trim(), guest_tells);
+    }
+}
+
+#[test]
+fn much_passes_a_proxy_both_ways_at_once() {
+    let Some(atoll) = with_namespaces() else { return };
+    let (address, ..) = proxy();
+    let bytes = 64_000_000;
+    let script = format!("{PEER} listen 7000 exchange:1:2:{bytes}:0");
+    let exec = guest(atoll, &["--proxy", &address], &script);
+    let stream = through(&address, 7000, "");
+    let told = play(stream, &steps(&format!("exchange:2:1:{bytes}:0")).unwrap());
+    assert_eq!(told, digest_of(1, bytes));
+    assert!(exec.ok().contains(&digest_of(2, bytes)));
+}
+
+#[test]
+fn a_proxy_leads_to_a_machine_that_qemu_runs() {
+    let Some(kit) = Kit::find() else { return };
+    let (address, http, socks) = proxy();
+    let net = Net::start(
+        kit,
+        &Options {
+            arguments: &["--proxy", &address],
+        },
+    );
+    let mut guests = Guest::start_all(kit, &net, &["a"]);
+    guests[0].ok("mkdir -p /tmp/www && echo the page of a > /tmp/www/index.html && httpd -p 80 -h /tmp/www");
+    let own = guests[0].ok("ip -4 -o address show scope global | sed 's/.*inet \\([0-9.]*\\).*/\\1/'");
+    for host in [own.trim(), "a.atoll.internal"] {
+        let url = format!("http://{host}/");
+        for way in [&http, &socks] {
+            let (status, text) = curl(&["-x", way, &url]);
+            assert!(
+                status == Some(0) && text.contains("the page of a"),
+                "{way} {url}: {text}"
+            );
+        }
+    }
+}
