@@ -130,6 +130,7 @@ fn ready_line(picture: &NetworkSnapshot, api: Option<&PathBuf>) -> Value {
         "vhost_user": sockets(Transport::VhostUser),
         "forwards": picture.forwards.iter().map(forward_line).collect::<Vec<_>>(),
         "proxies": picture.proxies,
+        "host_ports": picture.host_ports,
         "api": api.map(|path| format!("unix:{}", path.display())),
     })
 }

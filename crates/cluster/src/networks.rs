@@ -338,9 +338,9 @@ pub fn forward_specs(forward: &spec::Forward, guest: IpAddr) -> Vec<ForwardSpec>
         spec::Protocol::Tcp => Protocol::Tcp,
         spec::Protocol::Udp => Protocol::Udp,
     };
-    let one = |(listen, guest_port)| ForwardSpec {
+    let one = |(listen, guest_port): (SocketAddr, u16)| ForwardSpec {
         protocol,
-        listen,
+        listen: listen.into(),
         guest: GuestTarget::Address(guest),
         guest_port,
     };
@@ -351,7 +351,7 @@ pub fn forward_specs(forward: &spec::Forward, guest: IpAddr) -> Vec<ForwardSpec>
 pub fn ssh_forward(host_port: u16, guest: IpAddr) -> ForwardSpec {
     ForwardSpec {
         protocol: Protocol::Tcp,
-        listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host_port),
+        listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host_port).into(),
         guest: GuestTarget::Address(guest),
         guest_port: 22,
     }

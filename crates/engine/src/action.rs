@@ -25,6 +25,13 @@ pub enum Action {
         /// Where to.
         to: SocketAddr,
     },
+    /// Connect to a service of the runtime's that a port of the host alias leads to; then as `TcpConnect`.
+    TcpConnectService {
+        /// The flow whose host side this is.
+        flow: FlowId,
+        /// Its number, as in `HostTarget::Service`.
+        service: u32,
+    },
     /// The accepted connection is this flow's host side from now on.
     TcpAdopt {
         /// The connection, as named in `TcpAccepted` or `TcpDialled`.

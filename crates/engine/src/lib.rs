@@ -39,7 +39,8 @@ pub use action::{Action, Notice};
 pub use atoll_wire::Family;
 pub use command::{Command, CommandError, ForwardTarget};
 pub use config::{
-    Addresses, Config, DnsOptions, Documents, Lease, Lease6, Limits, Prefix, StaticLease, Subnet,
+    Addresses, Config, DnsOptions, Documents, HostPort, HostTarget, Lease, Lease6, Limits, Prefix,
+    StaticLease, Subnet,
 };
 pub use event::{Datagrams, Event, HostError, PortConfig};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};

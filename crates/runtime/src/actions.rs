@@ -13,6 +13,9 @@ impl EventLoop {
         match action {
             Action::Transmit(port) => self.guests.mark_dirty(port),
             Action::TcpConnect { flow, to } => self.flows.tcp_connect(core, flow, to),
+            Action::TcpConnectService { flow, service } => {
+                self.flows.tcp_connect_service(core, flow, service);
+            }
             Action::TcpAdopt { accept, flow } => {
                 if let Some(stream) = self.forwards.take(accept) {
                     self.flows.tcp_adopt(core, flow, (stream, Vec::new()));

@@ -29,7 +29,7 @@ use crate::proxy::Proxies;
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
 use crate::tokens::Source;
-use crate::{NetworkOptions, StartError};
+use crate::{HostPortSpec, NetworkOptions, StartError, services};
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
@@ -62,6 +62,7 @@ pub(crate) struct About {
     pub(crate) addresses: atoll_engine::Addresses,
     pub(crate) domain: String,
     pub(crate) mtu: u16,
+    pub(crate) host_ports: Vec<HostPortSpec>,
 }
 
 impl EventLoop {
@@ -82,6 +83,7 @@ impl EventLoop {
             addresses: options.addresses,
             domain: config.domain.clone(),
             mtu: config.mtu,
+            host_ports: options.host_ports.clone(),
         };
         let engine = Engine::new(&config, seed().map_err(StartError::Loop)?);
         let mut event_loop = Self {
@@ -89,7 +91,7 @@ impl EventLoop {
             requests,
             core: Core::new(engine, registry),
             guests: Guests::default(),
-            flows: Flows::new(),
+            flows: Flows::new(services::sockets(&options.host_ports)),
             forwards: Forwards::new(),
             proxies: Proxies::default(),
             dns: Dns::default(),
@@ -328,6 +330,7 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Co
         gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
         mtu: options.mtu,
         host_loopback: options.host_loopback,
+        host_ports: services::host_ports(&options.host_ports),
         isolate: options.isolate,
         domain: options.domain.clone(),
         names: options.names.clone(),

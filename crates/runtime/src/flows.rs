@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use atoll_engine::{Event, Family, FlowId, HostError};
 use bytes::Bytes;
@@ -36,6 +37,8 @@ pub(crate) struct Flows {
     outbox: Outbox<Key>,
     events: Vec<Event>,
     scratch: Vec<u8>,
+    /// Unix sockets by the number of their service.
+    services: Vec<Option<PathBuf>>,
 }
 
 #[derive(Debug)]
@@ -62,7 +65,7 @@ impl AsFd for HostSocket {
 }
 
 impl Flows {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(services: Vec<Option<PathBuf>>) -> Self {
         Self {
             slots: Slab::default(),
             keys: HashMap::new(),
@@ -70,12 +73,25 @@ impl Flows {
             outbox: Outbox::default(),
             events: Vec::new(),
             scratch: vec![0; MAX_MESSAGE],
+            services,
         }
     }
 
     /// `Action::TcpConnect`.
     pub(crate) fn tcp_connect(&mut self, core: &mut Core, flow: FlowId, to: SocketAddr) {
-        let outcome = TcpSocket::connect(to).and_then(|mut tcp| {
+        self.tcp_begin(core, flow, TcpSocket::connect(to));
+    }
+
+    /// `Action::TcpConnectService`.
+    pub(crate) fn tcp_connect_service(&mut self, core: &mut Core, flow: FlowId, service: u32) {
+        let number = usize::try_from(service).unwrap_or(usize::MAX);
+        let path = self.services.get(number).and_then(Option::as_deref);
+        let socket = path.map_or(Err(HostError::Refused), TcpSocket::connect_unix);
+        self.tcp_begin(core, flow, socket);
+    }
+
+    fn tcp_begin(&mut self, core: &mut Core, flow: FlowId, socket: Result<TcpSocket, HostError>) {
+        let outcome = socket.and_then(|mut tcp| {
             let is_open = tcp.phase == Phase::Open;
             // That it can be written to is how a connection is known to be made.
             tcp.is_watched_for_writing = !is_open;

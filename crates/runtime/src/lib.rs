@@ -25,6 +25,7 @@ mod guests;
 mod handle;
 mod icmp;
 mod leases;
+mod listen_at;
 mod lock;
 pub mod namespace;
 mod network;
@@ -36,6 +37,7 @@ mod prefix;
 mod proxy;
 mod requests;
 mod resolvers;
+mod services;
 mod snapshot;
 mod spare;
 mod sys;
@@ -45,14 +47,17 @@ mod tokens;
 mod udp;
 mod vhost_user;
 
-pub use atoll_engine::{Addresses, Documents, Prefix, StaticLease, Subnet};
+pub use atoll_engine::{Addresses, DnsOptions, Documents, Prefix, StaticLease, Subnet};
 pub use atoll_ports::{Listener, SocketFile, TapError};
 pub use atoll_wire::Mac;
 pub use error::{ForwardError, ListenError, RequestError, StartError};
 pub use handle::Handle;
+pub use listen_at::{ListenAt, NoListenAt};
 pub use lock::{FileLock, LockError};
 pub use network::Network;
-pub use options::{ForwardSpec, GuestTarget, ListenSpec, NetworkOptions, Protocol, Transport};
+pub use options::{
+    ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenSpec, NetworkOptions, Protocol, Transport,
+};
 pub use passing::{receive_descriptor, send_descriptor};
 pub use resolvers::parse_resolver;
 pub use snapshot::{

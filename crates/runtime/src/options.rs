@@ -11,6 +11,8 @@ use atoll_engine::{Addresses, Config, Documents, ForwardTarget, StaticLease};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
+use crate::ListenAt;
+
 /// A network and all that it opens before [`Network::start`](crate::Network::start) returns.
 #[derive(Clone, Debug)]
 pub struct NetworkOptions {
@@ -50,6 +52,8 @@ pub struct NetworkOptions {
     pub networks: NonZeroU32,
     /// Where the host listens for clients of the proxy, which speaks SOCKS 5 and HTTP and leads to guests; port 0 lets the host choose.
     pub proxies: Vec<SocketAddr>,
+    /// Ports of the host alias at which guests reach the host, whether or not they reach all of its loopback.
+    pub host_ports: Vec<HostPortSpec>,
 }
 
 impl NetworkOptions {
@@ -77,8 +81,30 @@ impl NetworkOptions {
             state_dir: None,
             networks: NonZeroU32::MIN,
             proxies: Vec::new(),
+            host_ports: Vec::new(),
         }
     }
+}
+
+/// A port of the host alias that leads to the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPortSpec {
+    /// The port at the alias.
+    pub port: u16,
+    /// Where it leads.
+    pub to: HostSide,
+}
+
+/// Where a port of the host alias leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostSide {
+    /// A TCP port of the host's loopback.
+    Tcp(u16),
+    /// A UDP port of the host's loopback.
+    Udp(u16),
+    /// A unix socket of the host's, which guests reach by TCP.
+    Socket(PathBuf),
 }
 
 /// How guests attach at a socket.
@@ -156,8 +182,8 @@ impl fmt::Display for GuestTarget {
 pub struct ForwardSpec {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// Where to listen on the host; port 0 lets the host choose.
-    pub listen: SocketAddr,
+    /// Where to listen on the host; port 0 lets the host choose. A unix socket is for TCP.
+    pub listen: ListenAt,
     /// Which guest.
     pub guest: GuestTarget,
     /// Which port of the guest.

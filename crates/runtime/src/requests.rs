@@ -76,6 +76,7 @@ impl EventLoop {
             listeners: self.guests.listeners(),
             forwards: self.forwards.list(),
             proxies: self.proxies.list(),
+            host_ports: self.about.host_ports.clone(),
             ports: picture
                 .ports
                 .into_iter()

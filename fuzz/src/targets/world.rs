@@ -7,8 +7,8 @@
 
 use super::guest::{GATEWAY_MAC, OUTSIDE6, PREFIX, Peer};
 use atoll_engine::{
-    AcceptId, Action, Config, Datagrams, Engine, Event, FlowId, HostError, Instant, Limits, PortConfig,
-    PortId, Prefix, QueryId, Subnet,
+    AcceptId, Action, Config, Datagrams, Engine, Event, FlowId, HostError, HostPort, HostTarget, Instant,
+    Limits, PortConfig, PortId, Prefix, QueryId, Subnet,
 };
 use atoll_wire::{Frame, FrameBuf};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +79,13 @@ impl World {
             [("meta-data".to_owned(), "instance-id: a\n".into())].into(),
         );
         config.limits = LIMITS;
+        config.host_ports = vec![
+            HostPort::Tcp {
+                port: 2375,
+                to: HostTarget::Service(0),
+            },
+            HostPort::Udp { port: 53, to: 5353 },
+        ];
         let mut world = Self {
             engine: Engine::new(&config, [7; 32]),
             now: Instant::ZERO,
@@ -273,7 +280,9 @@ impl World {
     fn carry_out(&mut self, action: &Action) {
         match *action {
             Action::Transmit(port) => self.transmit(port),
-            Action::TcpConnect { flow, .. } => drop(self.streams.insert(flow, Stream::default())),
+            Action::TcpConnect { flow, .. } | Action::TcpConnectService { flow, .. } => {
+                self.streams.insert(flow, Stream::default());
+            }
             Action::TcpAdopt { flow, accept } => {
                 assert!(self.ended.insert(accept), "{accept:?} is answered twice");
                 self.streams.insert(

@@ -2,16 +2,21 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 use atoll_e2e::{
-    Exec, Guest, Kit, Net, Options, TcpEcho, closed_tcp_port, digest_of, play, steps, with_namespaces,
+    Exec, Guest, Kit, Net, Options, TcpEcho, UdpEcho, closed_tcp_port, digest_of, play, steps,
+    with_namespaces,
 };
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const GUEST: &str = "10.77.0.9";
 const GUEST6: &str = "fd77:77::9";
+const ALIAS: &str = "10.77.0.254";
+const ALIAS6: &str = "fd77:77::fe";
 const BOTH: [&str; 8] = [
     "--ipv6",
     "fd77:77::/64",
@@ -30,7 +35,7 @@ const AT_ONCE: Duration = Duration::from_secs(20);
 const PEER: &str = env!("CARGO_BIN_EXE_peer");
 
 /// A web server in the namespace, for as long as the command runs.
-const SERVE: &str = "cd $(mktemp -d); echo the page of $HOSTNAME > index.html
+const SERVE: &str = "cd $(mktemp -d); trap 'kill $(jobs -p)' TERM; echo the page of $HOSTNAME > index.html
     busybox httpd -f -p 80 & busybox httpd -f -p 8080 & sleep 0.2; echo listening; wait";
 
 /// A command that says `listening`, on a network of both families.
@@ -207,4 +212,125 @@ fn a_proxy_leads_to_a_machine_that_qemu_runs() {
             );
         }
     }
+}
+
+/// A folder for sockets, whose paths must be short.
+fn folder() -> tempfile::TempDir {
+    tempfile::TempDir::with_prefix_in("atoll-reach-", "/tmp").unwrap()
+}
+
+#[test]
+fn a_unix_socket_of_the_host_leads_to_a_guest() {
+    let Some(atoll) = with_namespaces() else { return };
+    let folder = folder();
+    let path = folder.path().join("web.sock");
+    let socket = path.display().to_string();
+    // A stale file is replaced.
+    drop(UnixListener::bind(&path).unwrap());
+    let forward = format!("unix:{socket}:web:80");
+    let web = guest(atoll, &["--forward", &forward], SERVE);
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let (status, text) = curl(&["--unix-socket", &socket, "http://web/"]);
+    assert!(status == Some(0) && text.starts_with("the page of"), "{text}");
+    // A live one is never stolen.
+    let second = Exec::start(atoll, &["--forward", &forward], "true").end();
+    assert_eq!(second.status, Some(1), "{}", second.stderr);
+    assert!(
+        second.stderr.contains(&format!("{socket} is in use by")),
+        "{}",
+        second.stderr
+    );
+    web.signal(rustix::process::Signal::TERM);
+    let _ = web.end();
+    assert!(!path.exists());
+}
+
+#[test]
+fn each_side_of_a_unix_sockets_connection_ends_by_itself_and_nothing_is_lost() {
+    let Some(atoll) = with_namespaces() else { return };
+    let folder = folder();
+    let path = folder.path().join("a.sock");
+    let bytes = 8_000_000;
+    let script = format!("{PEER} listen 7000 exchange:1:2:{bytes}:200");
+    let forward = format!("unix:{}:7000", path.display());
+    let exec = guest(atoll, &["--forward", &forward], &script);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    let mut half = stream.try_clone().unwrap();
+    let expected = atoll_sim::stream::Stream::new(2, bytes);
+    let sender = std::thread::spawn(move || {
+        let mut all = vec![0; usize::try_from(expected.len()).unwrap()];
+        expected.fill(0, &mut all);
+        half.write_all(&all).unwrap();
+        half.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut sink = atoll_sim::stream::Sink::new(atoll_sim::stream::Stream::new(1, bytes));
+    let mut chunk = [0; 65_536];
+    loop {
+        match stream.read(&mut chunk).unwrap() {
+            0 => break,
+            len => sink.push(&chunk[..len]),
+        }
+    }
+    sender.join().unwrap();
+    assert_eq!(sink.len(), bytes);
+    assert!(exec.ok().contains(&digest_of(2, bytes)));
+}
+
+#[test]
+fn a_guest_reaches_a_unix_socket_of_the_host_over_both_families() {
+    let Some(atoll) = with_namespaces() else { return };
+    let folder = folder();
+    let path = folder.path().join("echo.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut words = String::new();
+            stream.read_to_string(&mut words).unwrap();
+            stream.write_all(words.to_uppercase().as_bytes()).unwrap();
+        }
+    });
+    let listed = format!("2375=unix:{}", path.display());
+    let absent = format!("2376=unix:{}", folder.path().join("absent.sock").display());
+    let script = format!(
+        "for host in host.atoll.internal {ALIAS} [{ALIAS6}]; do {PEER} connect $host:2375 send:hello shutdown read-all; done
+        {PEER} connect {ALIAS}:2376 read-all; {PEER} connect [{ALIAS6}]:2377 read-all"
+    );
+    let arguments = [&BOTH[..], &["--host-socket", &listed, "--host-socket", &absent]].concat();
+    let said = Exec::start(atoll, &arguments, &script).ok();
+    assert_eq!(
+        said,
+        "HELLO.\nHELLO.\nHELLO.\nConnectionRefused\nConnectionRefused\n"
+    );
+}
+
+#[test]
+fn a_guest_reaches_listed_ports_of_the_host_and_no_others() {
+    let Some(atoll) = with_namespaces() else { return };
+    let listed = TcpEcho::start().unwrap();
+    let listed6 = TcpListener::bind(("::1", listed.address.port())).unwrap();
+    let _listed6 = TcpEcho::serve(listed6).unwrap();
+    let other = TcpEcho::start().unwrap();
+    let udp = UdpEcho::start().unwrap();
+    let (tcp, udp) = (listed.address.port(), udp.address.port());
+    let script = format!(
+        "for host in host.atoll.internal {ALIAS} [{ALIAS6}]; do {PEER} connect $host:5432 send:hello shutdown read-all; done
+        for port in {tcp} {} {udp}; do {PEER} connect {ALIAS}:$port read-all; {PEER} connect [{ALIAS6}]:$port read-all; done
+        exec 3<>/dev/udp/{ALIAS}/5353; echo question >&3; timeout 20 dd bs=100 count=1 status=none <&3",
+        other.address.port()
+    );
+    let arguments = [
+        "--host-port",
+        &format!("{tcp}:5432"),
+        "--host-port",
+        &format!("{udp}:5353/udp"),
+    ];
+    let ended = Exec::start(atoll, &[&BOTH[..], &arguments].concat(), &script).end();
+    let refused = "ConnectionRefused\n".repeat(6);
+    assert_eq!(
+        ended.stdout,
+        format!("{}{refused}question\n", "hello.\n".repeat(3))
+    );
 }

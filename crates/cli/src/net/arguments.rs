@@ -51,7 +51,8 @@ pub(crate) struct NetworkArguments {
     vhost_user: Vec<String>,
 
     /// Lead a host port to a guest's address or name; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
-    /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Repeatable.
+    /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Or a unix socket, as in
+    /// unix:/tmp/docker.sock:10.77.0.2:2375. Repeatable.
     #[arg(long, value_name = "[BIND:]PORT:GUEST:PORT[/PROTOCOL]")]
     forward: Vec<String>,
 
@@ -102,6 +103,16 @@ pub(crate) struct NetworkArguments {
     /// or curl takes it as its proxy. Leads to the network's own guests only. IPv6 in brackets; repeatable.
     #[arg(long, value_name = "[BIND:]PORT")]
     proxy: Vec<String>,
+
+    /// Guests reach this port of the host's loopback at the host alias, `host.DOMAIN`, where it may have another number; tcp when no
+    /// protocol is given. Repeatable. --host-loopback opens all ports.
+    #[arg(long, value_name = "PORT[:GUEST-SIDE-PORT][/PROTOCOL]")]
+    host_port: Vec<String>,
+
+    /// Guests reach this unix socket of the host by TCP, at this port of the host alias, as in 2375=unix:/run/docker.sock.
+    /// Repeatable.
+    #[arg(long, value_name = "PORT=unix:PATH")]
+    host_socket: Vec<String>,
 }
 
 impl NetworkArguments {
@@ -126,6 +137,7 @@ impl NetworkArguments {
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
         options.proxies = reach::proxies(&self.proxy)?;
+        options.host_ports = reach::host_ports(&self.host_port, &self.host_socket)?;
         once::check(&options)?;
         Ok(options)
     }
@@ -399,6 +411,11 @@ fn resolvers(values: &[String]) -> Result<Option<Vec<SocketAddr>>, Failure> {
 
 /// One forward for each port of a range.
 fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpec>, Failure> {
+    if let Some(socket) = value.strip_prefix("unix:") {
+        return reach::socket_forward(value, socket, guest, |address| {
+            lan.check_guest("--forward", value, address)
+        });
+    }
     if let (Some(guest), Ok(forward)) = (guest, value.parse::<spec::Forward>()) {
         return Ok(pairs(&forward, &GuestTarget::Name(guest.to_owned())));
     }
@@ -422,7 +439,7 @@ fn pairs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<ForwardSpec> {
         .listeners()
         .map(|(listen, guest_port)| ForwardSpec {
             protocol,
-            listen,
+            listen: listen.into(),
             guest: guest.clone(),
             guest_port,
         })

@@ -1,8 +1,11 @@
 //! The arguments that say how host and guests reach each other, beside `--forward`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::arguments::{bad, each};
+use atoll_control::runtime::{ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenAt, Protocol};
+use atoll_control::spec;
+
+use super::arguments::{bad, each, unix};
 use crate::failure::Failure;
 
 /// `--proxy`.
@@ -19,4 +22,160 @@ pub(super) fn proxies(values: &[String]) -> Result<Vec<SocketAddr>, Failure> {
         })
     };
     each(values, read)
+}
+
+/// `--host-port` and `--host-socket`.
+pub(super) fn host_ports(ports: &[String], sockets: &[String]) -> Result<Vec<HostPortSpec>, Failure> {
+    let mut listed = each(ports, host_port)?;
+    listed.extend(each(sockets, host_socket)?);
+    Ok(listed)
+}
+
+fn port(text: &str) -> Option<u16> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| is_number && *port != 0)
+}
+
+fn host_port(value: &str) -> Result<HostPortSpec, Failure> {
+    let read = || {
+        let (ports, protocol) = value.rsplit_once('/').unwrap_or((value, "tcp"));
+        let (host, guest) = ports.split_once(':').unwrap_or((ports, ports));
+        let (host, guest) = (port(host)?, port(guest)?);
+        let to = match protocol {
+            "tcp" => HostSide::Tcp(host),
+            "udp" => HostSide::Udp(host),
+            _ => return None,
+        };
+        Some(HostPortSpec { port: guest, to })
+    };
+    read().ok_or_else(|| {
+        bad(
+            "--host-port",
+            value,
+            "this is no port of the host",
+            "write PORT, PORT/udp, or HOST-PORT:GUEST-SIDE-PORT, as in 5432 or 15432:5432",
+        )
+    })
+}
+
+fn host_socket(value: &str) -> Result<HostPortSpec, Failure> {
+    const HINT: &str = "write PORT=unix:PATH, as in 2375=unix:/run/docker.sock";
+    let read = value
+        .split_once('=')
+        .and_then(|(number, path)| Some((port(number)?, path)));
+    let Some((port, path)) = read else {
+        return Err(bad("--host-socket", value, "this is no port with a socket", HINT));
+    };
+    let path = unix("--host-socket", path)?;
+    if path.is_relative() {
+        return Err(bad(
+            "--host-socket",
+            value,
+            "the path is relative",
+            "write it from the root on",
+        ));
+    }
+    Ok(HostPortSpec {
+        port,
+        to: HostSide::Socket(path),
+    })
+}
+
+/// `--forward unix:PATH:GUEST:PORT`, of which `socket` is what follows the first colon; the guest may be left out where it is known.
+/// `check` says whether an address is a guest's.
+pub(super) fn socket_forward(
+    value: &str,
+    socket: &str,
+    known: Option<&str>,
+    check: impl Fn(IpAddr) -> Result<(), Failure>,
+) -> Result<Vec<ForwardSpec>, Failure> {
+    let wrong = || {
+        bad(
+            "--forward",
+            value,
+            "this is no forward of a unix socket",
+            "write unix:PATH:GUEST:PORT, as in unix:/tmp/docker.sock:10.77.0.2:2375",
+        )
+    };
+    let (rest, number) = socket.rsplit_once(':').ok_or_else(wrong)?;
+    let guest_port = port(number).ok_or_else(wrong)?;
+    let separator = if rest.ends_with(']') { ":[" } else { ":" };
+    let (path, guest) = match (rest.rfind(separator), known) {
+        (Some(at), _) => (&rest[..at], &rest[at + 1..]),
+        (None, Some(guest)) => (rest, guest),
+        (None, None) => return Err(wrong()),
+    };
+    let guest = match format!("1:{guest}:1").parse::<spec::GuestForward>() {
+        Ok(spec::GuestForward {
+            guest: spec::Guest::Address(address),
+            ..
+        }) => {
+            check(address)?;
+            GuestTarget::Address(address)
+        }
+        Ok(spec::GuestForward {
+            guest: spec::Guest::Name(name),
+            ..
+        }) => GuestTarget::Name(name.to_string()),
+        Err(_) => return Err(wrong()),
+    };
+    if path.is_empty() {
+        return Err(wrong());
+    }
+    Ok(vec![ForwardSpec {
+        protocol: Protocol::Tcp,
+        listen: ListenAt::Socket(path.into()),
+        guest,
+        guest_port,
+    }])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_port_has_one_number_or_two() {
+        for (text, port, to) in [
+            ("5432", 5432, HostSide::Tcp(5432)),
+            ("15432:5432", 5432, HostSide::Tcp(15_432)),
+            ("53/udp", 53, HostSide::Udp(53)),
+            ("5353:53/udp", 53, HostSide::Udp(5353)),
+        ] {
+            assert_eq!(host_port(text).unwrap(), HostPortSpec { port, to }, "{text}");
+        }
+        for text in ["", "0", "70000", "1:2:3", "53/icmp", "+5", "5432:", "a"] {
+            assert!(host_port(text).is_err(), "{text}");
+        }
+        for text in ["2375", "2375=/run/a", "0=unix:/run/a", "2375=unix:a", "a=unix:/a"] {
+            assert!(host_socket(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sockets_path_may_hold_colons_and_its_guest_brackets() {
+        let read = |socket: &str, known| socket_forward(socket, socket, known, |_| Ok(()));
+        for (socket, path, guest) in [
+            ("/tmp/a.sock:web:80", "/tmp/a.sock", "web"),
+            ("/tmp/a:b.sock:10.77.0.2:80", "/tmp/a:b.sock", "10.77.0.2"),
+            ("/tmp/a.sock:[fd77::2]:80", "/tmp/a.sock", "fd77::2"),
+        ] {
+            let forwards = read(socket, None).unwrap();
+            assert_eq!(forwards[0].listen, ListenAt::Socket(path.into()));
+            assert_eq!(forwards[0].guest.to_string(), guest);
+        }
+        assert_eq!(
+            read("/tmp/a.sock:80", Some("exec")).unwrap()[0].guest.to_string(),
+            "exec"
+        );
+        for socket in [
+            "/tmp/a.sock",
+            "/tmp/a.sock:80",
+            ":web:80",
+            "/tmp/a:web:0",
+            "/tmp/a:we b:80",
+        ] {
+            assert!(read(socket, None).is_err(), "{socket}");
+        }
+    }
 }

@@ -156,9 +156,12 @@ impl Flows {
         {
             return self.answer_forward(now, lan, id, (payload, segment));
         }
-        let Some(address) = self.host_address_or_tell(now, lan, packet) else {
-            return;
-        };
+        let listed = self.listed_udp(remote);
+        let to = listed.or_else(|| {
+            let address = self.host_address_or_tell(now, lan, packet)?;
+            Some(SocketAddr::new(address, remote.port))
+        });
+        let Some(to) = to else { return };
         let key = Key::Udp { guest };
         let id = self
             .table
@@ -172,7 +175,6 @@ impl Flows {
                 // It has room at another port than the one we wait for.
                 flow.resume(cx);
             }
-            let to = SocketAddr::new(address, remote.port);
             cx.lan.actions.push_back(Action::UdpSend {
                 flow: id,
                 to,
@@ -362,21 +364,27 @@ impl Flows {
                 flow,
                 from,
                 datagrams,
-            } => self.with(now, lan, flow, |flow, cx| {
-                let Flow::Udp(flow) = flow else { return };
-                if let Some(src) = policy.guest_view(from.ip()) {
-                    flow.deliver(cx, Endpoint::new(src, from.port()), datagrams);
-                } else {
-                    let lost = datagrams.iter().map(Datagrams::count).sum();
-                    cx.lan.counters.add(Counter::HostDatagramDropped, lost);
-                }
-            }),
-            Event::UdpRefused { flow, to, error } => self.with(now, lan, flow, |flow, cx| {
-                if let (Flow::Udp(flow), Some(dst)) = (flow, policy.guest_view(to.ip())) {
-                    let quote = Quote::udp(flow.guest, Endpoint::new(dst, to.port()));
-                    icmp::send_error_for_flow(cx.lan, cx.now, &quote, error);
-                }
-            }),
+            } => {
+                let src = self.udp_view(from);
+                self.with(now, lan, flow, |flow, cx| {
+                    let Flow::Udp(flow) = flow else { return };
+                    if let Some(src) = src {
+                        flow.deliver(cx, src, datagrams);
+                    } else {
+                        let lost = datagrams.iter().map(Datagrams::count).sum();
+                        cx.lan.counters.add(Counter::HostDatagramDropped, lost);
+                    }
+                });
+            }
+            Event::UdpRefused { flow, to, error } => {
+                let dst = self.udp_view(to);
+                self.with(now, lan, flow, |flow, cx| {
+                    if let (Flow::Udp(flow), Some(dst)) = (flow, dst) {
+                        let quote = Quote::udp(flow.guest, dst);
+                        icmp::send_error_for_flow(cx.lan, cx.now, &quote, error);
+                    }
+                });
+            }
             Event::IcmpReceived {
                 flow,
                 from,

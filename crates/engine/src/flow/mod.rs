@@ -12,6 +12,7 @@ mod delivery;
 mod dial;
 mod forward;
 mod held;
+mod host_ports;
 pub(crate) mod policy;
 mod table;
 pub(crate) mod tcp;
@@ -40,6 +41,7 @@ use datagram::{EchoFlow, UdpFlow};
 use dial::Dials;
 use forward::Forward;
 use held::Held;
+use host_ports::{Destination, HostPorts};
 use policy::{Policy, Route};
 use table::{Key, Table};
 use tcp::{Host, Segment, Service, TcpFlow};
@@ -172,6 +174,7 @@ pub(crate) struct Flows {
     gone: Vec<FlowId>,
     documents: BTreeMap<String, Documents>,
     dials: Dials,
+    host_ports: HostPorts,
 }
 
 impl Flows {
@@ -197,6 +200,7 @@ impl Flows {
             gone: Vec::new(),
             documents: config.documents.clone(),
             dials: Dials::default(),
+            host_ports: HostPorts::new(&config.host_ports),
         }
     }
 
@@ -434,25 +438,28 @@ impl Flows {
     }
 
     /// Who answers a connection to `remote`.
-    fn tcp_host(&self, lan: &Lan, packet: &Packet, remote: Endpoint) -> Result<(Host, SocketAddr), Refusal> {
+    fn tcp_host(&self, lan: &Lan, packet: &Packet, remote: Endpoint) -> Result<(Host, Destination), Refusal> {
         let metadata = || {
             let label = lan
                 .switch
                 .port(packet.ingress)
                 .and_then(|port| port.config.label.as_ref());
             let documents = label.and_then(|label| self.documents.get(label)).cloned();
-            (Host::Service(Service::http(documents)), remote.into())
+            (
+                Host::Service(Service::http(documents)),
+                Destination::Address(remote.into()),
+            )
         };
         match (self.policy.route(remote.ip), remote.port) {
-            (Route::Gateway, 53) => Ok((Host::Service(Service::dns()), remote.into())),
+            (Route::Gateway, 53) => Ok((Host::Service(Service::dns()), Destination::Address(remote.into()))),
             (Route::Gateway | Route::Metadata, 80) if !self.documents.is_empty() => Ok(metadata()),
             (Route::Gateway | Route::Metadata, _) => Err(Refusal::Reset),
             (Route::Neighbor, _) => Err(Refusal::Unreachable(Unreachable::Host)),
             (Route::Forbidden, _) => Err(Refusal::Unreachable(Unreachable::Prohibited)),
             (Route::Group, _) => Err(Refusal::Silence),
-            (Route::HostAlias | Route::Outside, port) => {
-                let address = self.policy.host_address(remote.ip).ok_or(Refusal::Reset)?;
-                Ok((Host::Socket, SocketAddr::new(address, port)))
+            (Route::HostAlias | Route::Outside, _) => {
+                let to = self.tcp_destination(remote).ok_or(Refusal::Reset)?;
+                Ok((Host::Socket, to))
             }
         }
     }

@@ -107,7 +107,7 @@ fn route6(prefix: Prefix, dst: Ipv6Addr) -> Route {
 }
 
 /// The loopback address of the same family.
-fn loopback(like: IpAddr) -> IpAddr {
+pub(super) fn loopback(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),

@@ -11,6 +11,7 @@ mod datagrams;
 mod dial;
 mod dropped;
 mod fragments;
+mod host_ports;
 mod icmp;
 mod ipv6;
 mod ipv6_errors;

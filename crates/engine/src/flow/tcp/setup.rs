@@ -5,8 +5,6 @@
 //! connection; the guest gets a SYN from the gateway, and the client waits, accepted, until the guest answers; a guest that
 //! refuses resets it.
 
-use std::net::SocketAddr;
-
 use atoll_wire::tcp::{Flags, Header, Options};
 use atoll_wire::{Endpoint, Seq};
 
@@ -17,6 +15,7 @@ use super::{Host, State, TcpFlow};
 use crate::action::{Action, Notice};
 use crate::event::HostError;
 use crate::flow::Cx;
+use crate::flow::host_ports::Destination;
 use crate::gateway::icmp;
 use crate::{AcceptId, FlowId};
 
@@ -30,12 +29,16 @@ pub(crate) struct Opening {
 }
 
 impl TcpFlow {
-    /// A guest's SYN to a host at `to`.
-    pub(crate) fn outbound(cx: &mut Cx<'_>, opening: Opening, syn: &Header, to: SocketAddr) -> Self {
+    /// A guest's SYN to a host at `to`, or to a service of the gateway's own.
+    pub(crate) fn outbound(cx: &mut Cx<'_>, opening: Opening, syn: &Header, to: Destination) -> Self {
         let mut flow = Self::new(cx, opening, State::Connecting);
         flow.hear_syn(cx, syn);
         if flow.host.is_socket() {
-            cx.lan.actions.push_back(Action::TcpConnect { flow: flow.id, to });
+            let id = flow.id;
+            cx.lan.actions.push_back(match to {
+                Destination::Address(to) => Action::TcpConnect { flow: id, to },
+                Destination::Service(service) => Action::TcpConnectService { flow: id, service },
+            });
         } else {
             flow.handle_connected(cx);
         }
