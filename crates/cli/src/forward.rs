@@ -89,7 +89,7 @@ fn guest(forward: &ForwardInfo) -> String {
     match &forward.guest {
         // With brackets round an IPv6 address.
         GuestTarget::Address(address) => SocketAddr::new(*address, port).to_string(),
-        GuestTarget::Name(name) => format!("{name}:{port}"),
+        several => format!("{several}:{port}"),
     }
 }
 

@@ -305,6 +305,7 @@ fn leads_to(forward: &ForwardInfo, machine: &str, nic: &spec::Nic) -> bool {
     match &forward.guest {
         GuestTarget::Address(to) => nic.addresses().any(|address| address == *to),
         GuestTarget::Name(to) => to == machine,
+        GuestTarget::OneOf(_) => false,
     }
 }
 
@@ -314,6 +315,8 @@ fn machine_of(cluster: &spec::Cluster, network: &str, guest: &GuestTarget) -> Op
             && match guest {
                 GuestTarget::Address(address) => it.nic.addresses().any(|own| own == *address),
                 GuestTarget::Name(name) => it.machine.as_str() == name,
+                // It belongs to none of them alone.
+                GuestTarget::OneOf(_) => false,
             }
     });
     found.map(|it| it.machine.to_string())

@@ -157,6 +157,8 @@ pub enum GuestTarget {
     Address(IpAddr),
     /// A name of the network, looked up at every connection.
     Name(String),
+    /// Several guests: connections go to each in turn, and past those that do not answer.
+    OneOf(Vec<Self>),
 }
 
 impl From<GuestTarget> for ForwardTarget {
@@ -164,6 +166,7 @@ impl From<GuestTarget> for ForwardTarget {
         match target {
             GuestTarget::Address(address) => Self::Address(address),
             GuestTarget::Name(name) => Self::Name(name),
+            GuestTarget::OneOf(several) => Self::OneOf(several.into_iter().map(Self::from).collect()),
         }
     }
 }
@@ -173,6 +176,13 @@ impl fmt::Display for GuestTarget {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name(name) => name.fmt(f),
+            Self::OneOf(several) => {
+                for (count, one) in several.iter().enumerate() {
+                    let comma = if count > 0 { "," } else { "" };
+                    write!(f, "{comma}{one}")?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -412,5 +412,5 @@ fn a_forward_of_ipv6_leaves_the_port_of_ipv4_free() {
     let four = forward(SocketAddr::from((Ipv4Addr::UNSPECIFIED, six.port()))).unwrap();
     assert_eq!(four.listen.address().unwrap().port(), six.port());
     let again = forward(six).unwrap_err();
-    assert!(matches!(again, ForwardError::Taken { .. }), "{again}");
+    assert!(matches!(again, ForwardError::Clash { .. }), "{again}");
 }

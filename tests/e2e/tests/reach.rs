@@ -334,3 +334,47 @@ fn a_guest_reaches_listed_ports_of_the_host_and_no_others() {
         format!("{}{refused}question\n", "hello.\n".repeat(3))
     );
 }
+
+#[test]
+fn clients_of_one_forward_go_to_several_guests_in_turn_and_past_one_that_refuses() {
+    let Some(kit) = Kit::find() else { return };
+    let port = closed_tcp_port().unwrap();
+    let forward = format!("{port}:a,b:80");
+    let net = Net::start(
+        kit,
+        &Options {
+            arguments: &["--forward", &forward],
+        },
+    );
+    let mut guests = Guest::start_all(kit, &net, &["a", "b"]);
+    for (guest, name) in guests.iter_mut().zip(["a", "b"]) {
+        guest.ok(&format!(
+            "mkdir -p /tmp/www && echo {name} > /tmp/www/index.html && httpd -p 80 -h /tmp/www"
+        ));
+    }
+    let url = format!("http://127.0.0.1:{port}/");
+    let ask = || {
+        let (status, text) = curl(&[&url]);
+        assert_eq!(status, Some(0), "{text}");
+        text.trim().to_owned()
+    };
+    let four: Vec<String> = (0..4).map(|_| ask()).collect();
+    assert!(
+        four == ["a", "b", "a", "b"] || four == ["b", "a", "b", "a"],
+        "{four:?}"
+    );
+    guests[0].ok("killall httpd");
+    for _ in 0..6 {
+        assert_eq!(ask(), "b", "a refuses, and no client notices");
+    }
+}
+
+#[test]
+fn a_clash_of_two_forwards_names_both() {
+    let Some(atoll) = with_namespaces() else { return };
+    let arguments = ["--forward", "0.0.0.0:8080:a:80", "--forward", "8080:b:81"];
+    let ended = Exec::start(atoll, &arguments, "true").end();
+    assert_eq!(ended.status, Some(2));
+    let words = "leads to port 80 of a already, and cannot lead to port 81 of b";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+}

@@ -52,8 +52,9 @@ pub(crate) struct NetworkArguments {
 
     /// Lead a host port to a guest's address or name; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
     /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Or a unix socket, as in
-    /// unix:/tmp/docker.sock:10.77.0.2:2375. Repeatable.
-    #[arg(long, value_name = "[BIND:]PORT:GUEST:PORT[/PROTOCOL]")]
+    /// unix:/tmp/docker.sock:10.77.0.2:2375. Several guests with commas between them get connections in turn, but for those that
+    /// do not answer. Repeatable.
+    #[arg(long, value_name = "[BIND:]PORT:GUEST[,GUEST]:PORT[/PROTOCOL]")]
     forward: Vec<String>,
 
     /// Guests reach the host's loopback at the host alias; without this they do not.
@@ -418,6 +419,10 @@ fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpe
     }
     if let (Some(guest), Ok(forward)) = (guest, value.parse::<spec::Forward>()) {
         return Ok(pairs(&forward, &GuestTarget::Name(guest.to_owned())));
+    }
+    if value.contains(',') {
+        let one = |value: &str| forwards(value, lan, guest);
+        return reach::balanced(value, one);
     }
     let read: spec::GuestForward = hinted("--forward", value)?;
     let guest = match read.guest {

@@ -130,6 +130,55 @@ pub(super) fn socket_forward(
     }])
 }
 
+/// `--forward` to several guests: what `one` makes of it with each of them, with one guest in the place of the others.
+pub(super) fn balanced(
+    value: &str,
+    one: impl Fn(&str) -> Result<Vec<ForwardSpec>, Failure>,
+) -> Result<Vec<ForwardSpec>, Failure> {
+    let (before, guests, after) = guests_of(value);
+    let mut all = Vec::new();
+    for guest in guests.split(',') {
+        let forwards = one(&format!("{before}{guest}{after}"))?;
+        if all.is_empty() {
+            all = vec![Vec::new(); forwards.len()];
+        }
+        for (several, forward) in all.iter_mut().zip(forwards) {
+            if several
+                .iter()
+                .any(|other: &ForwardSpec| other.guest == forward.guest)
+            {
+                let why = format!("{} is given twice", forward.guest);
+                return Err(bad("--forward", value, why, "give each guest once"));
+            }
+            several.push(forward);
+        }
+    }
+    let merge = |several: Vec<ForwardSpec>| {
+        let guests = several.iter().map(|forward| forward.guest.clone()).collect();
+        let first = several.into_iter().next()?;
+        let guest = GuestTarget::OneOf(guests);
+        Some(ForwardSpec { guest, ..first })
+    };
+    Ok(all.into_iter().filter_map(merge).collect())
+}
+
+/// The field between colons in which the first comma is, and what stands before and after it. Colons in brackets are an address's.
+fn guests_of(value: &str) -> (&str, &str, &str) {
+    let mut inside = false;
+    let is_separator = |c: char| {
+        inside = (inside || c == '[') && c != ']';
+        c == ':' && !inside
+    };
+    let comma = value.find(',').unwrap_or(0);
+    let separators: Vec<usize> = value.match_indices(is_separator).map(|(at, _)| at).collect();
+    let start = separators.iter().rfind(|at| **at < comma).map_or(0, |at| at + 1);
+    let end = separators
+        .iter()
+        .find(|at| **at > comma)
+        .map_or(value.len(), |at| *at);
+    (&value[..start], &value[start..end], &value[end..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +198,36 @@ mod tests {
         }
         for text in ["2375", "2375=/run/a", "0=unix:/run/a", "2375=unix:a", "a=unix:/a"] {
             assert!(host_socket(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn several_guests_are_the_field_with_commas() {
+        for (value, parts) in [
+            ("80:a,b:80", ("80:", "a,b", ":80")),
+            (
+                "[::1]:80:[fd77::2],10.77.0.3,web:80/tcp",
+                ("[::1]:80:", "[fd77::2],10.77.0.3,web", ":80/tcp"),
+            ),
+            (",", ("", ",", "")),
+            ("a,b", ("", "a,b", "")),
+        ] {
+            assert_eq!(guests_of(value), parts, "{value}");
+        }
+        let one = |value: &str| {
+            let read: spec::GuestForward = value.parse().map_err(|_| bad("--forward", value, "no", "no"))?;
+            let listen = ListenAt::Address((Ipv4Addr::LOCALHOST, 80).into());
+            Ok(vec![ForwardSpec {
+                protocol: Protocol::Tcp,
+                listen,
+                guest: GuestTarget::Name(read.guest.to_string()),
+                guest_port: 80,
+            }])
+        };
+        let made = balanced("80:a,b:80", one).unwrap();
+        assert_eq!((made.len(), made[0].guest.to_string()), (1, "a,b".to_owned()));
+        for value in ["80:a,a:80", "80:a,,b:80", "80:a,b", "8,0:a:80", "80:a:8,0"] {
+            assert!(balanced(value, one).is_err(), "{value}");
         }
     }
 
