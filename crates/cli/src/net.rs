@@ -2,6 +2,7 @@
 
 mod arguments;
 mod exec;
+mod naming;
 mod once;
 mod reach;
 

@@ -337,6 +337,8 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Co
         leases: leases.v4,
         leases6: leases.v6,
         ntp: options.ntp.clone(),
+        ntp6: options.ntp6.clone(),
+        dns: options.dns.clone(),
         lease_time: options.lease_time,
         resolvers: resolvers.servers().to_vec(),
         documents: options.documents.clone(),

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atoll_engine::{Addresses, Config, Documents, ForwardTarget, StaticLease};
+use atoll_engine::{Addresses, Config, DnsOptions, Documents, ForwardTarget, StaticLease};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,10 @@ pub struct NetworkOptions {
     pub proxies: Vec<SocketAddr>,
     /// Ports of the host alias at which guests reach the host, whether or not they reach all of its loopback.
     pub host_ports: Vec<HostPortSpec>,
+    /// NTP servers for guests that speak IPv6.
+    pub ntp6: Vec<Ipv6Addr>,
+    /// What DNS does beside answering and asking.
+    pub dns: DnsOptions,
 }
 
 impl NetworkOptions {
@@ -82,6 +86,8 @@ impl NetworkOptions {
             networks: NonZeroU32::MIN,
             proxies: Vec::new(),
             host_ports: Vec::new(),
+            ntp6: Vec::new(),
+            dns: DnsOptions::default(),
         }
     }
 }

@@ -13,7 +13,7 @@ use atoll_control::runtime::{
 use atoll_control::spec::{self, Hint, OrOff};
 use clap::Args;
 
-use super::{once, reach};
+use super::{naming, once, reach};
 use crate::failure::Failure;
 
 /// The smallest MTU every IPv4 link has (RFC 1122, 3.3.2), and the largest that fits a frame.
@@ -114,6 +114,9 @@ pub(crate) struct NetworkArguments {
     /// Repeatable.
     #[arg(long, value_name = "PORT=unix:PATH")]
     host_socket: Vec<String>,
+
+    #[command(flatten)]
+    dns_more: naming::DnsArguments,
 }
 
 impl NetworkArguments {
@@ -139,6 +142,7 @@ impl NetworkArguments {
         options.state_dir.clone_from(&self.state);
         options.proxies = reach::proxies(&self.proxy)?;
         options.host_ports = reach::host_ports(&self.host_port, &self.host_socket)?;
+        self.dns_more.apply(&mut options)?;
         once::check(&options)?;
         Ok(options)
     }
