@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 use atoll_e2e::{
-    Exec, Guest, Kit, Net, Options, TcpEcho, UdpEcho, closed_tcp_port, digest_of, play, steps,
+    Exec, Guest, Kit, Net, Options, Resolver, TcpEcho, UdpEcho, closed_tcp_port, digest_of, play, steps,
     with_namespaces,
 };
 use std::io::{Read, Write};
@@ -377,4 +377,54 @@ fn a_clash_of_two_forwards_names_both() {
     assert_eq!(ended.status, Some(2));
     let words = "leads to port 80 of a already, and cannot lead to port 81 of b";
     assert!(ended.stderr.contains(words), "{}", ended.stderr);
+}
+
+#[test]
+fn dns_answers_below_machines_and_asks_elsewhere_by_suffix() {
+    let Some(atoll) = with_namespaces() else { return };
+    // Nobody answers what is asked of the usual one.
+    let dns = format!("127.0.0.1:{}", closed_tcp_port().unwrap());
+    let corp = Resolver::start().unwrap();
+    let split = format!("known.example={}", corp.address);
+    let script = "dig +short A shop.web.atoll.internal @10.77.0.1
+        dig +short AAAA shop.web.atoll.internal @fd77:77::1
+        dig +short A known.example @10.77.0.1
+        dig nobody.example @10.77.0.1 | grep -o 'status: [A-Z]*'";
+    let arguments = [
+        "--dns",
+        &dns,
+        "--dns-for",
+        &split,
+        "--dns-wildcards",
+        "--dns-rebind-protection",
+        "--dns-cache",
+        "off",
+    ];
+    let said = Exec::start(atoll, &[&BOTH[..], &arguments].concat(), script).ok();
+    assert_eq!(said, format!("{GUEST}\n{GUEST6}\n192.0.2.77\nstatus: SERVFAIL\n"));
+}
+
+#[test]
+fn every_wrong_way_is_one_sentence_with_a_hint() {
+    let Some(atoll) = with_namespaces() else { return };
+    for arguments in [
+        ["--proxy", "nowhere"],
+        ["--host-port", "5432/icmp"],
+        ["--host-socket", "2375=/run/docker.sock"],
+        ["--forward", "unix:/tmp/a.sock:web:0"],
+        ["--forward", "80:a,a:80"],
+        ["--dns-for", "corp.example"],
+        ["--dns-for", "a.atoll.internal=192.0.2.1"],
+        ["--dns-cache", "much"],
+        ["--ntp", "pool.example"],
+    ] {
+        let ended = Exec::start(atoll, &arguments, "true").end();
+        assert_eq!(ended.status, Some(2), "{arguments:?}: {}", ended.stderr);
+        let lines: Vec<&str> = ended.stderr.lines().collect();
+        let [error, hint] = lines[..] else {
+            panic!("{arguments:?}: {}", ended.stderr);
+        };
+        assert!(error.starts_with(&format!("error: {} ", arguments[0])), "{error}");
+        assert!(hint.starts_with("hint: "), "{hint}");
+    }
 }
