@@ -64,8 +64,13 @@ pub fn uninstall(paths: &ClusterPaths, home: &Path) -> Result<Outcome, FileError
     change(home, |text| without_line(text, &line(paths)))
 }
 
+/// The path is a pattern (glob(7)), in which OpenSSH 9.2 expands no tokens and no variables, and others may: what could be the
+/// beginning of one is left to match itself.
 fn line(paths: &ClusterPaths) -> String {
-    format!("Include {}\n", quoted(&fragment_path(paths)))
+    let path = fragment_path(paths).display().to_string();
+    let path = path.replace(['%', '$', '['], "?");
+    let path = path.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("Include \"{path}\"\n")
 }
 
 /// With the line as the first one; from elsewhere in the file, where it could belong to a block, it moves.
