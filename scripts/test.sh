@@ -48,7 +48,7 @@ step_count() { cargo xtask count; }
 # The guests are x86_64 under emulation; everything else that is missing is a failure here.
 step_e2e() {
     [ "$(uname -sm)" = "Linux x86_64" ] || { skip "the guests of these tests need Linux on x86_64"; return; }
-    cargo build --package atoll-cli || return
+    cargo build --package atoll-cli --package atoll-helper || return
     ATOLL_E2E=required cargo test --package atoll-e2e --no-fail-fast -- --test-threads=1 --nocapture
 }
 
@@ -60,7 +60,7 @@ unit      900   Unit, property and simulation tests
 doctests  600   Examples in the documentation
 walls     120   Walls between the crates
 docs      600   Documentation: rustdoc, warnings are errors
-macos     900   Types on macOS
+macos     900   Types and lints on macOS, both architectures
 fuzz      600   Fuzz targets: seeds and mutations
 count     600   Instructions of the engine's hot paths
 e2e       1200  End to end: the real binary, real QEMU guests

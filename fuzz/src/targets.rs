@@ -4,9 +4,11 @@ mod bytes;
 mod engine;
 mod files;
 mod guest;
+mod helper;
 mod services;
 mod streams;
 mod vhost_user;
+mod vmnet;
 mod world;
 
 /// One fuzz target.
@@ -28,9 +30,19 @@ pub const TARGETS: &[Target] = &[
         run: engine::script,
     },
     Target {
+        name: "engine_uplinks",
+        mutations: 5000,
+        run: engine::script_with_uplinks,
+    },
+    Target {
         name: "engine_frame",
         mutations: 10_000,
         run: engine::frame,
+    },
+    Target {
+        name: "engine_policy",
+        mutations: 5000,
+        run: engine::policy,
     },
     Target {
         name: "dhcp",
@@ -103,14 +115,64 @@ pub const TARGETS: &[Target] = &[
         run: streams::proxy_head,
     },
     Target {
+        name: "vmnet_port",
+        mutations: 3000,
+        run: vmnet::port,
+    },
+    Target {
+        name: "vmnet_network_id",
+        mutations: 5000,
+        run: vmnet::network_id,
+    },
+    Target {
         name: "cluster_file",
         mutations: 3000,
         run: files::cluster_file,
     },
     Target {
+        name: "policy_rule",
+        mutations: 20_000,
+        run: files::policy_rule,
+    },
+    Target {
+        name: "catalogue_file",
+        mutations: 3000,
+        run: files::catalogue_file,
+    },
+    Target {
         name: "checksum_file",
         mutations: 5000,
         run: files::checksum_file,
+    },
+    Target {
+        name: "helper_request",
+        mutations: 20_000,
+        run: helper::request,
+    },
+    Target {
+        name: "helper_policy",
+        mutations: 10_000,
+        run: helper::policy,
+    },
+    Target {
+        name: "key_armour",
+        mutations: 10_000,
+        run: files::key_armour,
+    },
+    Target {
+        name: "ovf",
+        mutations: 5000,
+        run: files::ovf,
+    },
+    Target {
+        name: "tar",
+        mutations: 5000,
+        run: files::tar,
+    },
+    Target {
+        name: "disk_header",
+        mutations: 10_000,
+        run: files::disk_header,
     },
     Target {
         name: "unpack",

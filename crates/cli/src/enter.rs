@@ -42,8 +42,13 @@ pub(crate) fn ssh(args: &SshArgs) -> Result<(), Failure> {
     let project = args.file.load()?;
     let machine = project::running_machine(&project, &args.machine)?;
     if machine.ssh_port.is_none() {
+        let why = if machine.nics.is_empty() {
+            "it is on no network"
+        } else {
+            "its NICs are attached to the host's LAN directly"
+        };
         let problem = Problem::environment(format!(
-            "machine {} cannot be reached by ssh: it is on no network",
+            "machine {} cannot be reached by ssh: {why}",
             machine.name
         ));
         return Err(problem

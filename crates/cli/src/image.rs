@@ -1,19 +1,24 @@
 //! `image`: the cache of images on this host.
 
-use std::cell::Cell;
-use std::path::Path;
+mod bring_in;
+mod housekeeping;
 
-use atoll_control::cluster::image::{in_use, mirror, store};
+use std::path::{Path, PathBuf};
+
+use atoll_control::cluster::image::{catalogue, store};
 use atoll_control::cluster::paths::Places;
 use atoll_control::cluster::problem::Problem;
 use atoll_control::images::build::{Release, Target};
+use atoll_control::images::catalogue::{Entry, Offer, Signed, Sums};
 use atoll_control::images::image::Origin;
-use atoll_control::images::store::Stored;
-use atoll_control::images::{Arch, Boot, Image, Source, Store, build, catalogue};
+use atoll_control::images::{Arch, Source, Store, build};
+use bring_in::{ImportArgs, SaveArgs};
 use clap::{Args, Subcommand, ValueEnum};
+use housekeeping::PruneArgs;
 use serde::Serialize;
 
 use crate::failure::{Failure, say};
+use crate::meter::{Meter, mebibytes};
 use crate::table::{or_dash, print, print_json};
 
 /// Arguments of `image`.
@@ -47,6 +52,12 @@ enum Action {
         image: String,
         #[command(flatten)]
         arch: ArchArg,
+        /// Ask no server: say whether the image is here
+        #[arg(long)]
+        offline: bool,
+        /// Take only an image whose vendor's signature can be verified here
+        #[arg(long)]
+        require_signature: bool,
     },
     /// Build an image from Debian packages
     #[command(
@@ -64,6 +75,14 @@ enum Action {
         #[arg(long, value_name = "PACKAGE")]
         with: Vec<String>,
     },
+    /// Take a disk in from a file: raw, qcow2, vmdk, vdi, vhdx, vhd or ova, also compressed
+    #[command(
+        after_help = "Example:\n  atoll image import appliance.ova                image: appliance\n  atoll image import disk.vmdk.gz own --user admin\n\nWhat the file is says its content. A disk that would make QEMU open other files of this host is refused."
+    )]
+    Import(ImportArgs),
+    /// Take a stopped machine's disk in as an image of its own
+    #[command(after_help = "Example:\n  atoll down web && atoll image save web golden    image: golden")]
+    Save(SaveArgs),
     /// Remove an image by its name
     #[command(after_help = "Example:\n  atoll image rm debian-12")]
     Rm {
@@ -72,13 +91,9 @@ enum Action {
     },
     /// Remove images that newer ones stand in for and no machine uses, and what interrupted work left
     #[command(
-        after_help = "Example:\n  atoll image prune          images that were replaced\n  atoll image prune --all    every image that no machine uses"
+        after_help = "Example:\n  atoll image prune          images that were replaced\n  atoll image prune --all    every image that no machine uses\n  atoll image prune --all --older-than 30d --dry-run"
     )]
-    Prune {
-        /// Also those that nothing stands in for
-        #[arg(long)]
-        all: bool,
-    },
+    Prune(PruneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -94,14 +109,6 @@ enum Buildable {
     Micro,
     /// A Debian disk with cloud-init and ssh
     Debian,
-}
-
-/// An image as it is listed.
-#[derive(Debug, Serialize)]
-struct Listed {
-    #[serde(flatten)]
-    image: Image,
-    current: bool,
 }
 
 fn parse_arch(text: &str) -> Result<Arch, String> {
@@ -136,8 +143,16 @@ pub(crate) fn image(args: ImageArgs) -> Result<(), Failure> {
     let places = places()?;
     let store = store(&places.images)?;
     match args.action {
-        Action::Ls { json, .. } => list(&store, json),
-        Action::Pull { image, arch } => pull(&store, &image, arch.arch()),
+        Action::Ls { json, .. } => housekeeping::list(&store, json, &places),
+        Action::Pull {
+            image,
+            arch,
+            offline,
+            require_signature,
+        } => {
+            let store = store.offline(offline).signed_only(require_signature);
+            pull(&store, &image, arch.arch())
+        }
         Action::Build {
             what,
             arch,
@@ -150,70 +165,62 @@ pub(crate) fn image(args: ImageArgs) -> Result<(), Failure> {
             };
             build(&store, what, target, &with)
         }
-        Action::Rm { image } => remove(&store, &image, &places),
-        Action::Prune { all } => prune(&store, all, &places),
+        Action::Import(args) => bring_in::import(&store, &args),
+        Action::Save(args) => bring_in::save(&store, &args),
+        Action::Rm { image } => housekeeping::remove(&store, &image, &places),
+        Action::Prune(args) => housekeeping::prune(&store, &args, &places),
     }
-}
-
-fn list(store: &Store, json: bool) -> Result<(), Failure> {
-    let stored = store.list().map_err(Problem::from)?;
-    if json {
-        let listed = stored.into_iter().map(|it| Listed {
-            image: it.image,
-            current: it.current,
-        });
-        return Ok(print_json(&listed.collect::<Vec<_>>())?);
-    }
-    let rows: Vec<_> = stored
-        .iter()
-        .map(|Stored { image, current, .. }| {
-            let origin = match image.origin {
-                Origin::Catalogue => "catalogue",
-                Origin::Url => "url",
-                Origin::Local => "local",
-                Origin::Built => "built",
-            };
-            let age = if *current { "" } else { " (replaced)" };
-            vec![
-                image.name.clone(),
-                image.arch.to_string(),
-                format!("{} MiB", image.bytes.div_ceil(1 << 20)),
-                format!("{origin}{age}"),
-                // What follows a semicolon is detail, which --json shows.
-                image.from.split(';').next().unwrap_or_default().to_owned(),
-            ]
-        })
-        .collect();
-    Ok(print(&["NAME", "ARCH", "SIZE", "ORIGIN", "FROM"], &rows)?)
 }
 
 /// An image of the catalogue as it is listed.
 #[derive(Debug, Serialize)]
 struct Offered {
-    name: &'static str,
-    also: &'static [&'static str],
+    name: String,
+    also: Vec<String>,
     arch: Arch,
-    ssh_user: &'static str,
+    ssh_user: Option<String>,
     source: String,
-    checksums: String,
+    mirrors: Vec<String>,
+    checksums: Option<String>,
+    digest: Option<String>,
+    signature: Option<String>,
+    keyrings: Vec<PathBuf>,
+    /// From the user's own file.
+    own: bool,
+}
+
+impl Offered {
+    fn of(offer: &Offer, entry: Entry) -> Option<Self> {
+        let mut places = entry.places.into_iter();
+        let place = places.next()?;
+        let (checksums, digest) = match place.digest {
+            Sums::ListedAt(url) => (Some(url), None),
+            Sums::Given(digest) => (None, digest.map(|digest| digest.to_string())),
+        };
+        Some(Self {
+            name: entry.name,
+            also: offer.also().map(str::to_owned).collect(),
+            arch: entry.arch,
+            ssh_user: entry.ssh_user,
+            source: place.url,
+            mirrors: places.map(|place| place.url).collect(),
+            checksums,
+            digest,
+            signature: place.signature.map(|signature| match signature {
+                Signed::Inline => "inline".to_owned(),
+                Signed::At(url) => url,
+            }),
+            keyrings: entry.keyrings,
+            own: offer.is_users(),
+        })
+    }
 }
 
 fn list_catalogue(json: bool) -> Result<(), Failure> {
-    let mirror = mirror();
-    let offered: Vec<Offered> = catalogue::releases()
-        .filter_map(|names| names.split_first())
-        .flat_map(|(name, also)| [Arch::X86_64, Arch::Aarch64].map(|arch| (*name, also, arch)))
-        .filter_map(|(name, also, arch)| {
-            let entry = catalogue::find(name, arch, mirror.as_deref())?;
-            Some(Offered {
-                name,
-                also,
-                arch,
-                ssh_user: entry.ssh_user,
-                source: entry.url,
-                checksums: entry.sums_url,
-            })
-        })
+    let catalogue = catalogue()?;
+    let offered: Vec<Offered> = catalogue
+        .entries()
+        .filter_map(|(offer, entry)| Offered::of(offer, entry))
         .collect();
     if json {
         return Ok(print_json(&offered)?);
@@ -221,7 +228,7 @@ fn list_catalogue(json: bool) -> Result<(), Failure> {
     let row = |image: &Offered| {
         let also = (!image.also.is_empty()).then(|| image.also.join(", "));
         vec![
-            image.name.to_owned(),
+            image.name.clone(),
             or_dash(also),
             image.arch.to_string(),
             image.source.clone(),
@@ -232,29 +239,25 @@ fn list_catalogue(json: bool) -> Result<(), Failure> {
 }
 
 fn pull(store: &Store, image: &str, arch: Arch) -> Result<(), Failure> {
+    let source = source(image)?;
+    let meter = Meter::new(image);
+    let pulled = store.pull(&source, arch, &mut |progress| meter.tell(progress));
+    meter.finish();
+    let pulled = pulled.map_err(Problem::from)?;
+    say(&format!("{} is here: {}", pulled.name, mebibytes(pulled.bytes)));
+    // Of a URL nobody expects a signature.
+    if let (Some(signature), Origin::Catalogue) = (&pulled.signature, pulled.origin) {
+        say(&format!("its signature was {signature}"));
+    }
+    Ok(())
+}
+
+/// What the user means by an image.
+fn source(image: &str) -> Result<Source, Failure> {
     let here = std::env::current_dir()?;
     let home = std::env::var_os("HOME");
     let source = Source::parse(image, &here, home.as_deref().map(Path::new));
-    let source = source.map_err(|error| Problem::usage(error.to_string()))?;
-    let told = Cell::new(None);
-    let pulled = store.pull(&source, arch, &mut |progress| {
-        let tenth = progress
-            .total
-            .filter(|total| *total > 0)
-            .map(|total| progress.bytes.saturating_mul(10) / total);
-        if told.replace(tenth) != tenth
-            && let Some(tenth) = tenth
-        {
-            say(&format!(
-                "{image}: {} % of {} MiB",
-                tenth * 10,
-                progress.total.unwrap_or(0) >> 20
-            ));
-        }
-    });
-    let pulled = pulled.map_err(Problem::from)?;
-    say(&format!("{} is here: {} MiB", pulled.name, pulled.bytes >> 20));
-    Ok(())
+    source.map_err(|error| Problem::usage(error.to_string()).into())
 }
 
 fn build(store: &Store, what: Buildable, target: Target<'_>, with: &[String]) -> Result<(), Failure> {
@@ -277,42 +280,5 @@ fn build(store: &Store, what: Buildable, target: Target<'_>, with: &[String]) ->
         built.name,
         built.bytes.div_ceil(1 << 20)
     ));
-    Ok(())
-}
-
-/// Whether a machine's disk lies on the image.
-fn is_used(image: &Image, used: &std::collections::BTreeSet<std::path::PathBuf>) -> bool {
-    match &image.boot {
-        Boot::Disk { path, .. } => used.contains(path),
-        Boot::Kernel { .. } => false,
-    }
-}
-
-fn remove(store: &Store, name: &str, places: &Places) -> Result<(), Failure> {
-    let used = in_use(places);
-    let stored = store.list().map_err(Problem::from)?;
-    if stored
-        .iter()
-        .any(|it| it.image.name == name && is_used(&it.image, &used))
-    {
-        let problem = Problem::usage(format!("image {name} is in use: disks of machines lie on it"));
-        return Err(problem
-            .with_hint("`atoll rm` in the clusters that use it deletes those")
-            .into());
-    }
-    store.remove(name).map_err(Problem::from)?;
-    Ok(())
-}
-
-fn prune(store: &Store, all: bool, places: &Places) -> Result<(), Failure> {
-    let used = in_use(places);
-    let pruned = store
-        .prune(|it| is_used(&it.image, &used) || (it.current && !all))
-        .map_err(Problem::from)?;
-    for image in &pruned {
-        say(&format!("removed {}", image.name));
-    }
-    let mebibytes = pruned.iter().map(|image| image.bytes).sum::<u64>() >> 20;
-    say(&format!("{} removed, {mebibytes} MiB", pruned.len()));
     Ok(())
 }

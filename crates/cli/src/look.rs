@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use atoll_control::cluster::console;
 use atoll_control::cluster::dry;
 use atoll_control::cluster::status::{MachineStatus, NetworkStatus, NicStatus, Status};
+use atoll_control::runtime::{Mode, NetworkSnapshot};
 use clap::Args;
 
 use crate::failure::Failure;
@@ -66,7 +67,7 @@ fn print_machines(status: &Status) -> io::Result<()> {
 }
 
 fn row(machine: &MachineStatus) -> Vec<String> {
-    let addresses: Vec<String> = machine.nics.iter().filter_map(address).collect();
+    let addresses: Vec<String> = machine.nics.iter().flat_map(addresses).collect();
     let state = match (machine.stage, machine.in_file) {
         (Some(stage), _) => format!("{} ({stage})", machine.state.as_str()),
         (None, true) => machine.state.as_str().to_owned(),
@@ -81,10 +82,30 @@ fn row(machine: &MachineStatus) -> Vec<String> {
     ]
 }
 
-/// The one to write down where there is room for one: IPv6 addresses are long, and seldom the only ones.
-fn address(nic: &NicStatus) -> Option<String> {
+/// Of both families, IPv4 first.
+fn addresses(nic: &NicStatus) -> impl Iterator<Item = String> {
     let v4 = nic.address.map(|address| address.to_string());
-    v4.or_else(|| Some(nic.address6?.to_string()))
+    let v6 = nic.address6.map(|address| address.to_string());
+    v4.into_iter().chain(v6)
+}
+
+/// What a network is to the host's, where it is not one of its own: `bridged by macvtap to eth0`.
+fn uplink(picture: &NetworkSnapshot) -> String {
+    let mut text = String::new();
+    if picture.mode != Mode::User {
+        text = format!("{} ", picture.mode);
+    }
+    let Some(uplink) = &picture.uplink else {
+        return text;
+    };
+    if let Some(via) = uplink.via {
+        text += &format!("by {via} ");
+    }
+    text += &format!("to {} ", uplink.interface);
+    if let Some(fault) = &uplink.fault {
+        text += &format!("({fault}) ");
+    }
+    text
 }
 
 pub(crate) fn status(args: &ListArgs) -> Result<(), Failure> {
@@ -119,7 +140,7 @@ fn print_network(network: &NetworkStatus, status: &Status) -> io::Result<()> {
         (picture.subnet.as_deref(), picture.gateway.map(IpAddr::V4)),
         (picture.ipv6.as_deref(), picture.gateway6.map(IpAddr::V6)),
     ];
-    let mut facts = String::new();
+    let mut facts = uplink(picture);
     for (network, gateway) in families {
         if let (Some(network), Some(gateway)) = (network, gateway) {
             facts += &format!("{network} gateway {gateway} ");
@@ -167,6 +188,9 @@ pub(crate) fn logs(args: &LogsArgs) -> Result<(), Failure> {
 pub(crate) fn qemu_args(args: &QemuArgs) -> Result<(), Failure> {
     let project = args.file.load()?;
     let line = dry::command_line(&project, &args.machine)?;
+    for note in dry::notes(&project, &args.machine) {
+        crate::failure::say(&note);
+    }
     let mut out = io::stdout().lock();
     let text = dry::shell_text(&line, !io::stdout().is_terminal());
     out.write_all(text.as_bytes())?;

@@ -4,15 +4,18 @@
 //! sentence, hint and exit status are made in one place.
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod enter;
 mod failure;
 mod forward;
 mod image;
 mod lifecycle;
 mod look;
+mod meter;
 mod net;
 mod progress;
 mod project;
+mod setup;
 mod ssh_config;
 mod table;
 
@@ -81,6 +84,11 @@ enum Command {
     Net(net::Command),
     /// Images on this host: list, fetch, build, remove
     Image(image::ImageArgs),
+    /// What an administrator installs for networks on the host's LAN
+    #[command(subcommand)]
+    Setup(setup::Command),
+    /// Find out what this host can do, and what helps where it cannot
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script
     #[command(
         after_help = "Example:\n  atoll completions bash > ~/.local/share/bash-completion/completions/atoll"
@@ -125,6 +133,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::QemuArgs(args) => look::qemu_args(&args),
         Command::Net(command) => net::run(command),
         Command::Image(args) => image::image(args),
+        Command::Setup(command) => setup::setup(&command),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "atoll", &mut io::stdout());
             Ok(())

@@ -2,8 +2,10 @@
 
 mod arguments;
 mod exec;
+mod mode;
 mod naming;
 mod once;
+mod policy;
 mod reach;
 
 use std::io::{self, Write};
@@ -21,7 +23,14 @@ const EXAMPLE: &str = "Example:
   atoll net run --qemu unix:/tmp/lan.sock --forward 8022:10.77.0.10:22 \\
       --lease 52:54:00:00:00:01=10.77.0.10
   qemu-system-x86_64 … -netdev stream,id=n,addr.type=unix,addr.path=/tmp/lan.sock \\
-      -device virtio-net-pci,netdev=n,mac=52:54:00:00:00:01";
+      -device virtio-net-pci,netdev=n,mac=52:54:00:00:00:01
+
+  atoll net run --mode bridged --interface br0 --qemu unix:/tmp/lan.sock \\
+      --forward 8022:52:54:00:00:00:01:22
+  atoll net run --mode bridged --interface eth0 --via macvtap --qemu unix:/tmp/lan.sock
+  atoll net run --mode shared --subnet 10.78.0.0/24 --qemu unix:/tmp/nat.sock
+  atoll net run --mode host --subnet 10.79.0.0/24 --qemu unix:/tmp/own.sock
+  atoll net run --qemu unix:/tmp/lan.sock --route 192.168.10.0/24=10.77.0.5";
 
 /// What can be done with a network by itself.
 #[derive(Debug, Subcommand)]
@@ -117,6 +126,8 @@ fn ready_line(picture: &NetworkSnapshot, api: Option<&PathBuf>) -> Value {
     };
     json!({
         "event": "ready",
+        "mode": picture.mode,
+        "uplink": picture.uplink,
         "subnet": picture.subnet,
         "gateway": picture.gateway,
         "host_alias": picture.host_alias,

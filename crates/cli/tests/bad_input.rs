@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 mod home;
+#[path = "bad_input/policy.rs"]
+mod policy;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -340,6 +342,8 @@ fn every_subcommand_has_a_help_with_an_example() {
         "image",
         "image ls",
         "image pull",
+        "image import",
+        "image save",
         "image build",
         "image rm",
         "image prune",

@@ -39,3 +39,35 @@ fn the_catalogue_for_programs_has_every_image_once() {
     let complete = |image: &Value| image["source"].is_string() && image["checksums"].is_string();
     assert!(images.iter().all(complete));
 }
+
+fn write_own(home: &Home, text: &str) {
+    let folder = home.path("home/.config/atoll");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("images.yaml"), text).unwrap();
+}
+
+#[test]
+fn the_users_own_images_are_listed_first() {
+    let home = Home::new();
+    write_own(
+        &home,
+        "images:\n  own: {url: 'https://h.example/{debian-arch}.img', arch: [aarch64]}\n",
+    );
+    let images: Vec<Value> = serde_json::from_str(&listed(&home, &["--json"])).unwrap();
+    let own = &images[0];
+    assert_eq!((&own["name"], &own["own"]), (&"own".into(), &true.into()));
+    assert_eq!(own["source"], "https://h.example/arm64.img");
+    assert_eq!(own["checksums"], Value::Null);
+    assert_eq!(images[1]["own"], false);
+}
+
+#[test]
+fn a_mistake_in_the_users_images_is_shown_with_its_line() {
+    let home = Home::new();
+    write_own(&home, "images:\n  own:\n    ulr: https://h.example/a.img\n");
+    insta::assert_snapshot!(home.fails(&["image", "ls", "--catalogue"], 2));
+    assert_eq!(
+        home.fails(&["image", "pull", "own"], 2),
+        home.fails(&["image", "ls", "--catalogue"], 2),
+    );
+}

@@ -18,6 +18,7 @@ use atoll_qemu::Process;
 use atoll_spec as spec;
 use serde::{Deserialize, Serialize};
 
+use crate::direct::Sessions;
 use crate::files;
 use crate::hypervisor::Hypervisor;
 use crate::lock::{self, FileLock};
@@ -81,6 +82,8 @@ pub struct Cluster {
 pub(crate) struct Shared {
     pub(crate) state: State,
     pub(crate) networks: Networks,
+    /// What keeps directly attached NICs on the host's LAN.
+    pub(crate) sessions: Sessions,
     /// Where machines are on their way up.
     pub(crate) stages: BTreeMap<String, Stage>,
 }
@@ -98,6 +101,7 @@ impl Cluster {
         let shared = Shared {
             state,
             networks: Networks::default(),
+            sessions: Sessions::default(),
             stages: BTreeMap::new(),
         };
         let cluster = Self {
@@ -291,7 +295,10 @@ impl Cluster {
     pub fn close(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared().networks.stop();
+        let mut shared = self.shared();
+        shared.networks.stop();
+        shared.sessions.leave_to_machines();
+        drop(shared);
         if !self.runs_anything() {
             log_error("remove", &self.paths.run, remove_folder(&self.paths.run));
             // Shared with other clusters of this user; only an empty one goes.

@@ -4,7 +4,7 @@ use std::io;
 
 use atoll_images::overlay::OverlayError;
 use atoll_qemu::{ErrorKind, QemuError};
-use atoll_runtime::ForwardError;
+use atoll_runtime::{ForwardError, StartError};
 
 use crate::files::FileError;
 use crate::lock::LockError;
@@ -54,6 +54,10 @@ impl From<FileError> for Problem {
 impl From<NetworkError> for Problem {
     fn from(error: NetworkError) -> Self {
         let kind = match &error {
+            NetworkError::Start {
+                cause: StartError::Uplink { .. },
+                ..
+            } => Kind::Configuration,
             NetworkError::Forward(
                 ForwardError::Taken { .. }
                 | ForwardError::Forbidden { .. }

@@ -7,6 +7,7 @@ use atoll_images::nocloud;
 use atoll_runtime::Documents;
 use atoll_spec as spec;
 
+use crate::files::{self, FileError};
 use crate::launch::resolve;
 use crate::problem::{Kind, Problem};
 
@@ -21,6 +22,35 @@ pub struct Ground<'a> {
     pub instance_id: &'a str,
     /// Who logs in.
     pub ssh_user: &'a str,
+}
+
+/// Where a machine finds its documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// The network serves them.
+    Network,
+    /// On a drive of its own: none of its NICs goes through a network of ours.
+    Drive,
+    /// Nowhere: it is on no network, and has no use for what they say.
+    None,
+}
+
+/// Where this machine finds its documents.
+pub fn seed(machine: &spec::Machine) -> Seed {
+    match machine.served_nic() {
+        Some(_) => Seed::Network,
+        None if machine.nics.is_empty() => Seed::None,
+        None => Seed::Drive,
+    }
+}
+
+/// Writes the documents of a machine into a folder that becomes its drive.
+pub fn write(folder: &Path, documents: &Documents) -> Result<(), FileError> {
+    files::make_private(folder)?;
+    for (name, text) in documents {
+        files::write_atomic(&folder.join(name), text)?;
+    }
+    Ok(())
 }
 
 /// The documents of one machine, by their path below the seed.
@@ -41,10 +71,15 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
         Some(spec::UserData::Text(text)) => Some(text.clone().into_bytes()),
         Some(spec::UserData::File(path)) => Some(read(&resolve(ground.folder, path), name, "user-data")?),
     };
-    let nic = |nic: &spec::Nic| nocloud::Nic {
-        mac: nic.mac.octets(),
-        ipv4: nic.address.is_some(),
-        ipv6: nic.address6.is_some(),
+    let nic = |nic: &spec::Nic| {
+        // A LAN has what it has: it is asked for IPv4, and its routers are listened to.
+        let on_lan = nic.addresses().next().is_none();
+        nocloud::Nic {
+            mac: nic.mac.octets(),
+            ipv4: on_lan || nic.address.is_some(),
+            ipv6: on_lan || nic.address6.is_some(),
+            dhcp6: nic.address6.is_some(),
+        }
     };
     let nics: Vec<nocloud::Nic> = machine.nics.iter().map(nic).collect();
     let documents = nocloud::documents(&nocloud::Machine {
@@ -54,6 +89,7 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
         ssh_keys: &keys,
         user_data: user_data.as_deref(),
         nics: &nics,
+        on_drive: seed(machine) == Seed::Drive,
     });
     Ok(documents
         .into_iter()

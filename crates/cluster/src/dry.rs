@@ -1,6 +1,7 @@
 //! What `up` would run for a machine, without running it.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::RawFd;
 
 use atoll_images::{Arch, Boot, DiskFormat, Image, image::Origin};
 use atoll_qemu::{CommandLine, firmware, shell_line};
@@ -34,8 +35,10 @@ pub fn command_line(project: &Project, machine: &str) -> Result<CommandLine, Pro
     let capabilities = hypervisor.capabilities(machine.arch)?;
     let chosen = hypervisor.accel(machine.accel, &capabilities)?;
     let image = image(project, machine)?;
+    let taps: Vec<RawFd> = descriptors(machine).map(|(descriptor, _)| descriptor).collect();
     let ground = Ground {
         cluster: &project.cluster,
+        taps: &taps,
         paths: &project.paths,
         folder: project.folder(),
         image: image.as_ref(),
@@ -50,6 +53,31 @@ pub fn command_line(project: &Project, machine: &str) -> Result<CommandLine, Pro
         ));
     }
     Ok(CommandLine::build(&launch, &capabilities))
+}
+
+/// The first descriptor that a program does not have from its start (stdin, stdout, stderr).
+const FIRST_FREE: RawFd = 3;
+
+/// The descriptors that its QEMU inherits, as a shell would number them, and the NICs they are for.
+fn descriptors(machine: &spec::Machine) -> impl Iterator<Item = (RawFd, &spec::Nic)> {
+    (FIRST_FREE..).zip(machine.nics.iter().filter(|nic| nic.attach.is_direct()))
+}
+
+/// What the command line cannot say of itself: which descriptors it takes to be open already, a sentence each.
+pub fn notes(project: &Project, machine: &str) -> Vec<String> {
+    let Some(machine) = project.cluster.machine(machine) else {
+        return Vec::new();
+    };
+    let note = |(descriptor, nic): (RawFd, &spec::Nic)| {
+        let network = project.cluster.network(nic.network.as_str())?;
+        let interface = network.interface.as_ref()?;
+        Some(format!(
+            "note: `atoll up` has atoll-helper open descriptor {descriptor}, on {interface}, for {}; by hand, open a TAP \
+             there yourself",
+            nic.mac
+        ))
+    };
+    descriptors(machine).filter_map(note).collect()
 }
 
 fn image(project: &Project, machine: &spec::Machine) -> Result<Option<Image>, Problem> {
@@ -73,6 +101,8 @@ fn not_here(wanted: &spec::Image, arch: Arch) -> Image {
         },
         bytes: 0,
         digest: None,
+        signature: None,
+        content: None,
         ssh_user: None,
     }
 }

@@ -1,16 +1,20 @@
 //! The image that a machine's file names, on this host: found, or fetched with progress.
 
-use std::collections::BTreeSet;
+mod references;
+
+pub use references::References;
+
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use atoll_images::checksum::{Algorithm, Digest};
-use atoll_images::{Arch, Image, Source, Store, StoreError, overlay};
+use atoll_images::{Arch, Catalogue, Image, Source, Store, StoreError};
 use atoll_spec as spec;
 
 use crate::convert::image_kind;
 use crate::launch::resolve;
-use crate::paths::{ClusterPaths, Places};
+use crate::paths::ClusterPaths;
 use crate::problem::{Kind, Problem};
 
 /// Stands in for the vendors' hosts: a mirror that has their paths.
@@ -28,9 +32,45 @@ pub fn mirror() -> Option<String> {
     std::env::var(MIRROR_VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
+/// The images that are known by name: the built-in ones, and those of the user's file if there is one.
+///
+/// # Errors
+/// When that file is wrong, with its places, or cannot be read.
+pub fn catalogue() -> Result<Catalogue, Problem> {
+    let catalogue = Catalogue::default().with_base_url(mirror());
+    let Some(file) = catalogue_file() else {
+        return Ok(catalogue);
+    };
+    match std::fs::read_to_string(&file) {
+        Ok(text) => match spec::parse_catalogue(&file.display().to_string(), &text) {
+            Ok(images) => Ok(catalogue.with_users(images)),
+            Err(mistakes) => Err(Problem::new(Kind::Configuration, mistakes.to_string())),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(catalogue),
+        Err(error) => {
+            let message = format!("cannot read {}: {error}", file.display());
+            Err(Problem::new(Kind::Configuration, message))
+        }
+    }
+}
+
+/// `$XDG_CONFIG_HOME/atoll/images.yaml`, or `~/.config/atoll/images.yaml`.
+#[must_use]
+pub fn catalogue_file() -> Option<PathBuf> {
+    let folder = |name: &str| {
+        let path = std::env::var_os(name).map(PathBuf::from);
+        path.filter(|path| path.is_absolute())
+    };
+    let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")));
+    Some(config?.join("atoll").join("images.yaml"))
+}
+
 /// The host's image cache.
+///
+/// # Errors
+/// When its folder cannot be made, or [`catalogue`] fails.
 pub fn store(folder: &Path) -> Result<Store, Problem> {
-    Ok(Store::open(folder)?.with_base_url(mirror()))
+    Ok(Store::open(folder)?.with_catalogue(catalogue()?))
 }
 
 /// The image, from `store`; `tell` hears how far a download is, in words and in percent.
@@ -127,22 +167,4 @@ fn verify(wanted: &spec::Image, folder: &Path) -> Result<(), Problem> {
     );
     Err(Problem::new(Kind::Configuration, message)
         .with_hint("the file is not the one that was meant, or is damaged"))
-}
-
-/// The files that machines' disks of all clusters lie on, so that nobody takes them away.
-pub fn in_use(places: &Places) -> BTreeSet<PathBuf> {
-    let clusters = subfolders(&places.state.join("clusters"));
-    let machines = clusters
-        .into_iter()
-        .flat_map(|cluster| subfolders(&cluster.join("machines")));
-    let disks = machines
-        .map(|machine| machine.join("disk.qcow2"))
-        .filter(|disk| disk.is_file());
-    let bases = disks.filter_map(|disk| overlay::info(&disk).ok()?.backing_filename);
-    bases.map(|base| base.canonicalize().unwrap_or(base)).collect()
-}
-
-fn subfolders(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
 }

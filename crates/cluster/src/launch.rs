@@ -1,12 +1,15 @@
-//! From a machine of the file and its image to what QEMU is to run. Pure.
+//! From a machine of the file and its image to what QEMU is to run. Pure, but for a look at whether the kernel has vhost-net.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
 use atoll_images as images;
 use atoll_qemu as qemu;
 use atoll_spec as spec;
 
+use crate::documents;
 use crate::paths::ClusterPaths;
 use crate::problem::{Kind, Problem};
 
@@ -23,6 +26,8 @@ pub struct Ground<'a> {
     pub image: Option<&'a images::Image>,
     /// What executes it.
     pub accel: qemu::Accel,
+    /// The descriptors of the TAPs that its NICs are attached to directly, in the order of these.
+    pub taps: &'a [RawFd],
 }
 
 /// A path of the cluster file: `~` is the home folder, relative ones start at the file's folder.
@@ -49,13 +54,13 @@ pub fn image_arch(arch: spec::Arch) -> images::Arch {
     }
 }
 
-/// Where cloud-init finds a machine's documents: at the gateway of its first network, over IPv4 where it has that.
+/// Where cloud-init finds a machine's documents: where the first network that serves it has its services.
 pub fn seed_url(cluster: &spec::Cluster, machine: &spec::Machine) -> Option<String> {
-    let network = cluster.network(machine.nics.first()?.network.as_str())?;
-    let over_v4 = network
-        .subnet
-        .map(|subnet| format!("http://{}/", subnet.gateway()));
-    over_v4.or_else(|| Some(format!("http://[{}]/", network.ipv6?.gateway())))
+    let network = cluster.network(machine.served_nic()?.network.as_str())?;
+    Some(match network.services()? {
+        IpAddr::V4(address) => format!("http://{address}/"),
+        IpAddr::V6(address) => format!("http://[{address}]/"),
+    })
 }
 
 /// What QEMU is to run for this machine.
@@ -72,12 +77,26 @@ pub fn launch(machine: &spec::Machine, ground: &Ground<'_>) -> Result<qemu::Laun
         code: resolve(ground.folder, code),
         vars: None,
     });
-    launch.nics = machine
-        .nics
-        .iter()
-        .enumerate()
-        .map(|(index, nic)| self::nic(machine, index, nic, ground))
-        .collect();
+    let mut taps = ground.taps.iter().copied();
+    let vhost = !ground.taps.is_empty() && qemu::probe::has_vhost_net();
+    for (index, nic) in machine.nics.iter().enumerate() {
+        let attach = match nic.attach {
+            spec::Attach::Stream => qemu::Attach::Stream {
+                path: paths.nic_socket(name, index),
+            },
+            spec::Attach::VhostUser => qemu::Attach::VhostUser {
+                path: paths.nic_socket(name, index),
+            },
+            spec::Attach::Tap => qemu::Attach::Tap {
+                descriptor: taps.next().ok_or_else(|| no_tap(name, index))?,
+                vhost: vhost && nic.model.is_virtio(),
+            },
+        };
+        launch.nics.push(self::nic(index, nic, attach, ground.cluster));
+    }
+    if documents::seed(machine) == documents::Seed::Drive {
+        launch.seed = Some(paths.seed(name));
+    }
     launch.smbios_serial = seed_url(ground.cluster, machine).map(|url| images::nocloud::smbios_serial(&url));
     launch.console = Some(qemu::Console {
         socket: paths.console_socket(name),
@@ -141,20 +160,19 @@ fn kernel(machine: &spec::Machine, ground: &Ground<'_>) -> Option<qemu::Kernel> 
     }
 }
 
-fn nic(machine: &spec::Machine, index: usize, nic: &spec::Nic, ground: &Ground<'_>) -> qemu::Nic {
-    let path = ground.paths.nic_socket(machine.name.as_str(), index);
+fn no_tap(machine: &str, index: usize) -> Problem {
+    Problem::environment(format!(
+        "machine {machine}: NIC {index} has no TAP to be attached to"
+    ))
+}
+
+fn nic(index: usize, nic: &spec::Nic, attach: qemu::Attach, cluster: &spec::Cluster) -> qemu::Nic {
     qemu::Nic {
         id: format!("net{index}"),
         model: nic.model.to_string(),
         mac: nic.mac.octets(),
-        attach: match nic.attach {
-            spec::Attach::Stream => qemu::Attach::Stream { path },
-            spec::Attach::VhostUser => qemu::Attach::VhostUser { path },
-        },
-        host_mtu: ground
-            .cluster
-            .network(nic.network.as_str())
-            .map(|network| network.mtu),
+        attach,
+        host_mtu: cluster.network(nic.network.as_str()).map(|network| network.mtu),
         network_boot: false,
     }
 }

@@ -14,12 +14,15 @@
 //! | [`cluster`] | the cluster as its daemon holds it: turns, state, what runs; takes over after a crash | all |
 //! | `steps` | carries out a plan | all |
 //! | [`networks`] | the networks in this process | sockets, through `atoll-runtime` |
+//! | `options` | a network of the file as the runtime's options | none |
 //! | [`launch`], [`documents`] | a machine as QEMU's launch and as cloud-init's documents | files that are named |
+//! | [`direct`] | NICs on the host's LAN without a network of ours | the helper |
 //! | [`image`] | a machine's image on this host | image cache |
 //! | [`ready`] | waits until a machine is ready | `ssh` |
 //! | [`dry`] | what `up` would run | none |
 //! | [`ssh`], [`console`] | ways into a machine | `ssh`, terminals |
 //! | [`state`], [`files`], [`lock`] | what outlives the daemon | files |
+//! | [`host`] | which host this is | files |
 //! | [`progress`], [`problem`], [`status`], [`questions`] | what is told and asked | none |
 //!
 //! Plain threads: one a machine while a command is at work, one a network.
@@ -28,16 +31,20 @@
 pub mod cluster;
 pub mod console;
 mod convert;
+pub mod direct;
 pub mod documents;
 pub mod dry;
 pub mod files;
+pub mod host;
 pub mod hypervisor;
 pub mod image;
 pub mod launch;
 pub mod lock;
 pub mod networks;
+mod options;
 pub mod paths;
 pub mod plan;
+pub mod policy;
 pub mod problem;
 pub mod progress;
 pub mod project;

@@ -7,15 +7,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
 
 use atoll_runtime::{
-    Addresses, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, ListenSpec,
-    Network, NetworkOptions, Prefix, Protocol, RequestError, StartError, StaticLease, Subnet, Transport,
+    Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, ListenSpec, Network,
+    Protocol, RequestError, StartError, Transport,
 };
 use atoll_spec as spec;
 
 use crate::files::{self, FileError};
+use crate::options::{guest_mac, lease, options};
 use crate::paths::ClusterPaths;
 use crate::status::{ForwardStatus, NetworkStatus};
 
@@ -75,14 +75,14 @@ pub struct Networks {
 }
 
 impl Networks {
-    /// Starts what does not run yet of the networks this machine is on.
+    /// Starts what does not run yet of the networks that serve this machine.
     pub fn ensure(
         &mut self,
         cluster: &spec::Cluster,
         machine: &spec::Machine,
         paths: &ClusterPaths,
     ) -> Result<(), NetworkError> {
-        for nic in &machine.nics {
+        for nic in served(machine) {
             let name = nic.network.as_str();
             let Some(wanted) = cluster.network(name) else {
                 return Err(NetworkError::NotRunning(name.to_owned()));
@@ -132,6 +132,11 @@ impl Networks {
     ) -> Result<(), NetworkError> {
         let name = machine.name.as_str();
         for (index, nic) in machine.nics.iter().enumerate() {
+            let transport = match nic.attach {
+                spec::Attach::Stream => Transport::Qemu,
+                spec::Attach::VhostUser => Transport::VhostUser,
+                spec::Attach::Tap => continue,
+            };
             let network = nic.network.as_str();
             let handle = self.handle(network)?;
             let failed = |cause| NetworkError::Request {
@@ -143,10 +148,6 @@ impl Networks {
             let socket = paths.nic_socket(name, index);
             let listeners = handle.snapshot().map_err(failed)?.listeners;
             if !listeners.iter().any(|it| it.path == socket) {
-                let transport = match nic.attach {
-                    spec::Attach::Stream => Transport::Qemu,
-                    spec::Attach::VhostUser => Transport::VhostUser,
-                };
                 let spec = ListenSpec {
                     transport,
                     path: socket,
@@ -162,6 +163,9 @@ impl Networks {
     pub fn leave(&self, machine: &spec::Machine, paths: &ClusterPaths) {
         let name = machine.name.as_str();
         for (index, nic) in machine.nics.iter().enumerate() {
+            if nic.attach.is_direct() {
+                continue;
+            }
             let Ok(handle) = self.handle(nic.network.as_str()) else {
                 continue;
             };
@@ -245,64 +249,21 @@ fn start(
     wanted: &spec::Network,
     paths: &ClusterPaths,
 ) -> Result<Network, NetworkError> {
-    let state = paths.network_state(wanted.name.as_str());
-    files::make_private(&state)?;
-    let mut options = NetworkOptions::new(addresses(wanted));
-    options.mtu = wanted.mtu;
-    options.host_loopback = wanted.host_loopback;
-    options.isolate = wanted.isolate;
-    options.domain = cluster.domain.to_string();
-    options.names = wanted
-        .hosts
-        .iter()
-        .map(|(name, addresses)| (name.to_string(), addresses.iter().collect()))
-        .collect();
-    options.ntp.clone_from(&wanted.ntp);
-    options.resolvers = (!wanted.dns.is_empty()).then(|| wanted.dns.clone());
-    options.state_dir = Some(state);
-    options.networks = u32::try_from(cluster.networks.len())
-        .ok()
-        .and_then(NonZeroU32::new)
-        .unwrap_or(NonZeroU32::MIN);
-    let on_it = cluster.assignments().filter(|it| it.nic.network == wanted.name);
-    let machines = on_it.filter_map(|it| {
-        cluster
-            .machine(it.machine.as_str())
-            .map(|machine| (machine, it.nic))
-    });
-    options.static_leases = machines.map(|(machine, nic)| lease(machine, nic)).collect();
-    Network::start(options).map_err(|cause| NetworkError::Start {
+    files::make_private(&paths.network_state(wanted.name.as_str()))?;
+    Network::start(options(cluster, wanted, paths)).map_err(|cause| NetworkError::Start {
         network: wanted.name.to_string(),
         cause,
     })
 }
 
-fn addresses(network: &spec::Network) -> Addresses {
-    Addresses {
-        subnet: network.subnet.map(|subnet| Subnet {
-            address: subnet.network(),
-            prefix_len: subnet.prefix(),
-        }),
-        prefix: network.ipv6.map(|prefix| Prefix {
-            address: prefix.network(),
-        }),
-    }
-}
-
-/// A machine has its name on each of its networks once: at its first NIC there.
-fn lease(machine: &spec::Machine, nic: &spec::Nic) -> StaticLease {
-    let first = machine.nics.iter().find(|it| it.network == nic.network);
-    let is_first = first.is_some_and(|first| first.mac == nic.mac);
-    StaticLease {
-        mac: atoll_runtime::Mac(nic.mac.octets()),
-        address: nic.address,
-        address6: nic.address6,
-        hostname: is_first.then(|| machine.name.to_string()),
-    }
+/// The NICs of a machine that go through networks of ours.
+fn served(machine: &spec::Machine) -> impl Iterator<Item = &spec::Nic> {
+    machine.nics.iter().filter(|nic| !nic.attach.is_direct())
 }
 
 fn leads_to(forward: &ForwardInfo, machine: &str, nic: &spec::Nic) -> bool {
     match &forward.guest {
+        GuestTarget::Mac(to) => *to == guest_mac(nic),
         GuestTarget::Address(to) => nic.addresses().any(|address| address == *to),
         GuestTarget::Name(to) => to == machine,
         GuestTarget::OneOf(_) => false,
@@ -313,6 +274,7 @@ fn machine_of(cluster: &spec::Cluster, network: &str, guest: &GuestTarget) -> Op
     let found = cluster.assignments().find(|it| {
         it.nic.network.as_str() == network
             && match guest {
+                GuestTarget::Mac(mac) => *mac == guest_mac(it.nic),
                 GuestTarget::Address(address) => it.nic.addresses().any(|own| own == *address),
                 GuestTarget::Name(name) => it.machine.as_str() == name,
                 // It belongs to none of them alone.
@@ -330,13 +292,22 @@ fn is_same(there: &ForwardInfo, wanted: &ForwardSpec) -> bool {
         && there.guest_port == wanted.guest_port
 }
 
-/// Where forwards to a NIC lead: its IPv4 address, or its IPv6 address where it has no other.
-pub fn forward_target(nic: &spec::Nic) -> Option<IpAddr> {
-    nic.addresses().next()
+/// Where forwards to a machine lead: the network and the place of the NIC by which the host reaches it. On a LAN, which gives the
+/// addresses, it is known by its MAC; elsewhere by its IPv4 address, or its IPv6 address where it has no other.
+pub fn forward_target<'a>(
+    cluster: &spec::Cluster,
+    machine: &'a spec::Machine,
+) -> Option<(&'a spec::Name, GuestTarget)> {
+    let nic = machine.served_nic()?;
+    let guest = match cluster.network(nic.network.as_str())?.mode {
+        spec::Mode::Bridged => GuestTarget::Mac(guest_mac(nic)),
+        _ => GuestTarget::Address(nic.addresses().next()?),
+    };
+    Some((&nic.network, guest))
 }
 
-/// The forwards that a forward of the file stands for, one a port, towards this address.
-pub fn forward_specs(forward: &spec::Forward, guest: IpAddr) -> Vec<ForwardSpec> {
+/// The forwards that a forward of the file stands for, one a port, towards this guest.
+pub fn forward_specs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<ForwardSpec> {
     let protocol = match forward.protocol() {
         spec::Protocol::Tcp => Protocol::Tcp,
         spec::Protocol::Udp => Protocol::Udp,
@@ -344,18 +315,18 @@ pub fn forward_specs(forward: &spec::Forward, guest: IpAddr) -> Vec<ForwardSpec>
     let one = |(listen, guest_port): (SocketAddr, u16)| ForwardSpec {
         protocol,
         listen: listen.into(),
-        guest: GuestTarget::Address(guest),
+        guest: guest.clone(),
         guest_port,
     };
     forward.listeners().map(one).collect()
 }
 
 /// The forward by which ssh reaches a machine.
-pub fn ssh_forward(host_port: u16, guest: IpAddr) -> ForwardSpec {
+pub fn ssh_forward(host_port: u16, guest: GuestTarget) -> ForwardSpec {
     ForwardSpec {
         protocol: Protocol::Tcp,
         listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host_port).into(),
-        guest: GuestTarget::Address(guest),
+        guest,
         guest_port: 22,
     }
 }

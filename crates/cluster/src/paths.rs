@@ -176,6 +176,11 @@ impl ClusterPaths {
         self.machine(machine).join("disk.qcow2")
     }
 
+    /// The documents of a machine that reads them from a drive.
+    pub fn seed(&self, machine: &str) -> PathBuf {
+        self.machine(machine).join("seed")
+    }
+
     /// What a machine wrote to its serial console.
     pub fn console_log(&self, machine: &str) -> PathBuf {
         self.machine(machine).join("console.log")

@@ -104,10 +104,12 @@ impl Project {
             .unwrap_or_default()
             .to_string_lossy();
         let host_arch = std::env::consts::ARCH.parse().unwrap_or(spec::Arch::X86_64);
+        let host = crate::host::id();
         let source = spec::Source {
             file: shown,
             folder: &folder,
             host_arch,
+            host: &host,
         };
         let cluster = spec::parse(&source, &text).map_err(|error| ProjectError::Wrong(Box::new(error)))?;
         let paths = Places::of_process()?.cluster(cluster.name.as_str(), file);

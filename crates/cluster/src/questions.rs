@@ -45,6 +45,7 @@ impl Cluster {
         });
         status.daemon = Some(std::process::id());
         status.networks = shared.networks.status();
+        status.learn_addresses();
         status
     }
 
@@ -75,19 +76,16 @@ impl Cluster {
     pub fn add_forwards(&self, new: &NewForwards) -> Result<Vec<ForwardInfo>, Problem> {
         let mut shared = self.shared();
         let machine = known_machine(&shared.state, &new.machine)?;
-        let first = machine.nics.first();
-        let Some((nic, guest)) = first.and_then(|nic| Some((nic, forward_target(nic)?))) else {
-            return Err(Problem::new(
-                Kind::Configuration,
-                format!("machine {} is on no network", new.machine),
-            ));
+        let cluster = shared.state.cluster.as_ref();
+        let Some((network, guest)) = cluster.and_then(|cluster| forward_target(cluster, machine)) else {
+            return Err(unreachable(machine));
         };
-        let network = nic.network.to_string();
+        let network = network.to_string();
         let mut made = Vec::new();
         for forward in new
             .forwards
             .iter()
-            .flat_map(|forward| forward_specs(forward, guest))
+            .flat_map(|forward| forward_specs(forward, &guest))
         {
             let info = match shared.networks.forward(&network, forward.clone()) {
                 Ok(info) => info,
@@ -168,6 +166,17 @@ fn forward_of(info: &ForwardInfo) -> atoll_runtime::ForwardSpec {
         guest: info.guest.clone(),
         guest_port: info.guest_port,
     }
+}
+
+/// Nothing can be forwarded to a machine that is on no network of ours.
+fn unreachable(machine: &spec::Machine) -> Problem {
+    let name = &machine.name;
+    if machine.nics.is_empty() {
+        return Problem::new(Kind::Configuration, format!("machine {name} is on no network"));
+    }
+    let message =
+        format!("nothing can be forwarded to machine {name}: its NICs are attached to TAPs directly");
+    Problem::new(Kind::Configuration, message).with_hint("reach it at its address on the LAN")
 }
 
 fn known_machine<'a>(state: &'a State, name: &str) -> Result<&'a spec::Machine, Problem> {

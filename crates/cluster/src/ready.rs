@@ -1,7 +1,8 @@
 //! Waiting until a machine is ready.
 //!
 //! What ready means follows from its image ([`ReadyRule`]). With cloud-init: `ssh` logs in, then `cloud-init status --wait`
-//! says that it has finished. With an image of ours without it: a line on the console. Both are looked for again and again,
+//! says that it has finished; where no network of ours leads to the machine, cloud-init's last line on the console says it. With an
+//! image of ours without cloud-init: a line on the console as well. All are looked for again and again,
 //! since nothing tells of them; the waiting ends early when QEMU does, at the deadline, or when the command is called off.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,9 @@ use crate::state::ReadyRule;
 
 /// What the micro image writes on its console when it has an address.
 const MARKER: &str = "atoll-micro: ready ";
+
+/// What cloud-init begins and ends its last line on the console with, unless user-data changes it (`final_message`).
+const ANNOUNCED: [&str; 2] = ["Cloud-init v. ", " finished at "];
 
 /// Lines of console in which the marker is looked for; the guest's shell follows it at once.
 const MARKER_LINES: usize = 50;
@@ -105,7 +109,12 @@ impl Waiting<'_> {
         let until = Instant::now() + self.deadline;
         match self.rule {
             ReadyRule::Runs => Ok(()),
-            ReadyRule::Marker => self.marker(until).map_err(|error| (Stage::Boot, error)),
+            ReadyRule::Marker => self
+                .console_says(until, &[MARKER])
+                .map_err(|error| (Stage::Boot, error)),
+            ReadyRule::Announced => self
+                .console_says(until, &ANNOUNCED)
+                .map_err(|error| (Stage::Boot, error)),
             ReadyRule::CloudInit => {
                 self.login(until).map_err(|error| (Stage::Boot, error))?;
                 self.tell(Stage::CloudInit, "waiting for it to finish");
@@ -146,14 +155,15 @@ impl Waiting<'_> {
         }
     }
 
-    fn marker(&self, until: Instant) -> Result<(), NotReady> {
+    /// Waits for a line with all of these words.
+    fn console_says(&self, until: Instant, words: &[&str]) -> Result<(), NotReady> {
         self.tell(Stage::Boot, "");
         let log = self.paths.console_log(self.machine);
         let mut line = String::new();
         loop {
             if console::tail(&log, MARKER_LINES)
                 .iter()
-                .any(|line| line.contains(MARKER))
+                .any(|line| words.iter().all(|word| line.contains(word)))
             {
                 return Ok(());
             }
@@ -227,7 +237,7 @@ mod tests {
     use crate::files;
 
     fn wait(
-        console: &str,
+        (rule, console): (ReadyRule, &str),
         stopped: Option<Option<String>>,
         cancelled: bool,
     ) -> Result<(), (Stage, NotReady)> {
@@ -242,7 +252,7 @@ mod tests {
         let waiting = Waiting {
             paths: &paths,
             machine: "a",
-            rule: ReadyRule::Marker,
+            rule,
             deadline: Duration::ZERO,
             cancelled: &AtomicBool::new(cancelled),
             stopped: &move || stopped.clone(),
@@ -253,12 +263,27 @@ mod tests {
 
     #[test]
     fn the_marker_on_the_console_is_enough() {
-        wait("boot\r\natoll-micro: ready 10.77.0.2 eth0\r\n/ # ", None, false).unwrap();
+        let console = "boot\r\natoll-micro: ready 10.77.0.2 eth0\r\n/ # ";
+        wait((ReadyRule::Marker, console), None, false).unwrap();
+    }
+
+    #[test]
+    fn cloud_inits_last_line_is_enough_where_nobody_can_log_in() {
+        let console = "[   31.2] cloud-init[512]: Cloud-init v. 22.4.2 finished at Tue, 24 Nov 2026 09:30:00 +0000. Up 31 seconds\r\n";
+        wait((ReadyRule::Announced, console), None, false).unwrap();
+        let begun = "[   11.2] cloud-init[312]: Cloud-init v. 22.4.2 running 'init' at Tue, 24 Nov 2026\r\n";
+        let (stage, error) = wait((ReadyRule::Announced, begun), None, false).unwrap_err();
+        assert!(matches!((stage, error), (Stage::Boot, NotReady::Deadline { .. })));
     }
 
     #[test]
     fn a_machine_that_stops_is_not_waited_for() {
-        let (stage, error) = wait("boot\r\n", Some(Some("no memory".to_owned())), false).unwrap_err();
+        let (stage, error) = wait(
+            (ReadyRule::Marker, "boot\r\n"),
+            Some(Some("no memory".to_owned())),
+            false,
+        )
+        .unwrap_err();
         assert_eq!(stage, Stage::Boot);
         assert_eq!(error.to_string(), "it stopped while it was starting: no memory");
     }
@@ -266,11 +291,11 @@ mod tests {
     #[test]
     fn the_deadline_and_the_call_off_end_the_wait() {
         assert!(matches!(
-            wait("", None, false),
+            wait((ReadyRule::Marker, ""), None, false),
             Err((Stage::Boot, NotReady::Deadline { .. }))
         ));
         assert!(matches!(
-            wait("", None, true),
+            wait((ReadyRule::Marker, ""), None, true),
             Err((Stage::Boot, NotReady::Cancelled))
         ));
     }

@@ -46,6 +46,9 @@ pub struct MachineState {
     pub started: Option<Started>,
     /// Its QEMU, as long as nobody stopped it.
     pub process: Option<Process>,
+    /// The host's interfaces that its NICs are attached to directly; the helper's to undo when it ends.
+    #[serde(default)]
+    pub taps: Vec<String>,
     /// Why it did not get further, the last time it was tried.
     pub problem: Option<Problem>,
 }
@@ -73,6 +76,8 @@ pub enum ReadyRule {
     CloudInit,
     /// Its console says so: images of ours without cloud-init.
     Marker,
+    /// Its console says that cloud-init has finished: it is not reached by a network of ours.
+    Announced,
     /// Its QEMU runs: nothing is known of what is in it, or it is on no network.
     Runs,
 }
@@ -120,6 +125,7 @@ impl State {
                 ssh_user: None,
                 started: None,
                 process: None,
+                taps: Vec::new(),
                 problem: None,
             })
     }

@@ -1,7 +1,6 @@
 //! The steps of a plan: what each one does to the host.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +13,7 @@ use atoll_spec as spec;
 
 use crate::cluster::{Cluster, fingerprint};
 use crate::console;
+use crate::direct;
 use crate::documents::{self, documents};
 use crate::files;
 use crate::image::{have_image, store};
@@ -185,6 +185,9 @@ impl Job<'_> {
             ssh_user: &ssh_user,
         };
         let documents = documents(machine, &ground)?;
+        if documents::seed(machine) == documents::Seed::Drive {
+            documents::write(&self.host.paths.seed(name), &documents)?;
+        }
         let mut shared = self.host.shared();
         shared.networks.ensure(&self.cluster, machine, &self.host.paths)?;
         shared.networks.join(machine, &documents, &self.host.paths)?;
@@ -195,19 +198,18 @@ impl Job<'_> {
 
     /// The forwards of the file and those added since.
     fn forwards(&self, machine: &spec::Machine) -> Result<(), Problem> {
-        let Some((nic, guest)) = first_nic(machine) else {
+        let Some((network, guest)) = forward_target(&self.cluster, machine) else {
             return Ok(());
         };
         let shared = self.host.shared();
-        let network = nic.network.as_str();
         let of_file = machine
             .forwards
             .iter()
-            .flat_map(|forward| forward_specs(forward, guest));
+            .flat_map(|forward| forward_specs(forward, &guest));
         for forward in of_file {
             shared
                 .networks
-                .forward(network, forward)
+                .forward(network.as_str(), forward)
                 .map_err(|error| named(machine, error))?;
         }
         let added = shared
@@ -226,11 +228,11 @@ impl Job<'_> {
 
     /// The forward for ssh, at the port it had before unless somebody took it meanwhile.
     fn ssh_host(&self, machine: &spec::Machine, port: Option<u16>, user: &str) -> Result<(), Problem> {
-        let Some((nic, guest)) = first_nic(machine) else {
+        let Some((network, guest)) = forward_target(&self.cluster, machine) else {
             return Ok(());
         };
-        let network = nic.network.as_str();
-        let forward = |port| -> ForwardSpec { ssh_forward(port, guest) };
+        let network = network.as_str();
+        let forward = |port| -> ForwardSpec { ssh_forward(port, guest.clone()) };
         let mut shared = self.host.shared();
         let kept = port.and_then(|port| shared.networks.forward(network, forward(port)).ok());
         let made = match kept {
@@ -260,7 +262,13 @@ impl Job<'_> {
         self.tell(name, Stage::Start, "");
         let capabilities = self.host.hypervisor.capabilities(machine.arch)?;
         let chosen = self.host.hypervisor.accel(machine.accel, &capabilities)?;
+        // One that ended by itself may have left some.
+        let old = self.host.shared().state.machine(name).taps.clone();
+        self.undo_taps(name, &old);
+        let taps = direct::open_all(&self.cluster, machine)?;
+        let descriptors = direct::descriptors(&taps);
         let ground = launch::Ground {
+            taps: &descriptors,
             cluster: &self.cluster,
             paths,
             folder: &self.host.folder,
@@ -291,8 +299,12 @@ impl Job<'_> {
             let known = state.machine(name);
             known.started = Some(started);
             known.problem = None;
+            known.taps = direct::interfaces(&taps);
         })?;
-        let process = Process::start(&launch, &capabilities, &paths.qemu_log(name), START_DEADLINE)?;
+        let inherited = direct::inherited(&taps);
+        let log = paths.qemu_log(name);
+        let process = Process::start(&launch, &capabilities, &log, &inherited, START_DEADLINE)?;
+        self.host.shared().sessions.hold(name, taps);
         self.host
             .change(|state| state.machine(name).process = Some(process))?;
         self.sink.tell(Progress::stage(
@@ -373,13 +385,22 @@ impl Job<'_> {
             Stopped::Killed => "QEMU was killed: it did not react",
         };
         files::remove(&self.host.paths.console_socket(name))?;
+        self.undo_taps(name, &known.taps);
         self.host.change(|state| {
             let known = state.machine(name);
             known.process = None;
+            known.taps.clear();
             known.problem = None;
         })?;
         self.tell(name, Stage::Stop, detail);
         Ok(())
+    }
+
+    /// Has the TAPs of a machine that has ended undone.
+    fn undo_taps(&self, name: &str, interfaces: &[String]) {
+        let sessions = self.host.shared().sessions.take(name);
+        drop(sessions);
+        direct::wait_gone(interfaces);
     }
 
     fn leave(&self, name: &str) -> Result<(), Problem> {
@@ -396,12 +417,6 @@ impl Job<'_> {
     }
 }
 
-/// Where forwards to a machine lead, if it has a NIC.
-fn first_nic(machine: &spec::Machine) -> Option<(&spec::Nic, IpAddr)> {
-    let nic = machine.nics.first()?;
-    Some((nic, forward_target(nic)?))
-}
-
 /// A forward's failure with the machine it is for.
 fn named(machine: &spec::Machine, error: NetworkError) -> Problem {
     let mut problem = Problem::from(error);
@@ -413,6 +428,7 @@ fn named(machine: &spec::Machine, error: NetworkError) -> Problem {
 fn rule(machine: &spec::Machine, image: Option<&Image>) -> ReadyRule {
     match image.map(|image| &image.boot) {
         _ if machine.nics.is_empty() => ReadyRule::Runs,
+        Some(Boot::Disk { .. }) if machine.served_nic().is_none() => ReadyRule::Announced,
         Some(Boot::Disk { .. }) => ReadyRule::CloudInit,
         Some(Boot::Kernel { .. }) if machine.boot.is_none() => ReadyRule::Marker,
         Some(Boot::Kernel { .. }) | None => ReadyRule::Runs,

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use atoll_wire::{Family, Frame};
+use atoll_wire::{Family, Frame, Mac};
 use bytes::Bytes;
 
 use crate::{AcceptId, FlowId, ForwardId, HostError, PortId, QueryId};
@@ -150,6 +150,12 @@ pub enum Action {
     },
     /// Nobody waits for this question any more: close its socket.
     DnsForget(QueryId),
+
+    /// A guest's MAC address wants an uplink of its own: attach a port with [`Side::Pinned`](crate::Side::Pinned). Asked once for each
+    /// MAC address, and again when its port was detached and the guest speaks.
+    OpenUplink(Mac),
+    /// The MAC address of [`Action::OpenUplink`] is not heard here any more: detach its uplink.
+    CloseUplink(Mac),
 
     /// Leases changed: write [`Engine::leases`](crate::Engine::leases) and
     /// [`Engine::leases6`](crate::Engine::leases6) to the state.

@@ -1,6 +1,6 @@
 //! What people ask of a running network.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use atoll_wire::Mac;
 
@@ -40,10 +40,24 @@ pub enum Command {
         /// Its documents.
         documents: Documents,
     },
+    /// Who routes for the guests of a shared network: the host's side of the bridge; `None` when it is gone. Router advertisements are
+    /// sent in its name, to guests only.
+    SetRouter(Option<Router>),
+    /// The addresses that the host has now, for rules that speak of them.
+    SetHostAddresses(Vec<IpAddr>),
     /// Whether every frame that passes the switch is reported.
     SetCapture(bool),
     /// The network is about to end: guests are told that it has no router any more. Frames are to be written out after this.
     Shutdown,
+}
+
+/// The host's side of a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Router {
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Its link-local address (RFC 4861, 6.1.2: a router advertises from it).
+    pub link_local: Ipv6Addr,
 }
 
 /// Where a forward leads.
@@ -53,6 +67,8 @@ pub enum ForwardTarget {
     Address(IpAddr),
     /// A name of the network, looked up at every connection.
     Name(String),
+    /// A guest by its MAC address, at an address that it was heard to have.
+    Mac(Mac),
     /// Several guests: connections go to each in turn, datagrams of one client to one of them. A guest that refuses or does not answer is
     /// passed over, for a while also by those who come after.
     OneOf(Vec<Self>),

@@ -8,6 +8,8 @@ use std::time::Duration;
 use atoll_wire::Mac;
 use bytes::Bytes;
 
+use crate::policy::Policy;
+
 /// An IPv4 subnet: its network address and prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subnet {
@@ -174,12 +176,99 @@ impl fmt::Display for Addresses {
     }
 }
 
-/// A network. Gateway and host alias follow from the subnet and the prefix, of which at least one is there.
+/// Where a network's guests are, in vmnet's words. `docs/theory/lan.md` tells what the gateway does in each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// On a network of its own, whose gateway translates to host sockets. No port leads anywhere but to guests.
+    #[default]
+    User,
+    /// On the host's own LAN, to which uplink ports lead. The gateway has no address there and is seen by guests alone.
+    Bridged,
+    /// On a bridge of the host's, whose kernel is the first address and the router. Services are at the last address.
+    Shared,
+    /// The same without a router: the host and the guests only.
+    Host,
+}
+
+impl Mode {
+    /// The address at which the network's services are: the first one, or the last where the first is the kernel's.
+    #[must_use]
+    pub fn services4(self, subnet: Subnet) -> Ipv4Addr {
+        match self {
+            Self::User | Self::Bridged => subnet.gateway(),
+            Self::Shared | Self::Host => subnet.host_alias(),
+        }
+    }
+
+    /// The same of IPv6: `::1`, or `::fe`.
+    #[must_use]
+    pub fn services6(self, prefix: Prefix) -> Ipv6Addr {
+        match self {
+            Self::User | Self::Bridged => prefix.gateway(),
+            Self::Shared | Self::Host => prefix.host_alias(),
+        }
+    }
+
+    /// The default router of IPv4, where there is one.
+    pub(crate) fn router4(self, subnet: Subnet) -> Option<Ipv4Addr> {
+        match self {
+            Self::User | Self::Shared => Some(subnet.gateway()),
+            Self::Bridged | Self::Host => None,
+        }
+    }
+
+    /// The gateway's link-local address (RFC 4291, 2.5.6), the same on every network of the mode. Where others may be routers it is
+    /// not `fe80::1`, which home routers have.
+    pub(crate) fn link_local(self) -> Ipv6Addr {
+        match self {
+            Self::User => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1),
+            Self::Bridged | Self::Shared | Self::Host => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
+        }
+    }
+}
+
+impl StaticRoute {
+    /// Whether `address` is one of the destinations.
+    pub(crate) fn leads_to(&self, address: IpAddr) -> bool {
+        let host_bits = |bits: u8| u32::from(bits.saturating_sub(self.prefix_len));
+        match (self.to, address) {
+            (IpAddr::V4(to), IpAddr::V4(address)) => {
+                let differing = to.to_bits() ^ address.to_bits();
+                differing.checked_shr(host_bits(32)).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(to), IpAddr::V6(address)) => {
+                let differing = to.to_bits() ^ address.to_bits();
+                differing.checked_shr(host_bits(128)).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A route that guests are told of: packets for these addresses go by way of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StaticRoute {
+    /// First address of the destinations; host bits are zero.
+    pub to: IpAddr,
+    /// How many bits all destinations share: at most 32 or 128.
+    pub prefix_len: u8,
+    /// The guest that knows the way: an address of the network, of the same family.
+    pub via: IpAddr,
+}
+
+/// A network. Gateway and host alias follow from the subnet and the prefix, of which at least one is there; a bridged network has neither.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// IPv4 addresses of the LAN; without them nothing of IPv4 is answered.
+    /// Where its guests are.
+    pub mode: Mode,
+    /// Where the mode is [`Mode::Bridged`]: each MAC address of a guest has an uplink of its own, asked for by
+    /// [`Action::OpenUplink`](crate::Action::OpenUplink).
+    pub pinned_uplinks: bool,
+    /// Ways by guests into other networks, told by DHCP option 121 and router advertisements.
+    pub routes: Vec<StaticRoute>,
+    /// IPv4 addresses of the LAN; without them nothing of IPv4 is answered. Unused where the network is bridged.
     pub subnet: Option<Subnet>,
-    /// IPv6 addresses of the LAN; without them nothing of IPv6 is answered.
+    /// IPv6 addresses of the LAN; without them nothing of IPv6 is answered. Unused where the network is bridged.
     pub ipv6: Option<Prefix>,
     /// The MAC address of gateway and host alias.
     pub gateway_mac: Mac,
@@ -215,6 +304,8 @@ pub struct Config {
     pub limits: Limits,
     /// Ports of the host alias that lead to the host, with or without `host_loopback`; each once.
     pub host_ports: Vec<HostPort>,
+    /// What guests may do.
+    pub policy: Policy,
 }
 
 impl Config {
@@ -224,6 +315,9 @@ impl Config {
     pub fn new(addresses: impl Into<Addresses>) -> Self {
         let Addresses { subnet, prefix } = addresses.into();
         Self {
+            mode: Mode::User,
+            pinned_uplinks: false,
+            routes: Vec::new(),
             subnet,
             ipv6: prefix,
             gateway_mac: Mac([0x52, 0x55, 0x0a, 0x4d, 0x00, 0x01]),
@@ -243,12 +337,16 @@ impl Config {
             documents: BTreeMap::new(),
             limits: Limits::default(),
             host_ports: Vec::new(),
+            policy: Policy::default(),
         }
     }
 
-    /// The addresses of both families.
+    /// The addresses of both families; none where the network is bridged, whatever was given.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
+        if self.mode == Mode::Bridged {
+            return Addresses::default();
+        }
         Addresses {
             subnet: self.subnet,
             prefix: self.ipv6,

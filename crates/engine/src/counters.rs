@@ -34,9 +34,10 @@ counters! {
     UnknownProtocol = "unknown_protocol",
     /// Destination that never becomes a host socket.
     Forbidden = "destination_forbidden",
-    /// Frame between guests of an isolated network.
+    /// Frame between guests of an isolated network, or of two groups.
     Isolated = "isolated",
-    /// Frame in the name of another guest of an isolated network.
+    /// Frame in the name of another guest, where the network is isolated or has anti-spoofing, or by an uplink in the name of a
+    /// guest or of the gateway.
     Spoofed = "spoofed",
     /// Frame lost at a full egress queue.
     EgressDropped = "egress_dropped",
@@ -76,8 +77,32 @@ counters! {
     HostSendDropped = "host_send_dropped",
     /// Datagram for a guest that the host's kernel had no room for.
     HostReceiveDropped = "host_receive_dropped",
+    /// Packets passed on to a guest that knows the way.
+    Relayed = "relayed",
     /// Time to live or hop limit ran out at the gateway.
     TtlExceeded = "ttl_exceeded",
+    /// Packet that a rule of the policy denies.
+    DeniedByRule = "denied_by_rule",
+    /// Packet that no rule allows.
+    DeniedByDefault = "denied_by_default",
+    /// Packet to the host's own addresses that a rule denies.
+    DeniedHost = "denied_host",
+    /// Packet to a private address that has an allowed name.
+    DeniedNameOfPrivate = "denied_name_of_private",
+    /// Packet out of a network without an outside.
+    DeniedInternal = "denied_internal",
+    /// Datagram or echo reply from whom the guest may not speak to.
+    DeniedReply = "denied_reply",
+    /// Packet that would have opened more flows in a second than its port may.
+    LimitedNewFlows = "limited_new_flows",
+    /// Flow that made room for another of its port, which has as many as it may.
+    LimitedFlows = "limited_flows",
+    /// Frame of a port that sent more packets than it may.
+    LimitedPackets = "limited_packets",
+    /// Frame of a port that sent more bytes than it may.
+    LimitedBytesFrom = "limited_bytes_from",
+    /// Frame for a port that gets more bytes than it may.
+    LimitedBytesTo = "limited_bytes_to",
 }
 
 /// All counters.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use atoll_wire::{FrameBuf, Offloads};
+use atoll_wire::{FrameBuf, Mac, Offloads};
 use bytes::Bytes;
 
 use crate::{AcceptId, FlowId, ForwardId, ForwardTarget, PortId, QueryId};
@@ -196,6 +196,20 @@ pub struct PortConfig {
     pub label: Option<String>,
     /// Which frames the port takes as they are. What it cannot take is cut and summed before it is queued.
     pub offloads: Offloads,
+    /// What is behind it.
+    pub side: Side,
+}
+
+/// What is behind a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    /// A guest.
+    #[default]
+    Guest,
+    /// The host's LAN, or the bridge that the host is on.
+    Uplink,
+    /// The host's LAN, for the frames of one guest's MAC address and no other (macvtap).
+    Pinned(Mac),
 }
 
 /// Why the host's network could not do it, in terms of what a router or host would tell the guest.

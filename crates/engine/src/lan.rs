@@ -3,7 +3,7 @@
 //! Gateway, services and flows all hold this one thing when they act; it also carries the actions that they cause, so that
 //! these keep their order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use atoll_wire::ipv6::{self, Ipv6Header};
@@ -15,10 +15,13 @@ use atoll_wire::{
 use atoll_wire::{fragment, ndp};
 
 use crate::action::{Action, Notice};
-use crate::config::{Addresses, Config};
+use crate::config::{Addresses, Config, Mode, Prefix, Subnet};
 use crate::counters::{Counter, Counters};
 use crate::gateway::neighbors::Neighbors;
+use crate::gateway::snoop::Snoop;
+use crate::policy::Firewall;
 use crate::rng::Rng;
+use crate::services::names::Heard as _;
 use crate::switch::{Switch, Target};
 use crate::{Datagrams, Instant, PortId};
 
@@ -28,78 +31,134 @@ pub(crate) const DEFAULT_TTL: u8 = 64;
 /// The network's own metadata address, as clouds have it.
 pub(crate) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
-/// The gateway's link-local address (RFC 4291, 2.5.6), the same on every network.
-pub(crate) const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// The network's own addresses, some of them more than once; none of a family that it does not have.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    v4: Option<[Ipv4Addr; 3]>,
+    v6: Option<[Ipv6Addr; 3]>,
+}
+
+impl Own {
+    fn new(mode: Mode, addresses: Addresses) -> Self {
+        let link_local = mode.link_local();
+        if mode == Mode::Bridged {
+            return Self {
+                v4: Some([METADATA; 3]),
+                v6: Some([link_local; 3]),
+            };
+        }
+        let has_alias = mode == Mode::User;
+        let v4 = |subnet: Subnet| {
+            let services = mode.services4(subnet);
+            let other = if has_alias { subnet.host_alias() } else { services };
+            [services, other, METADATA]
+        };
+        let v6 = |prefix: Prefix| {
+            let services = mode.services6(prefix);
+            let other = if has_alias { prefix.host_alias() } else { services };
+            [services, other, link_local]
+        };
+        Self {
+            v4: addresses.subnet.map(v4),
+            v6: addresses.prefix.map(v6),
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Lan {
+    pub(crate) mode: Mode,
     pub(crate) addresses: Addresses,
+    own: Own,
+    pub(crate) link_local: Ipv6Addr,
     pub(crate) mac: Mac,
     pub(crate) mtu: u16,
     pub(crate) isolate: bool,
     pub(crate) capture: bool,
     pub(crate) switch: Switch,
     pub(crate) neighbors: Neighbors,
+    /// Configured names of a bridged network's guests, in lower case.
+    pub(crate) stations: BTreeMap<String, Mac>,
+    pub(crate) snoop: Snoop,
     pub(crate) counters: Counters,
     pub(crate) rng: Rng,
     pub(crate) actions: VecDeque<Action>,
     woken: Vec<PortId>,
     ident: u16,
     noticed: Vec<(Instant, Notice)>,
+    pub(crate) firewall: Firewall,
+    /// When the input under way came; kept where limits need it.
+    pub(crate) clock: Instant,
 }
 
 impl Lan {
     pub(crate) fn new(config: &Config, rng: Rng) -> Self {
         let hash = rng.keyed_hash();
         Self {
+            mode: config.mode,
             addresses: config.addresses(),
+            own: Own::new(config.mode, config.addresses()),
+            link_local: config.mode.link_local(),
             mac: config.gateway_mac,
             mtu: config.mtu,
             isolate: config.isolate,
             capture: false,
-            switch: Switch::new(config.limits, hash),
+            switch: Switch::new(config, hash),
             neighbors: Neighbors::new(config.limits.neighbors, hash),
+            stations: BTreeMap::new(),
+            snoop: Snoop::new(hash),
             counters: Counters::new(),
             rng,
             actions: VecDeque::new(),
             woken: Vec::new(),
             ident: 0,
             noticed: Vec::new(),
+            firewall: Firewall::new(config, hash),
+            clock: Instant::ZERO,
         }
+    }
+
+    /// Whether the gateway speaks IPv4 with guests.
+    pub(crate) fn has_ipv4(&self) -> bool {
+        self.own.v4.is_some()
+    }
+
+    /// Whether the gateway speaks IPv6 with guests.
+    pub(crate) fn has_ipv6(&self) -> bool {
+        self.own.v6.is_some()
     }
 
     /// Whether `address` is one of the network's own: the gateway, the host alias, the metadata address.
     pub(crate) fn is_own(&self, address: IpAddr) -> bool {
-        let own = self.addresses;
-        match (address, own.subnet, own.prefix) {
-            (IpAddr::V4(address), Some(subnet), _) => {
-                let is_ours = |address| address == subnet.gateway() || address == subnet.host_alias();
-                subnet.contains(address) && is_ours(address) || address == METADATA
-            }
-            (IpAddr::V6(address), _, Some(prefix)) => {
-                address == prefix.gateway() || address == prefix.host_alias() || address == LINK_LOCAL
-            }
-            _ => false,
+        match address {
+            IpAddr::V4(address) => self.own.v4.is_some_and(|own| own.contains(&address)),
+            IpAddr::V6(address) => self.own.v6.is_some_and(|own| own.contains(&address)),
         }
     }
 
-    /// Whether `address` is one of the gateway's: where its services are.
+    /// Whether `address` is one of the gateway's: where its services are. A bridged network has no such services.
     pub(crate) fn is_gateway(&self, address: IpAddr) -> bool {
-        let own = self.addresses;
+        let (mode, own) = (self.mode, self.addresses);
         match address {
-            IpAddr::V4(address) => own.subnet.is_some_and(|subnet| address == subnet.gateway()),
+            IpAddr::V4(address) => own.subnet.is_some_and(|subnet| address == mode.services4(subnet)),
             IpAddr::V6(address) => own
                 .prefix
-                .is_some_and(|prefix| address == prefix.gateway() || address == LINK_LOCAL),
+                .is_some_and(|prefix| address == mode.services6(prefix) || address == self.link_local),
         }
     }
 
     /// The gateway's address that is in the same scope as a guest's.
     pub(crate) fn gateway_towards(&self, guest: IpAddr) -> Option<IpAddr> {
         if self.is_link_local_guest(guest) {
-            return Some(LINK_LOCAL.into());
+            return Some(self.link_local.into());
         }
-        self.addresses.gateway(guest)
+        let (mode, own) = (self.mode, self.addresses);
+        match guest {
+            IpAddr::V4(_) if mode == Mode::Bridged => Some(METADATA.into()),
+            IpAddr::V6(_) if mode == Mode::Bridged => Some(self.link_local.into()),
+            IpAddr::V4(_) => own.subnet.map(|subnet| mode.services4(subnet).into()),
+            IpAddr::V6(_) => own.prefix.map(|prefix| mode.services6(prefix).into()),
+        }
     }
 
     /// Whether a guest may have `address` on the link (RFC 4291, 2.5.6).
@@ -107,31 +166,59 @@ impl Lan {
         let IpAddr::V6(address) = address else {
             return false;
         };
-        let is_on_link = address.segments()[..4] == LINK_LOCAL.segments()[..4];
-        is_on_link
-            && address != LINK_LOCAL
-            && self.addresses.prefix.is_some()
-            && address.segments()[4..] != [0; 4]
+        let is_on_link = address.segments()[..4] == self.link_local.segments()[..4];
+        is_on_link && address != self.link_local && self.has_ipv6() && address.segments()[4..] != [0; 4]
     }
 
     /// Whether a guest may have `address`.
     pub(crate) fn is_for_guests(&self, address: IpAddr) -> bool {
         let own = self.addresses;
         match (address, own.subnet, own.prefix) {
+            _ if self.mode == Mode::Bridged => is_of_a_lan(address) && !self.is_own(address),
             (IpAddr::V4(address), Some(subnet), _) => subnet.is_for_guests(address) && address != METADATA,
             (IpAddr::V6(address), _, Some(prefix)) => {
                 // The prefix itself is the anycast address of all routers (RFC 4291, 2.6.1).
-                prefix.contains(address) && address != prefix.address && !self.is_own(address.into())
+                prefix.contains(address) && address != prefix.address && !self.is_kept(prefix, address)
             }
             _ => false,
         }
     }
 
+    /// Whether an address of the prefix is ours, or the kernel's.
+    fn is_kept(&self, prefix: Prefix, address: Ipv6Addr) -> bool {
+        address == prefix.gateway() || self.is_own(address.into())
+    }
+
     /// Put a frame on the LAN, from a guest's port or (`None`) from the gateway.
     pub(crate) fn send_frame(&mut self, target: Target, frame: Frame) {
+        if self.firewall.has_limits() {
+            return self.send_limited(target, &frame);
+        }
         self.switch
             .send(target, frame, &mut self.woken, &mut self.counters);
         self.actions.extend(self.woken.drain(..).map(Action::Transmit));
+    }
+
+    /// The same where ports may be given so much only.
+    fn send_limited(&mut self, target: Target, frame: &Frame) {
+        for port in self.switch.receivers(target) {
+            match self.firewall.take_to(self.clock, port, frame) {
+                Ok(()) => {
+                    let (target, frame) = (Target::Port(port), frame.clone());
+                    self.switch
+                        .send(target, frame, &mut self.woken, &mut self.counters);
+                }
+                Err(counter) => self.counters.count(counter),
+            }
+        }
+        self.actions.extend(self.woken.drain(..).map(Action::Transmit));
+    }
+
+    /// Whether a port may send a frame now, as far as its limits go; if not, that was counted.
+    pub(crate) fn takes_from(&mut self, now: Instant, port: PortId, frame: &Frame) -> bool {
+        self.clock = now;
+        let taken = self.firewall.take_from(now, port, frame);
+        taken.map_err(|counter| self.counters.count(counter)).is_ok()
     }
 
     /// Send from the gateway's MAC address.
@@ -143,8 +230,13 @@ impl Lan {
         (mut buf, offload): (FrameBuf, Offload),
     ) {
         packet::push_ethernet(&mut buf, self.mac, dst, protocol);
-        let target = self.switch.target(now, dst, None);
-        if target == Target::AllBut(None) && !dst.is_group() {
+        self.send_to_guests(now, dst, (buf, offload));
+    }
+
+    /// Send a frame of the gateway's to guests, and never by an uplink: on the LAN we are nobody.
+    fn send_to_guests(&mut self, now: Instant, dst: Mac, (buf, offload): (FrameBuf, Offload)) {
+        let target = self.switch.target_from_gateway(now, dst);
+        if !matches!(target, Target::Port(_)) && !dst.is_group() {
             // What we say to one guest is nobody else's business: ARP finds its port, never a flood.
             return self.counters.count(Counter::Unresolved);
         }
@@ -206,7 +298,7 @@ impl Lan {
     }
 
     /// Send a packet to a guest, asking for its MAC address if need be.
-    fn send_packet(&mut self, now: Instant, dst: IpAddr, packet: (FrameBuf, Offload)) {
+    pub(crate) fn send_packet(&mut self, now: Instant, dst: IpAddr, packet: (FrameBuf, Offload)) {
         if let Some(mac) = self.reachable(now, dst) {
             self.send_ethernet(now, mac, ethertype(dst), packet);
         } else {
@@ -218,10 +310,45 @@ impl Lan {
         }
     }
 
+    /// Whether a packet for a guest would leave at once.
+    pub(crate) fn is_reachable(&self, now: Instant, address: IpAddr) -> bool {
+        self.reachable(now, address).is_some()
+    }
+
     /// The MAC address of a guest, if its port is known too.
     fn reachable(&self, now: Instant, address: IpAddr) -> Option<Mac> {
         let mac = self.neighbors.mac_of(address)?;
         self.switch.port_of(now, mac).map(|_| mac)
+    }
+
+    /// The address at which a guest of this MAC address is best reached, as far as it was heard: on a bridged network its
+    /// link-local one, which it has whatever the LAN does, else that of IPv4, else one of the prefix.
+    pub(crate) fn address_of(&self, mac: Mac) -> Option<IpAddr> {
+        let heard = self.neighbors.latest_of(mac);
+        let is_v4 = |address: &&IpAddr| address.is_ipv4();
+        let local = || heard.iter().find(|address| self.is_link_local_guest(**address));
+        let v4 = || heard.iter().find(is_v4);
+        let best = if self.mode == Mode::Bridged {
+            local().or_else(v4)
+        } else {
+            v4().or_else(|| heard.iter().find(|address| self.is_for_guests(**address)))
+        };
+        best.copied()
+    }
+
+    /// The address of the guest on a bridged network whose port has this label, or whose name it is by configuration.
+    pub(crate) fn address_of_station(&self, now: Instant, name: &str) -> Option<IpAddr> {
+        if self.mode != Mode::Bridged {
+            return None;
+        }
+        let labelled = self.switch.labelled(name);
+        let behind = labelled.flat_map(|port| self.switch.macs_of(now, port));
+        let named = self.stations.get(&name.to_ascii_lowercase()).copied();
+        let mut heard = named
+            .into_iter()
+            .chain(behind)
+            .filter_map(|mac| self.address_of(mac));
+        heard.next()
     }
 
     /// Send an IPv4 packet to a guest whose MAC address is known without ARP (DHCP).
@@ -342,11 +469,30 @@ impl Lan {
         self.send_ethernet(now, mac, EthernetProtocol::Ipv6, (buf, offload));
     }
 
+    /// Send a router's advertisement, which may be another's than ours.
+    pub(crate) fn send_advertisement(
+        &mut self,
+        now: Instant,
+        (src, src_mac): (Ipv6Addr, Mac),
+        (dst, dst_mac): (Ipv6Addr, Mac),
+        mut buf: FrameBuf,
+    ) {
+        let header = Ipv6Header {
+            src,
+            dst,
+            protocol: IpProtocol::Icmpv6,
+            hop_limit: ndp::HOP_LIMIT,
+        };
+        ipv6::push_ipv6(&mut buf, &header);
+        packet::push_ethernet(&mut buf, src_mac, dst_mac, EthernetProtocol::Ipv6);
+        self.send_to_guests(now, dst_mac, (buf, Offload::default()));
+    }
+
     fn ask_by_arp(&mut self, now: Instant, address: Ipv4Addr) {
-        let Some(subnet) = self.addresses.subnet else {
+        let Some(IpAddr::V4(own)) = self.gateway_towards(address.into()) else {
             return;
         };
-        let sender = (self.mac, subnet.gateway());
+        let sender = (self.mac, own);
         let request = packet::arp(ArpOperation::Request, sender, (Mac::default(), address));
         self.send_ethernet(
             now,
@@ -373,6 +519,17 @@ impl Lan {
             self.noticed.push((now, notice.clone()));
             self.actions.push_back(Action::Notice(notice));
         }
+    }
+}
+
+/// Whether a station of some LAN may have this address, beyond the link: it is neither a group's, nor this host's, nor nobody's.
+fn is_of_a_lan(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !matches!(address.octets()[0], 0 | 127 | 224..),
+        IpAddr::V6(address) => !matches!(
+            address.segments(),
+            [0xfe80..=0xfebf | 0xff00.., ..] | [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+        ),
     }
 }
 

@@ -28,6 +28,7 @@ mod flow;
 mod gateway;
 mod ids;
 mod lan;
+mod policy;
 mod reads;
 mod rng;
 mod services;
@@ -37,13 +38,17 @@ mod time;
 
 pub use action::{Action, Notice};
 pub use atoll_wire::Family;
-pub use command::{Command, CommandError, ForwardTarget};
+pub use command::{Command, CommandError, ForwardTarget, Router};
 pub use config::{
-    Addresses, Config, DnsOptions, Documents, HostPort, HostTarget, Lease, Lease6, Limits, Prefix,
-    StaticLease, Subnet,
+    Addresses, Config, DnsOptions, Documents, HostPort, HostTarget, Lease, Lease6, Limits, Mode, Prefix,
+    StaticLease, StaticRoute, Subnet,
 };
-pub use event::{Datagrams, Event, HostError, PortConfig};
+pub use event::{Datagrams, Event, HostError, PortConfig, Side};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
+pub use policy::{
+    Destination, GuestLimits, GuestPolicy, NamePattern, Network, Policy, PortPolicySnapshot, Rule, Transport,
+    Verdict, Who,
+};
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
 pub use time::Instant;
 
@@ -55,7 +60,8 @@ use atoll_wire::{Endpoint, Frame, Mac};
 use counters::Counter;
 use flow::Flows;
 use gateway::fragments::Fragments;
-use gateway::router::Router;
+use gateway::roll_call::RollCall;
+use gateway::router::Advertiser;
 use gateway::train::{self, Train};
 use lan::Lan;
 use rng::Rng;
@@ -73,7 +79,10 @@ pub struct Engine {
     dhcp: DhcpServer,
     dhcp6: Dhcp6Server,
     dns: DnsService,
-    router: Router,
+    router: Advertiser,
+    roll_call: RollCall,
+    /// Ways by guests into other networks.
+    routes: Vec<StaticRoute>,
     /// Packets of which parts are missing.
     fragments: Fragments,
     /// What the latest frame established for the next.
@@ -81,22 +90,49 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A network without ports. `seed` is secret: sequence numbers and table hashes are keyed with it.
+    /// A network without ports. What the configuration says of addresses does not count where the network is bridged. `seed` is secret: sequence numbers and table hashes are keyed with it.
     #[must_use]
     pub fn new(config: &Config, seed: [u8; 32]) -> Self {
+        let Addresses { subnet, prefix: ipv6 } = config.addresses();
+        let config = &Config {
+            subnet,
+            ipv6,
+            ..config.clone()
+        };
         let mut rng = Rng::new(seed);
         let hash = rng.keyed_hash();
         let dns_seed = rng.fork();
-        Self {
+        let mut engine = Self {
             flows: Flows::new(config, hash),
             names: Names::new(config),
             dhcp: DhcpServer::new(config),
             dhcp6: Dhcp6Server::new(config),
             dns: DnsService::new(config, dns_seed),
-            router: Router::new(config),
+            router: Advertiser::new(config),
+            roll_call: RollCall::default(),
+            routes: config.routes.clone(),
             lan: Lan::new(config, rng),
             fragments: Fragments::default(),
             train: None,
+        };
+        for lease in &config.static_leases {
+            engine.note_station(lease);
+        }
+        engine.furnish(config);
+        engine
+    }
+
+    /// What the policy means to the services: nobody is leased what others may use in turns, and a network without an outside asks
+    /// nobody.
+    fn furnish(&mut self, config: &Config) {
+        for address in config.policy.extra_hosts() {
+            match address {
+                IpAddr::V4(address) => self.dhcp.withhold(address, config.gateway_mac),
+                IpAddr::V6(address) => self.dhcp6.withhold(address, config.gateway_mac),
+            }
+        }
+        if config.policy.internal {
+            self.dns.set_resolvers(Instant::ZERO, Vec::new());
         }
     }
 
@@ -141,11 +177,15 @@ impl Engine {
     pub fn snapshot(&self, now: Instant) -> Snapshot {
         let mut ports = self.lan.switch.snapshot(now);
         for port in &mut ports {
+            if port.side != Side::Guest {
+                continue;
+            }
             port.addresses = port
                 .macs
                 .iter()
                 .flat_map(|&mac| self.lan.neighbors.addresses_of(mac))
                 .collect();
+            port.policy = self.lan.firewall.snapshot(port.port);
         }
         let mut counters = self.lan.counters.all();
         counters.extend(self.dhcp.counters());
@@ -163,6 +203,9 @@ impl Engine {
 
     /// A frame came from a port.
     pub fn handle_frame(&mut self, now: Instant, port: PortId, frame: Frame) {
+        if self.lan.firewall.has_limits() && !self.lan.takes_from(now, port, &frame) {
+            return;
+        }
         let Err(frame) = train::follow(self, now, port, frame) else {
             return;
         };
@@ -175,6 +218,7 @@ impl Engine {
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         self.train = None;
         let lan = &mut self.lan;
+        lan.clock = now;
         let (names, dhcp, dhcp6) = (&self.names, &self.dhcp, &self.dhcp6);
         let resolve = |lan: &Lan, name: &str| {
             let view = NameView {
@@ -183,15 +227,28 @@ impl Engine {
                 dhcp6,
                 heard: &lan.neighbors,
             };
-            view.look_up(name)
+            let station = lan.address_of_station(now, name);
+            station
+                .map(|address| vec![address])
+                .or_else(|| view.look_up(name))
         };
         match event {
             Event::PortAttached { port, port_config } => {
-                lan.switch.attach(port, port_config);
-                self.router.handle_attached(now, lan);
+                let is_guest = port_config.side == Side::Guest;
+                let label = port_config.label.as_deref();
+                lan.firewall.attach(port, label);
+                let group = lan.firewall.group_of(label);
+                lan.switch.attach(port, port_config, group);
+                gateway::ask_for_uplinks(lan);
+                if is_guest {
+                    self.router.handle_attached(now, lan);
+                    self.roll_call.handle_attached(now, lan);
+                }
             }
             Event::PortDetached(port) => {
                 lan.switch.detach(port);
+                lan.firewall.detach(port);
+                gateway::ask_for_uplinks(lan);
                 self.fragments.forget_port(port);
                 self.flows.handle_room(now, lan, port);
             }
@@ -205,8 +262,12 @@ impl Engine {
                 accept,
                 peer,
             } => {
-                self.flows
+                let led = self
+                    .flows
                     .handle_accepted(now, lan, (forward, accept, peer), &resolve);
+                if !led {
+                    self.roll_call.handle_wanted(now, lan);
+                }
             }
             Event::TcpDialled {
                 accept,
@@ -215,6 +276,9 @@ impl Engine {
                 port,
             } => {
                 let found = guest.addresses(lan, &resolve);
+                if found.is_none() {
+                    self.roll_call.handle_wanted(now, lan);
+                }
                 self.flows.handle_dial(now, lan, (accept, peer), (found, port));
             }
             Event::TcpWithdrawn(accept) => self.flows.handle_withdrawn(now, lan, accept),
@@ -240,9 +304,11 @@ impl Engine {
     /// The time of [`Engine::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.train = None;
+        self.lan.clock = now;
         self.lan.handle_timeout(now);
         gateway::handle_timeout(self, now);
         self.router.handle_timeout(now, &mut self.lan);
+        self.roll_call.handle_timeout(now, &mut self.lan);
         self.dhcp.handle_timeout(now);
         self.dhcp6.handle_timeout(now);
         self.dns.handle_timeout(now);
@@ -256,6 +322,7 @@ impl Engine {
     /// Refused without effect when the command contradicts the network's configuration.
     pub fn apply(&mut self, now: Instant, command: Command) -> Result<(), CommandError> {
         self.train = None;
+        self.lan.clock = now;
         match command {
             Command::AddForward { forward, guest, port } => {
                 for address in guest.fixed_addresses() {
@@ -266,18 +333,28 @@ impl Engine {
                 }
             }
             Command::RemoveForward(forward) => self.flows.remove_forward(forward),
-            Command::SetResolvers(resolvers) => self.dns.set_resolvers(now, resolvers),
+            Command::SetResolvers(resolvers) if !self.lan.firewall.is_internal() => {
+                self.dns.set_resolvers(now, resolvers);
+            }
+            Command::SetResolvers(_) => {}
+            Command::SetHostAddresses(addresses) => self.lan.firewall.set_host_addresses(&addresses),
             Command::SetStaticLease(lease) => {
+                self.note_station(&lease);
+                if self.lan.mode == Mode::Bridged {
+                    return Ok(());
+                }
                 self.dhcp6.check_static_lease(&lease)?;
                 self.dhcp.set_static_lease(now, lease.clone())?;
                 self.dhcp6.set_static_lease(now, &lease)?;
             }
             Command::RemoveStaticLease(mac) => {
+                self.lan.stations.retain(|_, named| *named != mac);
                 self.dhcp.remove_static_lease(mac);
                 self.dhcp6.remove_static_lease(mac);
             }
             Command::SetName { name, addresses } => self.names.set(&name, &addresses),
             Command::SetDocuments { label, documents } => self.flows.set_documents(label, documents),
+            Command::SetRouter(router) => self.router.set_router(now, &mut self.lan, router),
             Command::SetCapture(capture) => self.lan.capture = capture,
             Command::Shutdown => self.router.handle_shutdown(now, &mut self.lan),
         }
@@ -297,6 +374,7 @@ impl Engine {
             self.lan.neighbors.poll_timeout(),
             self.fragments.poll_timeout(),
             self.router.poll_timeout(),
+            self.roll_call.poll_timeout(),
             self.dhcp.poll_timeout(),
             self.dhcp6.poll_timeout(),
             self.dns.poll_timeout(),
@@ -311,6 +389,13 @@ impl Engine {
         }
         let network = self.lan.addresses;
         Err(CommandError::NotAGuestAddress { address, network })
+    }
+
+    /// A guest of a bridged network gets its name from whoever configures the network: DHCP, which gives the others theirs, is the LAN's.
+    fn note_station(&mut self, lease: &StaticLease) {
+        if let (Mode::Bridged, Some(name)) = (self.lan.mode, &lease.hostname) {
+            self.lan.stations.insert(name.to_ascii_lowercase(), lease.mac);
+        }
     }
 
     /// Carry what the services said to where it belongs, until they are silent.
@@ -359,28 +444,30 @@ impl Engine {
                 });
             }
             DnsOutput::Forget(query) => self.lan.actions.push_back(Action::DnsForget(query)),
-            DnsOutput::Answer {
-                client:
-                    DnsClient {
-                        via: DnsVia::Udp { guest, asked, .. },
-                        ..
-                    },
-                message,
-            } => {
-                let answer = atoll_wire::FrameBuf::copy_from(&message).into();
+            DnsOutput::Answer { client, message } => {
+                self.note_answer(now, client.ingress, &message);
+                self.send_dns_answer(now, client, &message);
+            }
+        }
+    }
+
+    fn send_dns_answer(&mut self, now: Instant, client: DnsClient, message: &[u8]) {
+        match client.via {
+            DnsVia::Udp { guest, asked, .. } => {
+                let answer = atoll_wire::FrameBuf::copy_from(message).into();
                 let pair = (Endpoint::new(asked, 53), guest);
                 self.lan.send_udp(now, pair, answer, false);
             }
-            DnsOutput::Answer {
-                client:
-                    DnsClient {
-                        via: DnsVia::Tcp(flow),
-                        ..
-                    },
-                message,
-            } => {
-                self.flows.handle_dns_answer(now, &mut self.lan, flow, &message);
-            }
+            DnsVia::Tcp(flow) => self.flows.handle_dns_answer(now, &mut self.lan, flow, message),
+        }
+    }
+
+    /// What a guest is told may be what a rule speaks of.
+    fn note_answer(&mut self, now: Instant, port: PortId, message: &[u8]) {
+        if self.lan.firewall.has_names()
+            && let Some((name, records)) = services::dns::addresses_told(message)
+        {
+            self.lan.firewall.note_answer(now, port, &name, &records);
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use atoll_wire::Mac;
 
-use crate::{FlowId, Lease, Lease6, PortId};
+use crate::{FlowId, Lease, Lease6, PortId, PortPolicySnapshot, Side};
 
 /// The whole picture.
 #[derive(Clone, Debug, Default)]
@@ -30,9 +30,11 @@ pub struct PortSnapshot {
     pub port: PortId,
     /// Its label, if it has one.
     pub label: Option<String>,
+    /// What is behind it.
+    pub side: Side,
     /// MAC addresses learnt on it.
     pub macs: Vec<Mac>,
-    /// Addresses of guests behind it, as far as the gateway has learnt them.
+    /// Addresses of guests behind it, as far as the gateway has learnt them; none at an uplink.
     pub addresses: Vec<IpAddr>,
     /// Frames that came from it.
     pub rx_frames: u64,
@@ -46,6 +48,8 @@ pub struct PortSnapshot {
     pub tx_dropped: u64,
     /// Frames that wait for it now.
     pub queued: usize,
+    /// What the policy refused it.
+    pub policy: PortPolicySnapshot,
 }
 
 /// One flow.

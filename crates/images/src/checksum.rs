@@ -5,6 +5,7 @@
 //! | Debian | `SHA512SUMS` | `HEX  NAME` |
 //! | Ubuntu | `SHA256SUMS` | `HEX *NAME` |
 //! | Fedora | `Fedora-Cloud-…-CHECKSUM` | `SHA256 (NAME) = HEX`, inside a clear-signed message |
+//! | an OVA | `NAME.mf` | `SHA256(NAME)= HEX` |
 //! | Alpine | `NAME.sha512` | `HEX  NAME`, or `HEX` alone |
 //!
 //! One reader takes them all: the algorithm follows from the digest's length.
@@ -101,6 +102,19 @@ impl fmt::Display for Digest {
     }
 }
 
+impl From<&atoll_spec::Checksum> for Digest {
+    fn from(checksum: &atoll_spec::Checksum) -> Self {
+        let (algorithm, hex) = match checksum {
+            atoll_spec::Checksum::Sha256(hex) => (Algorithm::Sha256, hex.as_str()),
+            atoll_spec::Checksum::Sha512(hex) => (Algorithm::Sha512, hex.as_str()),
+        };
+        Self {
+            algorithm,
+            hex: hex.to_owned(),
+        }
+    }
+}
+
 /// A word that is no digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a digest (sha256: and 64, or sha512: and 128 hexadecimal digits)")]
@@ -128,9 +142,12 @@ pub fn find(sums: &str, name: &str) -> Option<Digest> {
 }
 
 fn digest_in(line: &str, name: &str) -> Option<Digest> {
-    if let Some((start, hex)) = line.split_once(") = ") {
-        let (_, named) = start.split_once(" (")?;
-        return Digest::from_hex(hex).filter(|_| named == name);
+    // `SHA256 (NAME) = HEX` as BSD's tools write it, `SHA256(NAME)= HEX` in an OVA.
+    if let Some((start, hex)) = line.rsplit_once(')')
+        && let Some(hex) = hex.trim_start().strip_prefix('=')
+    {
+        let (_, named) = start.split_once('(')?;
+        return Digest::from_hex(hex.trim()).filter(|_| named == name);
     }
     let mut words = line.split_whitespace();
     let digest = Digest::from_hex(words.next()?)?;

@@ -32,7 +32,7 @@ use ureq::{Agent, Body, RequestBuilder};
 /// An attempt that brought this much starts the count of vain ones anew.
 const WORTHWHILE: u64 = 1 << 20;
 /// Checksum files are a few KiB; more is something else.
-const MAX_TEXT: u64 = 4 << 20;
+const MAX_SMALL: u64 = 4 << 20;
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,12 +136,12 @@ impl Downloader {
         })
     }
 
-    /// Fetches a small text.
+    /// Fetches a small file.
     ///
     /// # Errors
     /// As [`Downloader::fetch`].
-    pub fn fetch_text(&self, url: &str) -> Result<String, FetchError> {
-        self.persist(url, |this| (this.attempt_text(url), false))
+    pub fn fetch_bytes(&self, url: &str) -> Result<Vec<u8>, FetchError> {
+        self.persist(url, |this| (this.attempt_bytes(url), false))
     }
 
     fn persist<T>(
@@ -171,6 +171,12 @@ impl Downloader {
         }
     }
 
+    /// What was asked for over TLS is not taken from where a redirect leads without it.
+    fn get(&self, url: &str) -> RequestBuilder<WithoutBody> {
+        let is_secure = url.starts_with("https://");
+        self.agent.get(url).config().https_only(is_secure).build()
+    }
+
     /// Waits for the head of the answer.
     fn call(&self, url: &str, request: RequestBuilder<WithoutBody>) -> Result<Response<Body>, Setback> {
         let called = patient::call(&self.called_off, move || request.call())?;
@@ -178,16 +184,16 @@ impl Downloader {
         answered.map_err(|error| refused(url, &error))
     }
 
-    fn attempt_text(&self, url: &str) -> Result<String, Setback> {
-        let mut response = self.call(url, self.agent.get(url))?;
+    fn attempt_bytes(&self, url: &str) -> Result<Vec<u8>, Setback> {
+        let mut response = self.call(url, self.get(url))?;
         judge(url, response.status())?;
         let read = move || {
-            let body = response.body_mut().with_config().limit(MAX_TEXT).lossy_utf8(true);
-            body.read_to_string()
+            let body = response.body_mut().with_config().limit(MAX_SMALL);
+            body.read_to_vec()
         };
         let called = patient::call(&self.called_off, read)?;
-        let text = called.map_err(|error| Setback::Again(error.to_string()))?;
-        text.map_err(|error| Setback::Again(error.to_string()))
+        let bytes = called.map_err(|error| Setback::Again(error.to_string()))?;
+        bytes.map_err(|error| Setback::Again(error.to_string()))
     }
 
     fn attempt(&self, url: &str, part: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), Setback> {
@@ -199,7 +205,7 @@ impl Downloader {
         };
         let origin = Origin::load(part).filter(|origin| origin.url == url);
         let have = if origin.is_some() { length(part) } else { 0 };
-        let mut request = self.agent.get(url);
+        let mut request = self.get(url);
         if let Some(origin) = origin.filter(|_| have > 0) {
             request = request.header(header::RANGE, format!("bytes={have}-"));
             request = request.header(header::IF_RANGE, origin.validator);

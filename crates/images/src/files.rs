@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// Writes a file so that at any time the old or the new content is there, whole: temporary file, fsync, rename.
@@ -36,6 +37,29 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
 /// Removes a folder with all in it; one that is not there is as good.
 pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
     absent_is_fine(fs::remove_dir_all(path))
+}
+
+/// Removes a file or a folder.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        remove_folder(path)
+    } else {
+        remove_file(path)
+    }
+}
+
+/// Bytes on disk of a file, or of the files in a folder; holes take none. What cannot be read counts as nothing.
+pub(crate) fn allocated(path: &Path) -> u64 {
+    /// stat(2): `st_blocks` counts in these, whatever the file system's own blocks are.
+    const BLOCK: u64 = 512;
+    let of = |path: &Path| {
+        let metadata = path.symlink_metadata();
+        metadata.map_or(0, |it| it.blocks().saturating_mul(BLOCK))
+    };
+    match fs::read_dir(path) {
+        Ok(entries) => entries.filter_map(Result::ok).map(|it| of(&it.path())).sum(),
+        Err(_) => of(path),
+    }
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {

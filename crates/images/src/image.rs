@@ -1,6 +1,7 @@
 //! An image as the rest of the program sees it: something that lies on this machine and can be booted.
 
 use crate::arch::Arch;
+use crate::signature::Signature;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,10 @@ pub enum Origin {
     Local,
     /// Built on this machine.
     Built,
+    /// A file of the user's, taken into the store.
+    Imported,
+    /// A machine's disk, taken into the store.
+    Saved,
 }
 
 /// A bootable image on this machine. Also the manifest, `image.json`, beside an image's files.
@@ -111,6 +116,12 @@ pub struct Image {
     /// The digest of what was fetched (`sha512:…`), when there was one to check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// What is known of the signature of the checksum file that has the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// What its disk hashes to (`sha256:…`), where the store has taken it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// The user that the image's cloud-init sets up unless told otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,

@@ -45,8 +45,10 @@ pub struct Nic {
     pub mac: MacAddress,
     /// Its network has IPv4, and gives addresses by DHCP.
     pub ipv4: bool,
-    /// Its network has IPv6, announces its prefix and gives addresses by DHCPv6.
+    /// Its network has IPv6 and announces its prefix.
     pub ipv6: bool,
+    /// Its network gives addresses of IPv6 by DHCPv6; ifupdown would wait in vain where it does not.
+    pub dhcp6: bool,
 }
 
 /// What the documents of one machine are made from.
@@ -64,6 +66,8 @@ pub struct Machine<'a> {
     pub user_data: Option<&'a [u8]>,
     /// NICs in order; the first has the best route.
     pub nics: &'a [Nic],
+    /// Whether it finds the documents on a drive, so that network-config counts before there is a network, instead of over HTTP.
+    pub on_drive: bool,
 }
 
 /// The system serial number (`-smbios type=1,serial=…`) that makes every cloud-init since 22.4 fetch its seed from a URL,
@@ -91,9 +95,10 @@ fn quoted(text: &str) -> String {
 
 fn meta_data(machine: &Machine<'_>) -> String {
     let mut text = format!(
-        "instance-id: {}\nlocal-hostname: {}\ndsmode: net\n",
+        "instance-id: {}\nlocal-hostname: {}\ndsmode: {}\n",
         quoted(machine.instance_id),
         quoted(machine.hostname),
+        if machine.on_drive { "local" } else { "net" },
     );
     if !machine.ssh_keys.is_empty() {
         text.push_str("public-keys:\n");
@@ -125,9 +130,9 @@ fn network_config(nics: &[Nic]) -> String {
                dhcp6: {}\n    \
                accept-ra: {}\n    \
                dhcp-identifier: mac\n",
-            nic.ipv4, nic.ipv6, nic.ipv6,
+            nic.ipv4, nic.dhcp6, nic.ipv6,
         );
-        for (family, has) in [(4, nic.ipv4), (6, nic.ipv6)] {
+        for (family, has) in [(4, nic.ipv4), (6, nic.dhcp6)] {
             if has {
                 let _ = write!(
                     text,
@@ -190,6 +195,7 @@ mod tests {
             ssh_keys: keys,
             user_data: None,
             nics,
+            on_drive: false,
         }
     }
 
@@ -216,9 +222,34 @@ mod tests {
             mac: [0x52, 0x54, 0, 0, 0, last],
             ipv4,
             ipv6,
+            dhcp6: ipv6,
         };
         let nics = [nic(1, true, true), nic(2, true, false), nic(3, false, true)];
         insta::assert_snapshot!(document(&machine(&[], &nics), "network-config"));
+    }
+
+    #[test]
+    fn a_nic_on_a_lan_asks_for_dhcpv4_and_listens_to_routers() {
+        let nic = Nic {
+            mac: [0x52, 0x54, 0, 0, 0, 1],
+            ipv4: true,
+            ipv6: true,
+            dhcp6: false,
+        };
+        let text = document(&machine(&[], &[nic]), "network-config");
+        for line in ["dhcp4: true", "dhcp6: false", "accept-ra: true"] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!text.contains("dhcp6-overrides"), "{text}");
+    }
+
+    #[test]
+    fn documents_on_a_drive_count_before_there_is_a_network() {
+        let machine = Machine {
+            on_drive: true,
+            ..machine(&[], &[])
+        };
+        assert!(document(&machine, "meta-data").contains("\ndsmode: local\n"));
     }
 
     #[test]

@@ -82,8 +82,23 @@ pub struct DiskInfo {
 /// # Errors
 /// When there is no `qemu-img`, or it cannot read the file.
 pub fn info(path: &Path) -> Result<DiskInfo, OverlayError> {
+    described(path, None)
+}
+
+/// [`info`] of a disk whose format is known, so that none is guessed from what a guest has written. It opens no other file.
+///
+/// # Errors
+/// As [`info`]; when the file is not of that format.
+pub fn info_of(path: &Path, format: &str) -> Result<DiskInfo, OverlayError> {
+    described(path, Some(format))
+}
+
+fn described(path: &Path, format: Option<&str>) -> Result<DiskInfo, OverlayError> {
     let mut command = QEMU_IMG.command()?;
-    command.args(["info", "-U", "--output=json"]).arg(path);
+    command.args(["info", "-U", "--output=json"]);
+    command
+        .args(format.iter().flat_map(|format| ["-f", format]))
+        .arg(path);
     let json = tool::run(&mut command)?;
     serde_json::from_slice(&json).map_err(|source| OverlayError::Info {
         path: path.to_owned(),
@@ -104,7 +119,7 @@ pub fn create(
     let base = base
         .canonicalize()
         .map_err(|_| OverlayError::NoBase(base.to_owned()))?;
-    let needed = info(&base)?.virtual_size;
+    let needed = info_of(&base, format.name())?.virtual_size;
     let size = size.unwrap_or(needed);
     if size < needed {
         return Err(OverlayError::TooSmall {

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! images/KEY+SERIAL/image.json, disk.img | vmlinux, initramfs    visible images
+//! blobs/sha256-HEX                               each fetched disk once, disk.img is a link to it
 //! downloads/KEY.part, KEY.origin.json                            what has arrived so far
 //! staging/KEY/                                                   an image in the making
 //! locks/KEY.lock                                                 held while KEY is fetched, built or removed
@@ -17,19 +18,26 @@
 //! A name means, in this order: an image here of that name (so one that was built stands in for the vendor's), the
 //! catalogue's image if it is here, the catalogue's image from its vendor.
 
+mod blobs;
 mod error;
 mod locks;
+mod making;
 mod pull;
+mod removal;
 
 pub use error::StoreError;
+pub use making::NewImage;
+pub use removal::Pruned;
 
 use crate::arch::Arch;
 use crate::build::BuildError;
-use crate::catalogue;
+use crate::catalogue::Catalogue;
 use crate::checksum::{Algorithm, Digest};
 use crate::download::{Downloader, Patience, Progress};
 use crate::files;
-use crate::image::{Boot, Image, MANIFEST, Origin};
+use crate::image::{Boot, DiskFormat, Image, MANIFEST, Origin};
+use crate::import::{self, Format, ImportError};
+use crate::signature::Signature;
 use crate::source::Source;
 use crate::unpack;
 use pull::Wanted;
@@ -37,6 +45,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+const DISK: &str = "disk.img";
 
 /// An image and the folder of the store that it lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +58,21 @@ pub struct Stored {
     pub folder: PathBuf,
     /// False for one that a newer image of the same name stands before.
     pub current: bool,
+    /// When it came into the store.
+    pub created: SystemTime,
+    /// What it takes on disk, in bytes; what several images share counts for each.
+    pub disk_bytes: u64,
 }
 
 /// The cache; opening it is cheap, and any number of processes may have it open.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-    base_url: Option<String>,
+    catalogue: Catalogue,
     downloader: Downloader,
     called_off: Arc<AtomicBool>,
+    offline: bool,
+    signed_only: bool,
 }
 
 impl Store {
@@ -64,23 +81,25 @@ impl Store {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        for folder in ["images", "downloads", "staging", "locks"] {
+        for folder in ["images", "blobs", "downloads", "staging", "locks"] {
             let folder = root.join(folder);
             fs::create_dir_all(&folder).map_err(StoreError::file(&folder))?;
         }
         let root = root.canonicalize().map_err(StoreError::file(root))?;
         Ok(Self {
             root,
-            base_url: None,
+            catalogue: Catalogue::default(),
             downloader: Downloader::new(Patience::default()),
             called_off: Arc::default(),
+            offline: false,
+            signed_only: false,
         })
     }
 
-    /// The same with a mirror in place of the vendors' hosts (see [`catalogue::find`]).
+    /// The same with another catalogue than the built-in one.
     #[must_use]
-    pub fn with_base_url(mut self, base_url: Option<String>) -> Self {
-        self.base_url = base_url;
+    pub fn with_catalogue(mut self, catalogue: Catalogue) -> Self {
+        self.catalogue = catalogue;
         self
     }
 
@@ -96,6 +115,20 @@ impl Store {
     pub fn until(mut self, called_off: Arc<AtomicBool>) -> Self {
         self.downloader = self.downloader.until(Arc::clone(&called_off));
         self.called_off = called_off;
+        self
+    }
+
+    /// The same, but what is not on this machine is an error rather than fetched.
+    #[must_use]
+    pub fn offline(mut self, offline: bool) -> Self {
+        self.offline = offline;
+        self
+    }
+
+    /// The same, but an image whose vendor's signature was not verified is an error.
+    #[must_use]
+    pub fn signed_only(mut self, signed_only: bool) -> Self {
+        self.signed_only = signed_only;
         self
     }
 
@@ -128,18 +161,35 @@ impl Store {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Image, StoreError> {
         if let Some(image) = self.get(source, arch)? {
-            return Ok(image);
+            return self.signed(image);
         }
         let wanted = match source {
             Source::Url { url, digest } => Wanted::of_url(url, digest.as_ref(), arch),
             Source::Name(name) => self.entry(name, arch)?,
             Source::Path(path) => return local(path, arch),
         };
+        if self.offline {
+            return Err(StoreError::Offline(wanted.name));
+        }
         let _lock = self.lock(&wanted.key)?;
         match self.current(&wanted.key)? {
-            Some(image) => Ok(image),
+            Some(image) => self.signed(image),
             None => self.fetch(&wanted, progress),
         }
+    }
+
+    /// The image, unless it has to be signed and is not.
+    fn signed(&self, image: Image) -> Result<Image, StoreError> {
+        let is_verified = image.signature.as_ref().is_some_and(Signature::is_verified);
+        if !self.signed_only || is_verified {
+            return Ok(image);
+        }
+        Err(StoreError::Unsigned {
+            signature: image
+                .signature
+                .unwrap_or_else(|| Signature::unchecked("it is none that a vendor signs")),
+            name: image.name,
+        })
     }
 
     /// Lets `build` fill an empty folder and takes what it made into the store, as the one that its name means from now on.
@@ -152,14 +202,22 @@ impl Store {
         arch: Arch,
         build: impl FnOnce(&Path) -> Result<Image, BuildError>,
     ) -> Result<Image, StoreError> {
+        self.fill(name, arch, |folder| Ok(build(folder)?))
+    }
+
+    /// [`Store::build`] for whatever makes an image.
+    fn fill(
+        &self,
+        name: &str,
+        arch: Arch,
+        make: impl FnOnce(&Path) -> Result<Image, StoreError>,
+    ) -> Result<Image, StoreError> {
         let key = key_of(name, arch);
         let _lock = self.lock(&key)?;
         let staging = self.staging(&key)?;
-        let built = build(&staging)
-            .map_err(StoreError::from)
-            .and_then(|image| self.publish(&key, &image));
+        let made = make(&staging).and_then(|image| self.publish(&key, &image));
         files::remove_folder(&staging).map_err(StoreError::file(&staging))?;
-        built
+        made
     }
 
     /// All images here, by name, the current of each name first.
@@ -180,8 +238,10 @@ impl Store {
             if let Some(image) = read_manifest(&folder)? {
                 stored.push(Stored {
                     image,
-                    folder,
                     current: key != before,
+                    created: created(&folder),
+                    disk_bytes: files::allocated(&folder),
+                    folder,
                 });
                 before = key;
             }
@@ -189,82 +249,21 @@ impl Store {
         Ok(stored)
     }
 
-    /// Removes all images of a name (every architecture) and returns them. A short name means what it does elsewhere: an
-    /// image of just that name, else the catalogue's.
-    ///
-    /// # Errors
-    /// When there is none of that name, or one cannot be removed.
-    pub fn remove(&self, name: &str) -> Result<Vec<Image>, StoreError> {
-        let mut removed = self.remove_where(|stored| stored.image.name == name)?;
-        if removed.is_empty()
-            && let Some(entry) = catalogue::find(name, Arch::X86_64, None)
-        {
-            removed = self.remove_where(|stored| stored.image.name == entry.name)?;
-        }
-        if removed.is_empty() {
-            return Err(StoreError::NotHere(name.to_owned()));
-        }
-        Ok(removed)
-    }
-
-    /// Removes the images that `keep` does not hold on to, and what interrupted work left behind; returns the images.
-    ///
-    /// # Errors
-    /// When something cannot be removed.
-    pub fn prune(&self, keep: impl Fn(&Stored) -> bool) -> Result<Vec<Image>, StoreError> {
-        for folder in ["downloads", "staging"] {
-            self.remove_leftovers(&self.root.join(folder))?;
-        }
-        self.remove_where(|stored| !keep(stored))
-    }
-
-    fn remove_where(&self, condemned: impl Fn(&Stored) -> bool) -> Result<Vec<Image>, StoreError> {
-        let mut removed = Vec::new();
-        for stored in self.list()?.into_iter().filter(|stored| condemned(stored)) {
-            // Out of sight in one step; a process that dies in between leaves it to the next prune.
-            let name = stored.folder.file_name().unwrap_or_default().to_string_lossy();
-            let key = name.rsplit_once('+').map_or(&*name, |(key, _)| key);
-            let _lock = self.lock(key)?;
-            let aside = self.root.join("staging").join(key);
-            files::remove_folder(&aside).map_err(StoreError::file(&aside))?;
-            fs::rename(&stored.folder, &aside).map_err(StoreError::file(&stored.folder))?;
-            files::remove_folder(&aside).map_err(StoreError::file(&aside))?;
-            removed.push(stored.image);
-        }
-        Ok(removed)
-    }
-
-    /// Removes what nobody holds the lock for.
-    fn remove_leftovers(&self, folder: &Path) -> Result<(), StoreError> {
-        let entries = fs::read_dir(folder).map_err(StoreError::file(folder))?;
-        for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let key = name
-                .strip_suffix(".part")
-                .or(name.strip_suffix(".origin.json"))
-                .unwrap_or(&name);
-            let lock = self.lock_file(key)?;
-            if lock.try_lock().is_err() {
-                continue;
-            }
-            let removed = if path.is_dir() {
-                files::remove_folder(&path)
-            } else {
-                files::remove_file(&path)
-            };
-            removed.map_err(StoreError::file(&path))?;
-        }
-        Ok(())
-    }
-
     fn entry(&self, name: &str, arch: Arch) -> Result<Wanted, StoreError> {
-        catalogue::find(name, arch, self.base_url.as_deref())
-            .map(Wanted::of_entry)
-            .ok_or_else(|| StoreError::UnknownName(name.to_owned()))
+        if let Some(entry) = self.catalogue.find(name, arch) {
+            return Ok(Wanted::of_entry(entry));
+        }
+        Err(match self.catalogue.offer(name) {
+            Some(offer) => StoreError::NotForArch {
+                name: name.to_owned(),
+                arch,
+                archs: offer.archs().collect(),
+            },
+            None => StoreError::UnknownName {
+                name: name.to_owned(),
+                known: self.catalogue.names().map(str::to_owned).collect(),
+            },
+        })
     }
 
     /// The image that a key means, when there is one.
@@ -329,6 +328,36 @@ fn read_manifest(folder: &Path) -> Result<Option<Image>, StoreError> {
     }))
 }
 
+/// The manifest is written once, when the image is whole.
+fn created(folder: &Path) -> SystemTime {
+    let written = folder.join(MANIFEST).metadata().and_then(|it| it.modified());
+    written.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// The format of a disk that a machine's disk shall lie on; messages call it `called`. What is none that is known may be a
+/// small raw disk.
+fn checked_format(disk: &Path, called: &Path) -> Result<DiskFormat, StoreError> {
+    let format = Format::of(disk).map_err(StoreError::file(disk))?;
+    match format {
+        Format::Raw | Format::Unknown => Ok(DiskFormat::Raw),
+        Format::Qcow2 => {
+            import::stands_alone(disk, format).map_err(|error| match error {
+                ImportError::LeadsElsewhere { what, .. } => ImportError::LeadsElsewhere {
+                    path: called.to_owned(),
+                    what,
+                },
+                error => error,
+            })?;
+            Ok(DiskFormat::Qcow2)
+        }
+        Format::Vmdk | Format::Vdi | Format::Vhdx | Format::Vhd | Format::Tar => {
+            Err(StoreError::ToImport(called.to_owned()))
+        }
+        Format::Iso9660 => Err(ImportError::Medium(called.to_owned()).into()),
+        Format::VmdkDescriptor => Err(ImportError::Description(called.to_owned()).into()),
+    }
+}
+
 /// A file of the user's, used where it lies.
 fn local(path: &Path, arch: Arch) -> Result<Image, StoreError> {
     let missing = |_| StoreError::MissingFile(path.to_owned());
@@ -343,7 +372,7 @@ fn local(path: &Path, arch: Arch) -> Result<Image, StoreError> {
     if unpack::compression(&absolute).map_err(StoreError::file(&absolute))? != unpack::Compression::None {
         return Err(StoreError::Compressed(absolute));
     }
-    let format = unpack::disk_format(&absolute).map_err(StoreError::file(&absolute))?;
+    let format = checked_format(&absolute, path)?;
     Ok(Image {
         name: path.display().to_string(),
         arch,
@@ -355,6 +384,8 @@ fn local(path: &Path, arch: Arch) -> Result<Image, StoreError> {
             format,
         },
         digest: None,
+        signature: None,
+        content: None,
         ssh_user: None,
     })
 }

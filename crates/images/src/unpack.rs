@@ -1,8 +1,7 @@
-//! What a file is, by its first bytes: compression and disk format, whatever its name says.
+//! Compression: told by a file's first bytes, whatever its name says, and taken off with bounds.
 
-use crate::image::DiskFormat;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 /// How a file is compressed.
@@ -34,19 +33,6 @@ impl Compression {
     }
 }
 
-/// The format of a disk image, by its first bytes: what is not qcow2 is taken for raw.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn disk_format(path: &Path) -> io::Result<DiskFormat> {
-    let start = magic(&mut File::open(path)?)?;
-    Ok(if start.starts_with(b"QFI\xfb") {
-        DiskFormat::Qcow2
-    } else {
-        DiskFormat::Raw
-    })
-}
-
 /// How a file is compressed.
 ///
 /// # Errors
@@ -57,7 +43,7 @@ pub fn compression(path: &Path) -> io::Result<Compression> {
 
 fn magic(file: &mut File) -> io::Result<Vec<u8>> {
     let mut start = Vec::with_capacity(MAGIC_LEN);
-    file.by_ref()
+    Read::by_ref(file)
         .take(MAGIC_LEN.try_into().unwrap_or(u64::MAX))
         .read_to_end(&mut start)?;
     Ok(start)
@@ -92,4 +78,72 @@ pub fn read_all(path: &Path) -> io::Result<Vec<u8>> {
     let mut data = Vec::new();
     reader(path)?.read_to_end(&mut data)?;
     Ok(data)
+}
+
+/// No disk is larger; a small file that unpacks to more is made to fill disks.
+pub const LARGEST: u64 = 2 << 40;
+
+/// Why content did not get into its file.
+#[derive(Debug)]
+pub enum SpreadError {
+    /// The source failed, is broken, or is larger than [`LARGEST`].
+    Read(io::Error),
+    /// The file cannot be written.
+    Write(io::Error),
+}
+
+/// Writes all that a reader yields to `file`, whole and on stable storage. Blocks of zeros, of which raw disks mostly
+/// consist, become holes.
+///
+/// # Errors
+/// When one side fails.
+pub fn spread(reader: &mut dyn Read, file: &Path) -> Result<(), SpreadError> {
+    spread_within(LARGEST, reader, file)
+}
+
+fn spread_within(largest: u64, reader: &mut dyn Read, file: &Path) -> Result<(), SpreadError> {
+    const BLOCK: u64 = 1 << 16;
+    let mut target = File::create(file).map_err(SpreadError::Write)?;
+    let mut block = Vec::new();
+    let mut end = 0_u64;
+    loop {
+        block.clear();
+        Read::take(&mut *reader, BLOCK)
+            .read_to_end(&mut block)
+            .map_err(SpreadError::Read)?;
+        if block.is_empty() {
+            break;
+        }
+        write_block(&mut target, end, &block).map_err(SpreadError::Write)?;
+        end = end.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
+        if end > largest {
+            return Err(SpreadError::Read(io::Error::other("it is larger than any disk")));
+        }
+    }
+    target
+        .set_len(end)
+        .and_then(|()| target.sync_all())
+        .map_err(SpreadError::Write)
+}
+
+fn write_block(file: &mut File, at: u64, block: &[u8]) -> io::Result<()> {
+    if block.iter().all(|byte| *byte == 0) {
+        return Ok(());
+    }
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_without_end_is_given_up_at_the_bound() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let end = spread_within(1 << 20, &mut io::repeat(0), file.path());
+        assert!(matches!(end, Err(SpreadError::Read(_))), "{end:?}");
+        spread_within(1 << 20, &mut io::repeat(0).take(1 << 20), file.path()).unwrap();
+        assert_eq!(file.path().metadata().unwrap().len(), 1 << 20);
+    }
 }

@@ -9,9 +9,11 @@
 //! | [`StreamPort`] | 4-byte big-endian length, then the frame | QEMU `net/stream.c`, `net_fill_rstate` |
 //! | [`DgramPort`] | one frame a datagram | QEMU `net/dgram.c`; vfkit's unixgram |
 //! | [`TapPort`] | virtio_net_hdr, then the frame, one a read or write | Linux `drivers/net/tun.c` |
+//! | [`VmnetPort`](vmnet::VmnetPort) | one frame a packet, many packets a call | macOS, vmnet.framework |
+//! | [`RelayPort`](vmnet::RelayPort) | one frame a datagram | ours, to root's helper on macOS |
 //! | [`VhostUserPort`] | virtio_net_hdr, then the frame, in rings in the guest's memory | QEMU `docs/interop/vhost-user.rst` |
 //!
-//! The first two carry no vnet header, so their frames are whole and their checksums finished. A TAP belongs to a network
+//! The first two, and the relay, carry no vnet header, so their frames are whole and their checksums finished. A TAP belongs to a network
 //! namespace that somebody makes and configures; [`create_tap`] and [`Interface`] are for who does.
 
 mod decoder;
@@ -23,6 +25,7 @@ mod stream;
 mod sys;
 mod tap;
 pub mod vhost_user;
+pub mod vmnet;
 
 pub use decoder::{Decoder, LengthError, MAX_FRAME, MIN_FRAME};
 pub use dgram::{Datagram, DgramPort, DgramSent};
@@ -30,5 +33,5 @@ pub use interface::Interface;
 pub use listener::{ListenError, Listener, SocketFile};
 pub use owner::{Owner, owner_of_inode};
 pub use stream::{Progress, ReadError, StreamPort, Written};
-pub use tap::{TapError, TapPort, create_tap};
+pub use tap::{TapError, TapPort, attach_tap, create_tap};
 pub use vhost_user::{VhostUserError, VhostUserPort};

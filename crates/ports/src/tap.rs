@@ -107,11 +107,19 @@ pub fn create_tap(name: &str) -> Result<OwnedFd, TapError> {
             source,
         }
     })?;
+    attach_tap(device.into(), name)
+}
+
+/// Make a TAP of what somebody has opened: `/dev/net/tun`, or the device of a macvtap, which has its interface already.
+///
+/// # Errors
+/// The namespace is not ours to change, or the device is another.
+pub fn attach_tap(device: OwnedFd, name: &str) -> Result<OwnedFd, TapError> {
     tun::create(&device, name).map_err(|source| TapError::Create {
         name: name.to_owned(),
         source,
     })?;
-    Ok(device.into())
+    Ok(device)
 }
 
 /// A guest on a TAP.

@@ -7,13 +7,17 @@
 //! * Disks are `-blockdev` nodes, not `-drive`, because `file=` of the latter takes `a:b` for a protocol.
 //! * QEMU connects to the network's socket and connects again after a restart of the network, in the spelling its
 //!   version knows ([`Reconnect`]).
-//! * Where a network shares the guest's memory (vhost-user), that is a memfd, which QEMU seals and others can map.
+//! * Where a network shares the guest's memory (vhost-user), that is a memfd, which QEMU seals and others can map; where the host
+//!   has none (macOS), POSIX shared memory without a name, which QEMU has from 9.1.
+//! * Where a card is on a TAP, QEMU gets the open descriptor by its number: opening one is a privilege that it does not have. A
+//!   virtio card's frames are moved by the kernel (vhost-net) where that can be had.
+//! * The seed is a folder behind QEMU's `vvfat` driver, which makes a FAT file system of it as it is read: nothing is written twice.
 //! * Everything that comes from outside is a value with its commas doubled; extra arguments come last and raw.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::launch::{Attach, Console, Disk, Firmware, Kernel, Launch, Nic};
+use crate::launch::{Attach, Console, Disk, Firmware, Kernel, Launch, Nic, SEED_LABEL};
 use crate::options::{OptionArg, shell_line};
 use crate::{Arch, Capabilities, Reconnect};
 
@@ -41,6 +45,7 @@ impl CommandLine {
         for (index, disk) in launch.disks.iter().enumerate() {
             builder.disk(index, disk);
         }
+        builder.seed(launch.seed.as_deref());
         for nic in &launch.nics {
             builder.nic(nic, capabilities.reconnect());
         }
@@ -99,7 +104,7 @@ impl Builder {
         self.option("-smp", launch.cpus.to_string());
         self.option("-m", size(launch.memory));
         if launch.shares_memory() {
-            let memory = OptionArg::new("memory-backend-memfd").set("id", MEMORY);
+            let memory = OptionArg::new(shareable(std::env::consts::OS)).set("id", MEMORY);
             self.option(
                 "-object",
                 memory
@@ -157,6 +162,17 @@ impl Builder {
         self.option("-blockdev", block.finish());
         let device = OptionArg::new("virtio-blk-pci").set("drive", &node);
         self.option("-device", device.set("bootindex", index.to_string()).finish());
+    }
+
+    fn seed(&mut self, seed: Option<&Path>) {
+        let Some(folder) = seed else { return };
+        let block = OptionArg::new("").set("driver", "vvfat").set("node-name", "seed");
+        let block = block.set("dir", folder).set("label", SEED_LABEL);
+        self.option("-blockdev", block.set("read-only", "on").finish());
+        self.option(
+            "-device",
+            OptionArg::new("virtio-blk-pci").set("drive", "seed").finish(),
+        );
     }
 
     fn nic(&mut self, nic: &Nic, reconnect: Reconnect) {
@@ -227,8 +243,25 @@ fn machine(launch: &Launch) -> OptionArg {
     arg
 }
 
+/// The memory of a guest that others can map, on this host.
+///
+/// Source: QEMU `docs/system/devices/vhost-user.rst`; `backends/hostmem-shm.c` takes no other value than `share=on`.
+fn shareable(os: &str) -> &'static str {
+    if os == "linux" {
+        "memory-backend-memfd"
+    } else {
+        "memory-backend-shm"
+    }
+}
+
 fn netdev(nic: &Nic, reconnect: Reconnect) -> OptionArg {
     match &nic.attach {
+        Attach::Tap { descriptor, vhost } => {
+            let arg = OptionArg::new("tap").set("id", &nic.id);
+            let arg = arg.set("fd", descriptor.to_string());
+            // Without it QEMU says "off", too, but the reader of the line should know.
+            arg.set("vhost", if *vhost { "on" } else { "off" })
+        }
         Attach::Stream { path } => {
             let arg = OptionArg::new("stream").set("id", &nic.id).set("server", "off");
             let arg = arg.set("addr.type", "unix").set("addr.path", path);
@@ -296,5 +329,16 @@ fn size(bytes: u64) -> String {
         _ if bytes.is_multiple_of(1 << 20) => format!("{}M", bytes >> 20),
         _ if bytes.is_multiple_of(1 << 10) => format!("{}K", bytes >> 10),
         _ => format!("{bytes}B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_others_map_is_of_the_hosts_kind() {
+        assert_eq!(shareable("linux"), "memory-backend-memfd");
+        assert_eq!(shareable("macos"), "memory-backend-shm");
     }
 }

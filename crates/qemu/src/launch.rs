@@ -28,6 +28,9 @@ pub struct Launch {
     pub memory: u64,
     /// Disks in boot order.
     pub disks: Vec<Disk>,
+    /// A folder that the guest sees as a small FAT drive named [`SEED_LABEL`], read-only: cloud-init's documents for a machine that
+    /// no network of ours serves.
+    pub seed: Option<PathBuf>,
     /// A kernel to boot directly, without firmware and boot loader.
     pub kernel: Option<Kernel>,
     /// UEFI firmware in flash; absent means the machine type's own (SeaBIOS on x86; none on aarch64).
@@ -116,7 +119,7 @@ pub struct Nic {
     pub network_boot: bool,
 }
 
-/// How a network card reaches its network. QEMU connects; the network listens.
+/// How a network card reaches its network. QEMU connects; the network listens, but for a TAP, which is the host's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attach {
     /// `-netdev stream` to a unix socket.
@@ -135,6 +138,13 @@ pub enum Attach {
         local: PathBuf,
         /// The network's socket.
         remote: PathBuf,
+    },
+    /// `-netdev tap` on a TAP or macvtap that somebody else opened: frames go from QEMU to the host's kernel.
+    Tap {
+        /// The number of the descriptor that QEMU inherits; see [`Process::start`](crate::Process::start).
+        descriptor: i32,
+        /// Whether the kernel itself moves the frames of a virtio card (vhost-net).
+        vhost: bool,
     },
 }
 
@@ -160,6 +170,7 @@ impl Launch {
             cpus: 1,
             memory: 512 << 20,
             disks: Vec::new(),
+            seed: None,
             kernel: None,
             firmware: None,
             nics: Vec::new(),
@@ -226,7 +237,7 @@ impl Launch {
     /// Every unix socket that QEMU is to bind.
     pub(crate) fn bound_sockets(&self) -> impl Iterator<Item = &Path> {
         let nics = self.nics.iter().filter_map(|nic| match &nic.attach {
-            Attach::Stream { .. } | Attach::VhostUser { .. } => None,
+            Attach::Stream { .. } | Attach::VhostUser { .. } | Attach::Tap { .. } => None,
             Attach::Dgram { local, .. } => Some(local.as_path()),
         });
         let console = self.console.iter().map(|console| console.socket.as_path());
@@ -242,12 +253,16 @@ impl Launch {
 
     /// Every unix socket that the network is to bind.
     fn network_sockets(&self) -> impl Iterator<Item = &Path> {
-        self.nics.iter().map(|nic| match &nic.attach {
-            Attach::Stream { path } | Attach::VhostUser { path } => path.as_path(),
-            Attach::Dgram { remote, .. } => remote.as_path(),
+        self.nics.iter().filter_map(|nic| match &nic.attach {
+            Attach::Stream { path } | Attach::VhostUser { path } => Some(path.as_path()),
+            Attach::Dgram { remote, .. } => Some(remote.as_path()),
+            Attach::Tap { .. } => None,
         })
     }
 }
+
+/// The name by which cloud-init knows a drive with its documents (NoCloud).
+pub const SEED_LABEL: &str = "cidata";
 
 /// The shorter of the limits of `sun_path` less its NUL: 104 bytes on macOS, 108 on Linux.
 const SOCKET_PATH_MAX: usize = 103;

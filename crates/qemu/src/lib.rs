@@ -16,14 +16,16 @@ pub mod probe;
 pub mod process;
 pub mod qmp;
 mod run;
+pub mod vmnet;
 
 pub use accel::{AccelChoice, Chosen, Refusal};
 pub use args::CommandLine;
 pub use cache::Cache;
 pub use error::{ErrorKind, QemuError};
 pub use firmware::FirmwareFiles;
-pub use launch::{Attach, Console, Disk, DiskFormat, Firmware, Kernel, Launch, Nic};
+pub use launch::{Attach, Console, Disk, DiskFormat, Firmware, Kernel, Launch, Nic, SEED_LABEL};
 pub use model::{Accel, Arch, Capabilities, Reconnect, UnknownName, Version};
 pub use options::shell_line;
 pub use process::{Process, Stopped};
 pub use qmp::Qmp;
+pub use vmnet::{Vmnet, VmnetAddresses};

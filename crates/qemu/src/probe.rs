@@ -42,6 +42,14 @@ pub fn find_binary(arch: Arch, chosen: Option<&Path>, path: Option<&OsStr>) -> R
         .ok_or(QemuError::NotFound { arch })
 }
 
+/// Whether the kernel can move a virtio card's frames itself: the device of vhost-net is there and this user may open it. It is QEMU
+/// that opens it then.
+#[must_use]
+pub fn has_vhost_net() -> bool {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).open("/dev/vhost-net").is_ok()
+}
+
 fn check_executable(path: &Path) -> io::Result<()> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("it is not a file"));

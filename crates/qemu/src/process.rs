@@ -2,8 +2,9 @@
 //!
 //! **Start.** QEMU detaches itself (`-daemonize`): it forks, sets everything up, and the parent exits with status 0
 //! only once the guest is ready to run; every error before that is on stderr with a status other than 0. A `setsid` of
-//! ours would have to guess that moment, and would need `unsafe` between fork and exec. Its stderr goes to a file, so
-//! that a QEMU that hangs has left its words too.
+//! ours would have to guess that moment. Its stderr goes to a file, so that a QEMU that hangs has left its words too.
+//! Descriptors that it is to inherit are let through between fork and exec (module `inherit`), in the child only, and QEMU
+//! keeps them through its own forks until it ends.
 //!
 //! **Identity.** A process id alone is never believed, because ids are used again. A [`Process`] carries the start time
 //! of its process (module `identity`), and the id is ours only while the two agree. One known from its pidfile alone is
@@ -14,9 +15,11 @@
 //! works is reported. What a killed QEMU leaves behind (pidfile, sockets) is removed once it is gone.
 
 mod identity;
+mod inherit;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -72,7 +75,8 @@ impl Process {
     /// Starts a machine in the background and returns when its guest runs (or is ready to, under `-S`).
     ///
     /// The launch must name `qmp` and `pidfile` and have `daemonize` set. `stderr` is the file that QEMU's own
-    /// words go to until then.
+    /// words go to until then. Of the caller's descriptors QEMU gets those that are `inherited`, under the same numbers: what a
+    /// [`Attach::Tap`](crate::Attach::Tap) names, and what shall be closed only when QEMU has ended, however it ends.
     ///
     /// # Errors
     ///
@@ -82,12 +86,16 @@ impl Process {
         launch: &Launch,
         capabilities: &Capabilities,
         stderr: &Path,
+        inherited: &[BorrowedFd<'_>],
         deadline: Duration,
     ) -> Result<Self, QemuError> {
         launch.check()?;
         let (qmp, pidfile) = background_paths(launch)?;
         let line = CommandLine::build(launch, capabilities);
-        run_to_detach(&launch.name, &line, (pidfile, stderr), deadline)?;
+        let mut command = Command::new(line.program());
+        command.args(line.args());
+        inherit::let_through(&mut command, inherited);
+        run_to_detach(&launch.name, &mut command, (pidfile, stderr), deadline)?;
         let process = read_pidfile(pidfile)
             .ok()
             .and_then(|pid| Some((pid, identity::start_time(pid)?)));
@@ -279,21 +287,20 @@ fn background_paths(launch: &Launch) -> Result<(&Path, &Path), QemuError> {
 /// Runs the command line until its first process exits, which is when QEMU has detached.
 fn run_to_detach(
     name: &str,
-    line: &CommandLine,
+    command: &mut Command,
     (pidfile, stderr): (&Path, &Path),
     deadline: Duration,
 ) -> Result<(), QemuError> {
     let file = File::create(stderr).map_err(|source| QemuError::io("write", stderr, source))?;
-    let mut command = Command::new(line.program());
     command
-        .args(line.args())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(file)
         .process_group(0);
     let before = fs::read(pidfile).ok();
+    let program = PathBuf::from(command.get_program());
     let not_runnable = |source| QemuError::NotRunnable {
-        path: line.program().to_owned(),
+        path: program.clone(),
         source,
     };
     let mut child = command.spawn().map_err(not_runnable)?;

@@ -108,6 +108,10 @@ impl EventLoop {
                     capture.add(&frame.bytes);
                 }
             }
+            Action::OpenUplink(mac) => self.uplinks.want(mac),
+            Action::CloseUplink(mac) => {
+                self.uplinks.give_up(&mut self.core, &mut self.guests, mac);
+            }
             Action::Notice(notice) => tracing::warn!("{notice}"),
             other => tracing::error!("nobody carries out {other:?}"),
         }

@@ -41,6 +41,14 @@ pub enum StartError {
         /// The id of its process.
         owner: String,
     },
+    /// The way to the host's LAN.
+    #[error("{why}")]
+    Uplink {
+        /// One sentence.
+        why: String,
+        /// What the reader can do about it.
+        hint: Option<String>,
+    },
     /// The configuration contradicts itself, as the engine says.
     #[error("{0}")]
     Config(String),
@@ -56,6 +64,7 @@ impl StartError {
         match self {
             Self::Listen(error) => error.hint(),
             Self::Forward(error) => error.hint(),
+            Self::Uplink { hint, .. } => hint.clone(),
             Self::StateInUse { .. } => {
                 Some("give each network a folder of its own, or end that one".to_owned())
             }

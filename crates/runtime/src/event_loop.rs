@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -24,12 +25,14 @@ use crate::flows::Flows;
 use crate::forwards::Forwards;
 use crate::guests::Guests;
 use crate::handle::{Handle, Request};
+use crate::host_addresses::HostAddresses;
 use crate::leases::{LeaseStore, Leases};
 use crate::proxy::Proxies;
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
 use crate::tokens::Source;
-use crate::{HostPortSpec, NetworkOptions, StartError, services};
+use crate::uplink::{self, Uplinks};
+use crate::{HostPortSpec, Mode, NetworkOptions, StartError, services};
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
@@ -53,16 +56,49 @@ pub(crate) struct EventLoop {
     pub(crate) leases: Option<LeaseStore>,
     pub(crate) spare: Spare,
     pub(crate) about: About,
+    pub(crate) uplinks: Uplinks,
     pub(crate) stopping: bool,
+    host_addresses: HostAddresses,
 }
 
 /// What a snapshot says of the network beside what the engine knows.
 #[derive(Clone, Debug)]
 pub(crate) struct About {
+    pub(crate) mode: Mode,
     pub(crate) addresses: atoll_engine::Addresses,
     pub(crate) domain: String,
     pub(crate) mtu: u16,
     pub(crate) host_ports: Vec<HostPortSpec>,
+}
+
+impl About {
+    /// The IPv4 address at which the network's services are.
+    pub(crate) fn services4(&self) -> Option<Ipv4Addr> {
+        let mode = atoll_engine::Mode::from(self.mode);
+        self.addresses.subnet.map(|subnet| mode.services4(subnet))
+    }
+
+    /// The same of IPv6.
+    pub(crate) fn services6(&self) -> Option<Ipv6Addr> {
+        let mode = atoll_engine::Mode::from(self.mode);
+        self.addresses.prefix.map(|prefix| mode.services6(prefix))
+    }
+
+    /// The IPv4 address that stands for the host.
+    pub(crate) fn host4(&self) -> Option<Ipv4Addr> {
+        self.addresses.subnet.map(|subnet| match self.mode {
+            Mode::User => subnet.host_alias(),
+            _ => subnet.gateway(),
+        })
+    }
+
+    /// The same of IPv6.
+    pub(crate) fn host6(&self) -> Option<Ipv6Addr> {
+        self.addresses.prefix.map(|prefix| match self.mode {
+            Mode::User => prefix.host_alias(),
+            _ => prefix.gateway(),
+        })
+    }
 }
 
 impl EventLoop {
@@ -73,14 +109,15 @@ impl EventLoop {
         let registry = poll.registry().try_clone().map_err(StartError::Loop)?;
         let waker = Waker::new(poll.registry(), Source::Waker.into()).map_err(StartError::Loop)?;
         let (sender, requests) = channel();
-        let resolvers = Resolvers::new(options.resolvers.clone());
+        let resolvers = Resolvers::new(resolvers_of(&options));
         let (leases, old_leases) = open_leases(&options)?;
         let config = Config {
             limits: limits(descriptors),
             ..config(&options, &resolvers, old_leases)
         };
         let about = About {
-            addresses: options.addresses,
+            mode: options.mode(),
+            addresses: config.addresses(),
             domain: config.domain.clone(),
             mtu: config.mtu,
             host_ports: options.host_ports.clone(),
@@ -100,18 +137,22 @@ impl EventLoop {
             leases,
             spare: Spare::new(),
             about,
+            uplinks: Uplinks::default(),
             stopping: false,
+            host_addresses: HostAddresses::new(&options.policy),
         };
-        event_loop.furnish(options)?;
+        let waker = Arc::new(waker);
+        event_loop.furnish(options, &waker)?;
         let handle = Handle {
             requests: sender,
-            waker: Arc::new(waker),
+            waker,
         };
         Ok((event_loop, handle))
     }
 
     /// Everything in the options that can go wrong.
-    fn furnish(&mut self, options: NetworkOptions) -> Result<(), StartError> {
+    fn furnish(&mut self, options: NetworkOptions, waker: &Arc<Waker>) -> Result<(), StartError> {
+        self.uplinks = Uplinks::open(&options, &mut self.core, &mut self.guests, waker)?;
         for lease in options.static_leases {
             self.start_with(Command::SetStaticLease(lease))?;
         }
@@ -187,12 +228,14 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let engine = self.core.engine.poll_timeout();
-        let others = self.guests.retry_at().into_iter().chain(self.proxies.due());
+        let retries = self.guests.retry_at().into_iter().chain(self.uplinks.retry_at());
+        let others = retries.chain(self.proxies.due());
         let due = engine.into_iter().chain(others).min()?;
         Some(due.since(self.core.now()))
     }
 
     fn turn(&mut self, events: &Events) {
+        self.follow_host();
         for event in events {
             let Some(source) = Source::of(event.token()) else {
                 continue;
@@ -218,6 +261,7 @@ impl EventLoop {
             }
         }
         self.settle();
+        self.uplinks.handle_closed(&mut self.core, &mut self.guests);
         self.handle_time();
         if let Some(capture) = &mut self.capture
             && !capture.flush()
@@ -226,10 +270,23 @@ impl EventLoop {
         }
     }
 
+    /// The policy knows the host's addresses as they are now.
+    fn follow_host(&mut self) {
+        if let Some(addresses) = self.host_addresses.changed()
+            && let Err(error) = self.start_with(Command::SetHostAddresses(addresses))
+        {
+            tracing::warn!("the host's addresses are not taken: {error}");
+        }
+    }
+
     fn handle_ready(&mut self, ready: Ready) {
         let core = &mut self.core;
         match (ready.source, ready.readiness) {
-            (Source::Waker, _) => self.handle_requests(),
+            (Source::Waker, _) => {
+                self.uplinks.handle_answers(core, &mut self.guests);
+                self.handle_requests();
+            }
+            (Source::Links, _) => self.uplinks.handle_change(core, &mut self.guests),
             (Source::Listener(id), Readiness::Readable) => {
                 self.guests.handle_listener(core, &mut self.spare, id);
             }
@@ -257,6 +314,7 @@ impl EventLoop {
             self.settle();
         }
         self.proxies.handle_timeout(now);
+        self.uplinks.handle_timeout(now);
         if self.guests.retry_at().is_some_and(|due| due <= now) {
             self.guests.handle_timeout(&mut self.core);
             self.settle();
@@ -316,6 +374,12 @@ impl EventLoop {
     }
 }
 
+/// A network with the host and nobody else asks nobody else, unless it is told to.
+fn resolvers_of(options: &NetworkOptions) -> Option<Vec<SocketAddr>> {
+    let nobody = || (options.mode() == Mode::Host).then(Vec::new);
+    options.resolvers.clone().or_else(nobody)
+}
+
 fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Leases), StartError> {
     let Some(folder) = &options.state_dir else {
         return Ok((None, Leases::default()));
@@ -327,6 +391,9 @@ fn open_leases(options: &NetworkOptions) -> Result<(Option<LeaseStore>, Leases),
 fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Config {
     let defaults = Config::new(options.addresses);
     Config {
+        mode: options.mode().into(),
+        pinned_uplinks: uplink::is_pinned(options),
+        routes: options.routes.clone(),
         gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
         mtu: options.mtu,
         host_loopback: options.host_loopback,
@@ -342,6 +409,7 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Co
         lease_time: options.lease_time,
         resolvers: resolvers.servers().to_vec(),
         documents: options.documents.clone(),
+        policy: options.policy.clone(),
         ..defaults
     }
 }
@@ -356,7 +424,7 @@ fn seed() -> io::Result<[u8; 32]> {
 /// The engine's bounds, where what it opens has to do with so many descriptors. Some are kept back for guests, forwards, files, and
 /// questions to resolvers, each of which may be tried four times: three of eight where there are few, one of sixteen where there are many. So a
 /// guest that opens all it can meets the flow table's bound, where its own flows make room, and the others find what they need.
-fn limits(descriptors: u64) -> Limits {
+pub(crate) fn limits(descriptors: u64) -> Limits {
     let most = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let kept = (most / 8 * 3).min((most / 16).max(2048));
     let defaults = Limits::default();

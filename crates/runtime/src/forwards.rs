@@ -263,7 +263,11 @@ impl Socket {
                 let socket = std::net::UdpSocket::from(fd);
                 let address = socket.local_addr()?;
                 let owner = Owner::Forward(atoll_engine::ForwardId(id));
-                Ok((Self::Udp(UdpSocket::adopt(socket.into(), owner)), address.into()))
+                let mut socket = UdpSocket::adopt(socket.into(), owner);
+                if address.ip().is_unspecified() {
+                    socket = socket.answering_as_asked(Family::of(address.ip()));
+                }
+                Ok((Self::Udp(socket), address.into()))
             }),
         };
         bound.map_err(|error| bind_error(spec.protocol, listen, error))

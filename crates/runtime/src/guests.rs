@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use atoll_engine::{Event, Instant, PortConfig, PortId};
 use atoll_ports::vhost_user::{VHOST_USER_SUPPORTED, VhostUserCounters};
+use atoll_ports::vmnet::RelayPort;
 use atoll_ports::{
     DgramPort, DgramSent, ListenError, Listener, MIN_FRAME, Progress, ReadError, StreamPort, TapPort,
     VhostUserPort,
@@ -50,6 +51,10 @@ pub(crate) struct Guests {
     /// Guests for which frames came into an empty queue.
     dirty: Vec<PortId>,
     last_id: u32,
+    /// Uplinks that were detached and of which nobody knows yet.
+    closed_uplinks: Vec<PortId>,
+    /// The uplink that is a relay, if it is one.
+    relay: Option<PortId>,
     pub(crate) frames: Vec<Frame>,
     /// Counters of TAPs that are gone, and leases of those that are not.
     pub(crate) tap_records: TapRecords,
@@ -79,18 +84,31 @@ pub(crate) struct Guest {
     pub(crate) attached_at: Option<u32>,
     pub(crate) endpoint: String,
     pub(crate) link: Link,
+    /// It is no guest, but the way to the host's LAN.
+    pub(crate) is_uplink: bool,
 }
 
 #[derive(Debug)]
 pub(crate) enum Link {
     Stream(StreamPort),
     Tap(TapPort),
+    /// macOS's vmnet, at the other end of a relay.
+    Relay(Box<RelayPort>),
     VhostUser(Box<VhostUserPort>),
     Dgram {
         path: PathBuf,
         retry: Option<Instant>,
         tries: u32,
     },
+}
+
+impl Link {
+    pub(crate) fn as_tap(&self) -> Option<&TapPort> {
+        match self {
+            Self::Tap(tap) => Some(tap),
+            _ => None,
+        }
+    }
 }
 
 impl Socket {
@@ -212,6 +230,7 @@ impl Guests {
         let outcome = match self.guests.get_mut(&port).map(|guest| &mut guest.link) {
             Some(Link::Stream(stream)) => stream.read(&mut self.frames),
             Some(Link::Tap(tap)) => tap.read(&mut self.frames).map_err(ReadError::Io),
+            Some(Link::Relay(relay)) => relay.read(&mut self.frames).map_err(ReadError::Io),
             Some(Link::VhostUser(_)) => return self.handle_front_end(core, port),
             Some(Link::Dgram { .. }) | None => return,
         };
@@ -301,12 +320,14 @@ impl Guests {
             return;
         };
         let queue = core.engine.egress(port);
-        if queue.is_empty() {
+        // A relay that was full is told of an empty queue, too: then it waits for nothing any more.
+        if queue.is_empty() && !matches!(guest.link, Link::Relay(_)) {
             return;
         }
         let outcome = match &mut guest.link {
             Link::Stream(stream) => stream.write(queue),
             Link::Tap(tap) => tap.write(queue),
+            Link::Relay(relay) => relay.write(core.now().elapsed(), queue),
             Link::VhostUser(shared) => shared.write(queue).map_err(io::Error::other),
             Link::Dgram { retry: Some(_), .. } => return,
             Link::Dgram { .. } => return self.flush_dgram(core, port),
@@ -370,12 +391,13 @@ impl Guests {
         }
     }
 
-    /// When a busy datagram guest is to be tried again.
+    /// When a busy datagram guest, or a relay that was full, is to be tried again.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.by_path
-            .values()
-            .filter_map(|port| match self.guests.get(port)?.link {
-                Link::Dgram { retry, .. } => retry,
+        let ports = self.by_path.values().chain(&self.relay);
+        ports
+            .filter_map(|port| match &self.guests.get(port)?.link {
+                Link::Dgram { retry, .. } => *retry,
+                Link::Relay(relay) => relay.deadline().map(Instant::since_origin),
                 Link::Stream(_) | Link::Tap(_) | Link::VhostUser(_) => None,
             })
             .min()
@@ -398,6 +420,9 @@ impl Guests {
         for port in due {
             self.flush_dgram(core, port);
         }
+        if let Some(port) = self.relay {
+            self.flush(core, port);
+        }
     }
 
     /// A guest with a connection of its own.
@@ -406,7 +431,7 @@ impl Guests {
         let watched = match &link {
             Link::Stream(stream) => core.watch(stream, Source::Guest(port.0)),
             Link::VhostUser(shared) => core.watch(&**shared, Source::Guest(port.0)),
-            Link::Tap(_) | Link::Dgram { .. } => Ok(()),
+            Link::Tap(_) | Link::Relay(_) | Link::Dgram { .. } => Ok(()),
         };
         match watched {
             Ok(()) => self.attach(core, port, id, link),
@@ -443,6 +468,7 @@ impl Guests {
             attached_at: Some(attached_at),
             endpoint,
             link,
+            is_uplink: false,
         };
         let config = PortConfig {
             label,
@@ -453,7 +479,11 @@ impl Guests {
 
     pub(crate) fn insert(&mut self, core: &mut Core, port: PortId, guest: Guest, port_config: PortConfig) {
         let (endpoint, label) = (&guest.endpoint, &port_config.label);
-        tracing::info!(port = port.0, label, "a guest attached at {endpoint}");
+        let who = if guest.is_uplink { "an uplink" } else { "a guest" };
+        tracing::info!(port = port.0, label, "{who} attached at {endpoint}");
+        if matches!(guest.link, Link::Relay(_)) {
+            self.relay = Some(port);
+        }
         self.guests.insert(port, guest);
         core.tell(Event::PortAttached { port, port_config });
     }
@@ -462,6 +492,13 @@ impl Guests {
         let Some(guest) = self.guests.remove(&port) else {
             return;
         };
+        let who = if guest.is_uplink { "uplink" } else { "guest" };
+        if guest.is_uplink {
+            self.closed_uplinks.push(port);
+        }
+        if self.relay == Some(port) {
+            self.relay = None;
+        }
         match (guest.link, guest.attached_at) {
             (Link::Dgram { path, .. }, Some(id)) => {
                 self.by_path.remove(&(id, path));
@@ -472,10 +509,15 @@ impl Guests {
         }
         tracing::info!(
             port = port.0,
-            "the guest at {} is detached: {why}",
+            "the {who} at {} is detached: {why}",
             guest.endpoint
         );
         core.tell(Event::PortDetached(port));
+    }
+
+    /// Uplinks that were detached since this was last asked.
+    pub(crate) fn take_closed_uplinks(&mut self) -> Vec<PortId> {
+        std::mem::take(&mut self.closed_uplinks)
     }
 
     pub(crate) fn next_id(&mut self) -> u32 {

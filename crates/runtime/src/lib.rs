@@ -12,7 +12,9 @@
 //! Every other thread speaks to it through a [`Handle`], and sees owned values only: the engine does not leave the
 //! loop. Work in one turn is bounded for each guest and socket; what is left over waits in a queue for the next turn.
 
+pub mod abilities;
 mod actions;
+mod answers;
 mod capture;
 mod core;
 mod dns;
@@ -23,6 +25,7 @@ mod flows;
 mod forwards;
 mod guests;
 mod handle;
+mod host_addresses;
 mod icmp;
 mod leases;
 mod listen_at;
@@ -45,9 +48,14 @@ mod taps;
 mod tcp;
 mod tokens;
 mod udp;
+mod uplink;
 mod vhost_user;
 
-pub use atoll_engine::{Addresses, DnsOptions, Documents, Prefix, StaticLease, Subnet};
+pub use atoll_engine::{Addresses, DnsOptions, Documents, Family, Prefix, StaticLease, StaticRoute, Subnet};
+pub use atoll_engine::{
+    Destination, GuestLimits, GuestPolicy, NamePattern, Network as IpNetwork, Policy, Rule,
+    Transport as RuleTransport, Verdict, Who,
+};
 pub use atoll_ports::{Listener, SocketFile, TapError};
 pub use atoll_wire::Mac;
 pub use error::{ForwardError, ListenError, RequestError, StartError};
@@ -64,3 +72,4 @@ pub use snapshot::{
     FlowInfo, ForwardId, ForwardInfo, LeaseInfo, ListenerInfo, NameInfo, NetworkSnapshot, PortInfo,
 };
 pub use taps::{AttachError, TapInfo, TapSpec};
+pub use uplink::{Mode, UplinkInfo, UplinkSpec, UplinkTap, Via};

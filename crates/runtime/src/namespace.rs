@@ -20,8 +20,10 @@
 
 mod inside;
 mod resolver;
+mod trial;
 
 pub use inside::{NamespaceError, run_inside};
+pub use trial::{Refused, Trial, try_out};
 
 use std::fs;
 use std::hash::Hasher;

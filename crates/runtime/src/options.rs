@@ -7,17 +7,25 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atoll_engine::{Addresses, Config, DnsOptions, Documents, ForwardTarget, StaticLease};
+use atoll_engine::{
+    Addresses, Config, DnsOptions, Documents, ForwardTarget, Policy, StaticLease, StaticRoute,
+};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::ListenAt;
+use crate::uplink::{Mode, UplinkSpec};
 
 /// A network and all that it opens before [`Network::start`](crate::Network::start) returns.
 #[derive(Clone, Debug)]
 pub struct NetworkOptions {
-    /// Addresses of the LAN, of one family or both; gateway and host alias follow from them.
+    /// Addresses of the LAN, of one family or both; gateway and host alias follow from them. None where the network is bridged.
     pub addresses: Addresses,
+    /// How it comes to the host's LAN or kernel; `None`: not at all, the network is one of its own ([`Mode::User`]).
+    pub uplink: Option<UplinkSpec>,
+    /// Ways by guests into other networks, told by DHCP option 121 and router advertisements; at most
+    /// [`ROUTES_MAX`](NetworkOptions::ROUTES_MAX).
+    pub routes: Vec<StaticRoute>,
     /// The gateway's MAC address; `None` for the usual one.
     pub gateway_mac: Option<Mac>,
     /// Largest IP packet on the LAN, in bytes.
@@ -58,9 +66,20 @@ pub struct NetworkOptions {
     pub ntp6: Vec<Ipv6Addr>,
     /// What DNS does beside answering and asking.
     pub dns: DnsOptions,
+    /// What guests may do.
+    pub policy: Policy,
 }
 
 impl NetworkOptions {
+    /// Routes that guests can be told of: what fits DHCP's option 121 and a router advertisement.
+    pub const ROUTES_MAX: usize = 16;
+
+    /// Where the network's guests are.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.uplink.as_ref().map_or(Mode::User, UplinkSpec::mode)
+    }
+
     /// A network with these addresses and every default: no listener, no forward, the host's resolvers, nothing kept.
     #[must_use]
     pub fn new(addresses: impl Into<Addresses>) -> Self {
@@ -68,6 +87,8 @@ impl NetworkOptions {
         let config = Config::new(addresses);
         Self {
             addresses,
+            uplink: None,
+            routes: Vec::new(),
             gateway_mac: None,
             mtu: config.mtu,
             host_loopback: false,
@@ -88,6 +109,7 @@ impl NetworkOptions {
             host_ports: Vec::new(),
             ntp6: Vec::new(),
             dns: DnsOptions::default(),
+            policy: Policy::default(),
         }
     }
 }
@@ -161,7 +183,11 @@ impl fmt::Display for Protocol {
 pub enum GuestTarget {
     /// An address of the network.
     Address(IpAddr),
-    /// A name of the network, looked up at every connection.
+    /// A guest by its MAC address, at an address that it was heard to have.
+    #[serde(with = "mac_text")]
+    Mac(Mac),
+    /// A name of the network, looked up at every connection. Of a bridged network: the label of a guest's port, or the host name of a
+    /// static lease.
     Name(String),
     /// Several guests: connections go to each in turn, and past those that do not answer.
     OneOf(Vec<Self>),
@@ -171,9 +197,25 @@ impl From<GuestTarget> for ForwardTarget {
     fn from(target: GuestTarget) -> Self {
         match target {
             GuestTarget::Address(address) => Self::Address(address),
+            GuestTarget::Mac(mac) => Self::Mac(mac),
             GuestTarget::Name(name) => Self::Name(name),
             GuestTarget::OneOf(several) => Self::OneOf(several.into_iter().map(Self::from).collect()),
         }
+    }
+}
+
+/// A MAC address as people write it.
+mod mac_text {
+    use atoll_wire::Mac;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(mac)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mac, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 
@@ -181,6 +223,7 @@ impl fmt::Display for GuestTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
+            Self::Mac(mac) => mac.fmt(f),
             Self::Name(name) => name.fmt(f),
             Self::OneOf(several) => {
                 for (count, one) in several.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! What handles ask, answered on the loop's thread.
 
-use atoll_engine::{Addresses, Command, Prefix, Subnet};
+use atoll_engine::{Addresses, Command, Side};
 
 use crate::event_loop::EventLoop;
 use crate::handle::{Reply, Request};
@@ -64,12 +64,14 @@ impl EventLoop {
         let leases6 = picture.leases6.into_iter().map(lease6_info);
         let counters = picture.counters.iter().chain(&of_taps).chain(&of_shared);
         NetworkSnapshot {
+            mode: self.about.mode,
+            uplink: self.uplinks.info(),
             subnet: subnet.map(|subnet| Addresses::from(subnet).to_string()),
-            gateway: subnet.map(Subnet::gateway),
-            host_alias: subnet.map(Subnet::host_alias),
+            gateway: self.about.services4(),
+            host_alias: self.about.host4(),
             ipv6: prefix.map(|prefix| Addresses::from(prefix).to_string()),
-            gateway6: prefix.map(Prefix::gateway),
-            host_alias6: prefix.map(Prefix::host_alias),
+            gateway6: self.about.services6(),
+            host_alias6: self.about.host6(),
             domain: self.about.domain.clone(),
             mtu: self.about.mtu,
             resolvers: self.resolvers.servers().to_vec(),
@@ -100,6 +102,7 @@ impl EventLoop {
             id: port.port.0,
             label: port.label,
             endpoint: self.guests.endpoint(port.port).to_owned(),
+            uplink: port.side != Side::Guest,
             macs: port.macs.iter().map(ToString::to_string).collect(),
             addresses: port.addresses,
             rx_frames: port.rx_frames,
@@ -108,6 +111,9 @@ impl EventLoop {
             tx_bytes: port.tx_bytes,
             tx_dropped: port.tx_dropped,
             queued: port.queued,
+            denied: port.policy.denied,
+            spoofed: port.policy.spoofed,
+            limited: port.policy.limited,
         }
     }
 }

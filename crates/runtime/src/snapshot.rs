@@ -6,16 +6,22 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GuestTarget, HostPortSpec, ListenAt, Protocol, Transport};
+use crate::{GuestTarget, HostPortSpec, ListenAt, Mode, Protocol, Transport, UplinkInfo};
 
 /// The whole picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSnapshot {
+    /// Where its guests are.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How it comes to the host's LAN or kernel, unless the mode is `user`.
+    #[serde(default)]
+    pub uplink: Option<UplinkInfo>,
     /// The LAN, as `10.77.0.0/24`, if it has IPv4.
     pub subnet: Option<String>,
-    /// The gateway's IPv4 address.
+    /// The gateway's IPv4 address: where the network's services are.
     pub gateway: Option<Ipv4Addr>,
-    /// The IPv4 address that stands for the host.
+    /// The IPv4 address that stands for the host, or is its.
     pub host_alias: Option<Ipv4Addr>,
     /// The LAN, as `fd77:77::/64`, if it has IPv6.
     #[serde(default)]
@@ -93,9 +99,12 @@ pub struct PortInfo {
     pub label: Option<String>,
     /// Where it attached: the listener's path, and for datagrams its own path after it.
     pub endpoint: String,
+    /// It leads to the host's LAN, or to the host, and not to a guest.
+    #[serde(default)]
+    pub uplink: bool,
     /// MAC addresses seen from it.
     pub macs: Vec<String>,
-    /// IP addresses seen from it.
+    /// IP addresses seen from it; none where it is an uplink.
     pub addresses: Vec<IpAddr>,
     /// Frames that came from it.
     pub rx_frames: u64,
@@ -109,6 +118,15 @@ pub struct PortInfo {
     pub tx_dropped: u64,
     /// Frames that wait for it now.
     pub queued: usize,
+    /// What its guest may not have, so many times.
+    #[serde(default)]
+    pub denied: u64,
+    /// Frames in another's name.
+    #[serde(default)]
+    pub spoofed: u64,
+    /// Frames and flows over its limits.
+    #[serde(default)]
+    pub limited: u64,
 }
 
 /// A dynamic lease.

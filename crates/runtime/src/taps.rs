@@ -14,6 +14,7 @@ use atoll_ports::{TapError, TapPort};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
+use crate::Mode;
 use crate::core::Core;
 use crate::event_loop::About;
 use crate::guests::{Guest, Guests, Link};
@@ -43,14 +44,20 @@ pub struct TapInfo {
     pub address: Option<Ipv4Addr>,
     /// Prefix length of the network's IPv4.
     pub prefix_len: u8,
-    /// The gateway, which is the resolver, too.
+    /// The default router, where the network has one.
     pub gateway: Option<Ipv4Addr>,
+    /// The resolver.
+    #[serde(default)]
+    pub resolver: Option<Ipv4Addr>,
     /// Its IPv6 address, where the network has IPv6; 64 bits of it are the network's.
     #[serde(default)]
     pub address6: Option<Ipv6Addr>,
-    /// The gateway's IPv6 address, at which it is the resolver, too.
+    /// The default router's IPv6 address.
     #[serde(default)]
     pub gateway6: Option<Ipv6Addr>,
+    /// The resolver's IPv6 address.
+    #[serde(default)]
+    pub resolver6: Option<Ipv6Addr>,
     /// Largest IP packet, in bytes.
     pub mtu: u16,
     /// The network's own domain.
@@ -136,7 +143,10 @@ impl Guests {
         if let Some(name) = spec.name.as_ref().filter(|name| has_name(core, name)) {
             return Err(AttachError::NameTaken(name.clone()));
         }
-        if self.taps().any(|other| other.mac() == mac) {
+        // A macvtap has the MAC address of its guest.
+        let guests = self.guests.values().filter(|guest| !guest.is_uplink);
+        let mut taps = guests.filter_map(|guest| guest.link.as_tap());
+        if taps.any(|other| other.mac() == mac) {
             return Err(AttachError::MacTaken(mac));
         }
         let port = PortId(self.next_id());
@@ -152,20 +162,25 @@ impl Guests {
             attached_at: None,
             endpoint: format!("tap {mac}"),
             link: Link::Tap(tap),
+            is_uplink: false,
         };
         let config = PortConfig {
             label: spec.name,
             offloads,
+            ..PortConfig::default()
         };
         self.insert(core, port, guest, config);
+        let has_router = about.mode != Mode::Host;
         Ok(TapInfo {
             port: port.0,
             mac: mac.to_string(),
             address: lease.address,
             prefix_len: about.addresses.subnet.map_or(0, |subnet| subnet.prefix_len),
-            gateway: about.addresses.subnet.map(Subnet::gateway),
+            gateway: about.addresses.subnet.filter(|_| has_router).map(Subnet::gateway),
+            resolver: about.services4(),
             address6: lease.address6,
-            gateway6: about.addresses.prefix.map(Prefix::gateway),
+            gateway6: about.addresses.prefix.filter(|_| has_router).map(Prefix::gateway),
+            resolver6: about.services6(),
             mtu: about.mtu,
             domain: about.domain.clone(),
         })
@@ -237,6 +252,7 @@ impl Guests {
             self.guests.get(&port),
             Some(Guest {
                 link: Link::Tap(_),
+                is_uplink: false,
                 ..
             })
         );
@@ -273,10 +289,7 @@ impl Guests {
     }
 
     fn taps(&self) -> impl Iterator<Item = &TapPort> {
-        self.guests.values().filter_map(|guest| match &guest.link {
-            Link::Tap(tap) => Some(tap),
-            _ => None,
-        })
+        self.guests.values().filter_map(|guest| guest.link.as_tap())
     }
 }
 

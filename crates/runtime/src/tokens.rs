@@ -25,6 +25,8 @@ pub(crate) enum Source {
     Dns(Key),
     /// A ring of a guest: the guest's port, and the ring's number.
     Kick(u32, u8),
+    /// Links of the host changed, or a session with the helper ended.
+    Links,
     /// A proxy's listener.
     Proxy(u32),
     /// A client of a proxy that has no guest yet.
@@ -49,9 +51,10 @@ impl From<Source> for Token {
             Source::Flow(key) => (4, key.0),
             Source::Forward(id) => (5, u64::from(id)),
             Source::Dns(key) => (6, key.0),
+            Source::Links => (8, 0),
             Source::Kick(id, ring) => (7, u64::from(ring) << 32 | u64::from(id)),
-            Source::Proxy(id) => (8, u64::from(id)),
-            Source::Client(key) => (9, key.0),
+            Source::Proxy(id) => (9, u64::from(id)),
+            Source::Client(key) => (10, key.0),
         };
         let number: u64 = kind << KIND_SHIFT | value;
         Self(usize::try_from(number).expect("a pointer has 64 bits wherever this runs"))
@@ -76,8 +79,9 @@ impl Source {
                 u32::try_from(value & u64::from(u32::MAX)).ok()?,
                 u8::try_from(value >> 32).ok()?,
             ),
-            8 => Self::Proxy(id.ok()?),
-            9 => Self::Client(Key(value)),
+            8 => Self::Links,
+            9 => Self::Proxy(id.ok()?),
+            10 => Self::Client(Key(value)),
             _ => return None,
         })
     }

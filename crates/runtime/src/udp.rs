@@ -16,6 +16,7 @@ use atoll_engine::{Datagrams, Event, Family, FlowId, ForwardId, HostError};
 use rustix::io::Errno;
 use rustix::net::{SocketType, bind, sockopt};
 
+use crate::answers::Answers;
 use crate::errno::{host_error, host_error_of, queued_errors};
 use crate::outbox::{Datagram, Plan};
 use crate::sys::{self, Ask, Inbox, MAX_MESSAGES, Outgoing};
@@ -45,6 +46,8 @@ pub(crate) struct UdpSocket {
     /// The kernel cuts messages into datagrams.
     cuts: bool,
     expected: Ask,
+    /// From where clients are answered, where the socket is at more than one address.
+    answers: Option<Answers>,
     /// Datagrams that the socket has lost, as the kernel last told.
     dropped: u32,
     /// What comes is left in the socket.
@@ -103,9 +106,21 @@ impl UdpSocket {
             fd,
             owner,
             expected: FIRST,
+            answers: None,
             dropped: 0,
             paused: false,
         }
+    }
+
+    /// Answer each client from the address that it spoke to, where the system can tell.
+    pub(crate) fn answering_as_asked(mut self, family: Family) -> Self {
+        match sys::enable_local_addresses(&self.fd, family) {
+            Ok(()) => self.answers = Some(Answers::default()),
+            Err(error) => {
+                tracing::debug!("clients are answered from the address that the system prefers: {error}");
+            }
+        }
+        self
     }
 
     /// Send these in order. What became of them is added to `events`.
@@ -137,6 +152,12 @@ impl UdpSocket {
             // An error that an earlier datagram left at the socket is told first, and does not cost this one.
             if tries < TRIES && self.handle_errors(events) {
                 tries += 1;
+            } else if self
+                .answers
+                .as_mut()
+                .is_some_and(|answers| answers.forget(message.to))
+            {
+                tracing::debug!("a client is answered from another address than it spoke to: {errno}");
             } else if message.segment.is_some() {
                 tracing::debug!("datagrams are sent one by one from now on: {errno}");
                 self.cuts = false;
@@ -159,6 +180,7 @@ impl UdpSocket {
                 to: message.to,
                 slices: plan.slices(message),
                 segment: message.segment,
+                from: self.answers.as_ref().and_then(|answers| answers.to(message.to)),
             })
             .collect();
         sys::send_messages(&self.fd, &outgoing)
@@ -184,6 +206,11 @@ impl UdpSocket {
                         let lost = dropped.wrapping_sub(self.dropped);
                         self.dropped = dropped;
                         overflow(events, 0, usize::try_from(lost).unwrap_or(usize::MAX));
+                    }
+                    if let Some(answers) = &mut self.answers {
+                        for (client, local) in received.locals {
+                            answers.remember(client, local);
+                        }
                     }
                     self.tell(received.datagrams, events);
                     return received.more;

@@ -278,3 +278,80 @@ fn an_error_in_the_queue_does_not_hide_what_lies_behind_it() {
     assert_eq!(datagrams.len(), 1);
     assert!(matches!(events[..], [Event::UdpRefused { .. }]), "{events:?}");
 }
+
+/// A forward's socket at every address of the family.
+fn forward_at_any(family: Family) -> UdpSocket {
+    let any: IpAddr = match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let fd = sys::open_socket(family, SocketType::DGRAM, None).unwrap();
+    bind(&fd, &SocketAddr::new(any, 0)).unwrap();
+    UdpSocket::adopt(fd, Owner::Forward(ForwardId(1))).answering_as_asked(family)
+}
+
+fn clients(events: &[Event]) -> Vec<SocketAddr> {
+    let peers = events.iter().filter_map(|event| match event {
+        Event::UdpForwarded { from, .. } => Some(*from),
+        _ => None,
+    });
+    peers.collect()
+}
+
+#[test]
+fn a_client_is_answered_from_the_address_that_it_spoke_to() {
+    // All of 127.0.0.0/8 is the host's; by itself it would answer from the client's own address.
+    let spoken_to = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+    let mut forward = forward_at_any(Family::V4);
+    if forward.answers.is_none() {
+        return;
+    }
+    let port = address(&forward).port();
+    for local in spoken_to {
+        let (peer, _) = peer();
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(10)))
+            .unwrap();
+        peer.connect((local, port)).unwrap();
+        for _ in 0..3 {
+            peer.send(b"question").unwrap();
+        }
+        let (mut inbox, mut events) = (Inbox::new(), Vec::new());
+        while forward.receive(&mut inbox, &mut events) {}
+        let client = clients(&events)[0];
+        // One that is sent alone, and a run that the kernel cuts: a connected peer takes neither from another address.
+        assert!(send(&mut forward, &[to(client, "answer")]).is_empty());
+        let run = [to(client, vec![1; 900]), to(client, vec![2; 900])];
+        assert!(send(&mut forward, &run).is_empty());
+        let mut buf = [0; 2048];
+        let lens: Vec<_> = (0..3).map(|_| peer.recv(&mut buf).unwrap()).collect();
+        assert_eq!(lens, [6, 900, 900]);
+    }
+}
+
+#[test]
+fn an_address_that_the_host_has_lost_costs_no_answer() {
+    for family in families() {
+        let mut forward = forward_at_any(family);
+        let (peer, client) = peer_of(family);
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(10)))
+            .unwrap();
+        let gone = match family {
+            Family::V4 => IpAddr::from(Ipv4Addr::new(192, 0, 2, 1)),
+            Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+        };
+        let local = sys::Local {
+            address: gone,
+            link: 0,
+        };
+        let Some(answers) = &mut forward.answers else {
+            return;
+        };
+        answers.remember(client, local);
+        assert!(send(&mut forward, &[to(client, "answer")]).is_empty());
+        assert_eq!(peer.recv(&mut [0; 16]).unwrap(), 6);
+        assert!(
+            forward.cuts == socket_of(family).cuts,
+            "the kernel cuts as before"
+        );
+    }
+}

@@ -22,7 +22,7 @@ impl Guests {
     fn shared(&mut self, port: PortId) -> Option<&mut VhostUserPort> {
         match &mut self.guests.get_mut(&port)?.link {
             Link::VhostUser(shared) => Some(shared),
-            Link::Stream(_) | Link::Tap(_) | Link::Dgram { .. } => None,
+            Link::Stream(_) | Link::Tap(_) | Link::Relay(_) | Link::Dgram { .. } => None,
         }
     }
 
@@ -41,6 +41,7 @@ impl Guests {
             let port_config = PortConfig {
                 label,
                 offloads: after,
+                ..PortConfig::default()
             };
             core.tell(Event::PortAttached { port, port_config });
         }
@@ -93,7 +94,7 @@ impl Guests {
     pub(crate) fn vhost_user_counters(&self) -> [(&'static str, u64); 5] {
         let ports = self.guests.values().filter_map(|guest| match &guest.link {
             Link::VhostUser(shared) => Some(shared.counters()),
-            Link::Stream(_) | Link::Tap(_) | Link::Dgram { .. } => None,
+            Link::Stream(_) | Link::Tap(_) | Link::Relay(_) | Link::Dgram { .. } => None,
         });
         let all = ports.fold(self.vhost_user_records, sum);
         [

@@ -75,8 +75,8 @@ impl Bench {
 
     fn attach(&mut self, port: PortId, offloads: Offloads) {
         let port_config = PortConfig {
-            label: None,
             offloads,
+            ..PortConfig::default()
         };
         self.engine
             .handle_event(self.now, Event::PortAttached { port, port_config });

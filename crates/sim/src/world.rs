@@ -122,8 +122,8 @@ impl<G: Guest> World<G> {
             down: Line::new(self.link),
         });
         let port_config = PortConfig {
-            label: None,
             offloads,
+            ..PortConfig::default()
         };
         let port = port_of(number);
         self.event(Event::PortAttached { port, port_config });

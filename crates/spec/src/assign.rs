@@ -1,7 +1,7 @@
 //! MACs and addresses for NICs that the file gives none.
 //!
 //! Both are keyed hashes of names, so that they are the same on every host and after every restart, and do not depend
-//! on the order of boot. Where the place is taken the next free one is. NICs are served in the order of the file after
+//! on the order of boot. Only on a LAN, which other hosts may put the same cluster on, a MAC follows from the host as well. Where the place is taken the next free one is. NICs are served in the order of the file after
 //! all given values: a machine added at the end therefore never moves another, and one added elsewhere moves
 //! another only if their hashes meet.
 
@@ -22,14 +22,9 @@ const ADDRESS_KEY: (u64, u64) = (0x6174_6f6c_6c00_6970, 1);
 /// MACs at hand in QEMU's own prefix.
 const MACS: u64 = 1 << 24;
 
-/// A free MAC for NIC `index` of a machine, which it also takes; `None` when all are taken.
-pub(crate) fn take_mac(
-    cluster: &Name,
-    machine: &Name,
-    index: usize,
-    taken: &mut HashSet<Mac>,
-) -> Option<Mac> {
-    let start = hash(MAC_KEY, &[cluster.as_str(), machine.as_str()], index);
+/// A free MAC for NIC `index` of the machine that these words name, which it also takes; `None` when all are taken.
+pub(crate) fn take_mac(words: &[&str], index: usize, taken: &mut HashSet<Mac>) -> Option<Mac> {
+    let start = hash(MAC_KEY, words, index);
     let candidates = (0..MACS).map(|step| {
         let [.., a, b, c] = (start.wrapping_add(step) % MACS).to_be_bytes();
         Mac::qemu([a, b, c])
@@ -77,8 +72,8 @@ mod tests {
 
     #[test]
     fn the_derivation_never_changes() {
-        let (demo, a) = ("demo".parse().unwrap(), "a".parse().unwrap());
-        let mac = take_mac(&demo, &a, 0, &mut HashSet::new()).unwrap();
+        let a = "a".parse().unwrap();
+        let mac = take_mac(&["demo", "a"], 0, &mut HashSet::new()).unwrap();
         let address = take_address("10.77.0.0/24".parse().unwrap(), &a, 0, &mut HashSet::new()).unwrap();
         insta::assert_snapshot!(format!("{mac} {address}"), @"52:54:00:4a:cd:f0 10.77.0.142");
     }

@@ -4,6 +4,7 @@
 //! repeat the mistake in other words leave it out. A cluster comes out only if nothing at all was reported.
 
 use crate::Source;
+use crate::attach;
 use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh};
 use crate::diagnostic::{Diagnostic, Report};
 use crate::file::{ClusterFile, MachineFile};
@@ -11,7 +12,9 @@ use crate::forward::Forward;
 use crate::name::{Domain, Name};
 use crate::networks::{self, PlacedNetwork};
 use crate::nics;
+use crate::policy;
 use crate::read::Spot;
+use crate::route;
 use crate::size::ByteSize;
 
 /// The memory of a machine when neither it nor `defaults` says.
@@ -33,24 +36,36 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
     let machines = machines(file, report);
     check_hosts(&networks, &machines, &domain, report);
     check_forwards(&machines, report);
-    let nics = nics::assign(&name, &networks, networks_wrong, &machines, report);
+    let spoken_of = networks.iter().flat_map(|placed| &placed.policy_machines);
+    let names: Vec<&Name> = machines.iter().map(|machine| &machine.name.value).collect();
+    policy::check_machines(spoken_of, &names, report);
+    let nics = nics::assign((&name, source.host), &networks, networks_wrong, &machines, report);
+    for (machine, nics) in machines.iter().zip(&nics) {
+        attach::check_forwards(machine, nics, report);
+    }
     if !report.is_empty() {
         return None;
     }
-    let networks = networks
-        .into_iter()
-        .map(|placed| placed.finish(nics.iter().flatten()))
-        .collect();
     let machines = machines
         .into_iter()
         .zip(nics)
         .map(|(machine, nics)| finish(machine, nics, source));
-    Some(Cluster {
+    let machines: Vec<Machine> = machines.collect();
+    let networks = networks
+        .into_iter()
+        .map(|placed| {
+            let routes = route::resolve(&placed, &machines, report);
+            let nics = machines.iter().flat_map(|machine| &machine.nics);
+            placed.finish(nics, routes)
+        })
+        .collect();
+    let cluster = Cluster {
         name,
         domain,
-        machines: machines.collect(),
         networks,
-    })
+        machines,
+    };
+    report.is_empty().then_some(cluster)
 }
 
 fn machines(file: ClusterFile, report: &mut Report) -> Vec<PlacedMachine> {

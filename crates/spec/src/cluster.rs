@@ -10,17 +10,21 @@ use crate::addresses::Addresses;
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::image::{Image, SshKey, UserData};
+use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
+use crate::policy::NetworkPolicy;
 use crate::prefix::Prefix;
+use crate::route::Route;
 use crate::size::ByteSize;
 use crate::subnet::Subnet;
 
 /// The machines and networks of one file.
 ///
 /// It holds: names of machines and of networks are unique, every NIC's network exists, addresses and MACs are unique
-/// and addresses lie inside their networks, every network has a subnet or a prefix, every NIC an address of each family
-/// that its network has, no two forwards want one host port, there is at least one machine.
+/// and addresses lie inside their networks, every network that is not bridged has a subnet or a prefix, every NIC an address
+/// of each family that its network has, no two forwards want one host port, there is at least one machine. A bridged network
+/// has an interface but neither subnet nor prefix; its LAN gives the addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cluster {
@@ -40,6 +44,15 @@ pub struct Cluster {
 pub struct Network {
     /// Unique in the cluster.
     pub name: Name,
+    /// What it is to the host's network.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The host's interface on the LAN; of a shared network the way out, if it is not the host's usual one.
+    #[serde(default)]
+    pub interface: Option<InterfaceName>,
+    /// How a bridged network gets onto the LAN; `None` where that follows from what the interface is.
+    #[serde(default)]
+    pub via: Option<Via>,
     /// Its IPv4 addresses, if it has any; overlaps no other network's.
     pub subnet: Option<Subnet>,
     /// Its IPv6 addresses, if it has any; no other network's.
@@ -57,6 +70,12 @@ pub struct Network {
     pub hosts: BTreeMap<Domain, Addresses>,
     /// Time servers to announce.
     pub ntp: Vec<Ipv4Addr>,
+    /// What guests may do.
+    #[serde(default)]
+    pub policy: NetworkPolicy,
+    /// Networks that lie behind a machine; none two to one destination.
+    #[serde(default)]
+    pub routes: Vec<Route>,
 }
 
 /// One VM.
@@ -108,12 +127,38 @@ pub struct Nic {
     pub attach: Attach,
     /// Unique in the cluster.
     pub mac: Mac,
-    /// Unique in its network, given to the guest by DHCP; absent where the network has no IPv4.
+    /// Unique in its network, given to the guest by DHCP; absent where the network has no IPv4 or is bridged, unless the file says it.
     pub address: Option<Ipv4Addr>,
     /// Unique in its network, given to the guest by DHCPv6, and unless the file says otherwise what the guest makes of its MAC;
     /// absent where the network has no IPv6.
     #[serde(default)]
     pub address6: Option<Ipv6Addr>,
+}
+
+impl Network {
+    /// Where the network's own services answer its guests: at the gateway, or at the last address where the first one is the
+    /// host's; over IPv4 where it has that. On a bridged network at the one address that no LAN has.
+    pub fn services(&self) -> Option<IpAddr> {
+        /// Instances of clouds ask it for their documents.
+        const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+        let (subnet, prefix) = (self.subnet, self.ipv6);
+        match self.mode {
+            Mode::User => subnet
+                .map(|subnet| subnet.gateway().into())
+                .or_else(|| Some(prefix?.gateway().into())),
+            Mode::Shared | Mode::Host => subnet
+                .map(|subnet| subnet.host_alias().into())
+                .or_else(|| Some(prefix?.host_alias().into())),
+            Mode::Bridged => Some(METADATA),
+        }
+    }
+}
+
+impl Machine {
+    /// The NIC by which the host reaches it and its documents are served: the first one that goes through a network's switch.
+    pub fn served_nic(&self) -> Option<&Nic> {
+        self.nics.iter().find(|nic| !nic.attach.is_direct())
+    }
 }
 
 impl Nic {

@@ -14,10 +14,13 @@ use crate::diagnostic::{Report, Span};
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::image::{Image, SshKey, UserData};
+use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
+use crate::policy::PolicyFile;
 use crate::prefix::Prefix;
 use crate::read::{ByName, Entries, FromYaml, Keys, Noun, Spot};
+use crate::route::{Destination, Hop};
 use crate::scalar::{Count, DnsServer, Mtu, UserName};
 use crate::size::ByteSize;
 use crate::subnet::Subnet;
@@ -49,10 +52,17 @@ pub(crate) struct ClusterFile {
     pub(crate) machines_key: Option<Span>,
 }
 
-/// A network of its own, with a gateway that translates to the host's.
+/// A network: of its own with a gateway that translates to the host's, unless its mode says otherwise.
 #[derive(Debug, Default, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct NetworkFile {
+    /// What it is to the host's network: user (apart, no privilege needed; when left out), bridged (on the host's LAN), shared (routed and
+    /// translated by the host's kernel), host (the host and guests only). All but user need atoll-helper.
+    pub(crate) mode: Option<Spot<Mode>>,
+    /// The host's interface on the LAN, of a bridged network; of a shared one the way out, the host's usual one when left out.
+    pub(crate) interface: Option<Spot<InterfaceName>>,
+    /// How a bridged network gets onto the LAN. When left out: bridge where the interface is one, else macvtap.
+    pub(crate) via: Option<Spot<Via>>,
     /// Its IPv4 addresses, or off; the first free one of 10.77.0.0/24, 10.77.1.0/24 and so on when left out.
     pub(crate) subnet: Option<Spot<OrOff<Subnet>>>,
     /// Its IPv6 addresses, a /64, or off; a unique local one that follows from the names when left out.
@@ -61,7 +71,8 @@ pub(crate) struct NetworkFile {
     pub(crate) host_loopback: Option<bool>,
     /// Whether guests are kept from each other; false when left out.
     pub(crate) isolate: Option<bool>,
-    /// The largest IP packet, 576 to 65535, with IPv6 from 1280. When left out: 65520 where every NIC is virtio, else 1500.
+    /// The largest IP packet, 576 to 65535, with IPv6 from 1280. When left out: 65520 where the mode is user and every NIC virtio, else
+    /// 1500.
     pub(crate) mtu: Option<Spot<Mtu>>,
     /// DNS servers to ask instead of the host's own.
     pub(crate) dns: Option<Vec<DnsServer>>,
@@ -70,6 +81,31 @@ pub(crate) struct NetworkFile {
     /// Time servers that DHCP announces.
     #[schemars(with = "Option<Vec<String>>")]
     pub(crate) ntp: Option<Vec<Ipv4Addr>>,
+    /// What guests may do.
+    pub(crate) policy: Option<PolicyFile>,
+    /// Networks that lie behind a machine, told to the others by DHCP and router advertisements.
+    pub(crate) routes: Option<Vec<RouteFile>>,
+    /// Whether part of it could not be read.
+    #[schemars(skip)]
+    pub(crate) wrong: bool,
+    /// The keys it has, and where they stand.
+    #[schemars(skip)]
+    pub(crate) given: Vec<(&'static str, Span)>,
+}
+
+/// A network that lies behind a machine.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct RouteFile {
+    /// The network, such as 192.168.10.0/24.
+    #[schemars(required)]
+    pub(crate) to: Option<Spot<Destination>>,
+    /// The machine that leads there, or its address on this network.
+    #[schemars(required, with = "Option<String>")]
+    pub(crate) via: Option<Spot<Hop>>,
+    /// Where it stands.
+    #[schemars(skip)]
+    pub(crate) span: Span,
     /// Whether part of it could not be read.
     #[schemars(skip)]
     pub(crate) wrong: bool,
@@ -192,6 +228,9 @@ impl FromYaml for NetworkFile {
     fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
         let mut keys = Keys::of(node, what, report)?;
         let file = Self {
+            mode: keys.take("mode"),
+            interface: keys.take("interface"),
+            via: keys.take("via"),
             subnet: keys.take("subnet"),
             ipv6: keys.take("ipv6"),
             host_loopback: keys.take("host-loopback"),
@@ -200,6 +239,26 @@ impl FromYaml for NetworkFile {
             dns: keys.take_list("dns", "DNS server"),
             hosts: keys.take("hosts"),
             ntp: keys.take_list("ntp", "time server"),
+            policy: keys.take("policy"),
+            routes: keys.take_list("routes", "route"),
+            wrong: false,
+            given: Vec::new(),
+        };
+        Some(Self {
+            given: keys.given(),
+            wrong: keys.finish(),
+            ..file
+        })
+    }
+}
+
+impl FromYaml for RouteFile {
+    fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
+        let mut keys = Keys::of(node, what, report)?;
+        let file = Self {
+            to: keys.take("to"),
+            via: keys.take("via"),
+            span: node.span.clone(),
             wrong: false,
         };
         Some(Self {

@@ -27,13 +27,14 @@ impl Hint for UnknownWord {
     }
 }
 
+/// A type whose values are the words of a list.
 macro_rules! word_list {
     (
         $(#[$meta:meta])* $type:ident, what: $what:literal, expected: $expected:literal,
         { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[derive(serde::Serialize, serde::Deserialize)]
         pub enum $type {
             $($(#[$variant_meta])* #[serde(rename = $word)] $variant,)+
@@ -85,8 +86,11 @@ macro_rules! word_list {
     };
 }
 
+pub(crate) use word_list;
+
 word_list!(
     /// The processor architecture of a machine.
+    #[derive(Default)]
     Arch, what: "architecture", expected: "an architecture like x86_64",
     {
         /// 64-bit x86.
@@ -99,6 +103,7 @@ word_list!(
 
 word_list!(
     /// How QEMU runs the guest's instructions.
+    #[derive(Default)]
     Accel, what: "accelerator", expected: "an accelerator like auto",
     {
         /// The fastest that works on this host, found by trying.
@@ -115,6 +120,7 @@ word_list!(
 
 word_list!(
     /// The NIC that the guest sees.
+    #[derive(Default)]
     NicModel, what: "NIC model", expected: "a NIC model like virtio-net-pci",
     {
         /// Paravirtual: the fastest, where the guest has the driver.
@@ -141,6 +147,7 @@ word_list!(
 
 word_list!(
     /// How QEMU hands a NIC's frames to the network.
+    #[derive(Default)]
     Attach, what: "way to attach", expected: "a way to attach like stream",
     {
         /// One by one, over a socket: with every NIC, on every host.
@@ -149,8 +156,19 @@ word_list!(
         /// In the guest's own memory, large segments whole: faster, with virtio NICs on Linux. All of the guest's memory is
         /// shared with the network.
         VhostUser = "vhost-user",
+        /// Straight into a TAP on the host's LAN, with bridged networks on Linux: the least cost, and nothing of it is seen,
+        /// named, captured or slowed down here.
+        Tap = "tap",
     }
 );
+
+impl Attach {
+    /// Whether frames go past the network's switch, straight to the host's kernel.
+    #[must_use]
+    pub fn is_direct(self) -> bool {
+        self == Self::Tap
+    }
+}
 
 impl NicModel {
     /// Whether it is virtio, which takes packets of any size and is told the network's by `host_mtu`.

@@ -1,11 +1,13 @@
-//! The cluster file `atoll.yaml`: types, parsing, validation that points at the line, JSON schema.
+//! The cluster file `atoll.yaml`: types, parsing, validation that points at the line, JSON schema. And the catalogue
+//! file `images.yaml`.
 //!
 //! Text goes in, a [`Cluster`] or [`Diagnostics`] come out; no file, network or environment is touched. What depends on
 //! where the file lies comes as a [`Source`]. The way of a file:
 //!
 //! 1. `yaml`: text to a tree whose nodes know their place; anchors and merge keys are resolved.
 //! 2. `read`, `file` and `sources`: tree to the file's own types, every value checked by its type ([`Name`], [`Subnet`], …).
-//! 3. `check`, `networks`, `nics`: defaults filled in, names resolved, clashes found; `assign` derives what is left out.
+//! 3. `check`, `networks`, `modes`, `nics`, `attach`, `route`: defaults filled in, names resolved, clashes found; `assign` derives what is left
+//!    out.
 //!
 //! Steps 2 and 3 go on after a mistake, so that one run reports all of them.
 
@@ -13,20 +15,30 @@
 
 mod addresses;
 mod assign;
+mod attach;
+mod catalogue;
 mod check;
 mod choice;
 mod cluster;
 mod diagnostic;
 mod file;
 mod forward;
+mod given;
 mod hardware;
 mod image;
+mod lan;
+mod limits;
 mod mac;
+mod modes;
 mod name;
+mod network;
 mod networks;
 mod nics;
+mod policy;
 mod prefix;
 mod read;
+mod route;
+mod rule;
 mod scalar;
 mod schema;
 mod size;
@@ -36,6 +48,10 @@ mod text;
 mod yaml;
 
 pub use addresses::Addresses;
+pub use catalogue::{
+    CatalogueImage, ImageName, ImageNameError, PLACEHOLDERS, PublishedDigest, PublishedSignature,
+    SignatureError, parse_catalogue,
+};
 pub use choice::OrOff;
 pub use cluster::{Assignment, Boot, Cluster, Machine, Network, Nic, Ssh};
 pub use diagnostic::{Diagnostic, Diagnostics};
@@ -44,9 +60,15 @@ pub use hardware::{Accel, Arch, Attach, NicModel, UnknownWord};
 pub use image::{
     Checksum, Hex, HexError, Image, ImageError, Sha256Hex, Sha512Hex, SshKey, SshKeyError, UserData,
 };
+pub use lan::{InterfaceName, InterfaceNameError, Mode, Via};
+pub use limits::{GuestLimits, LimitsError, Quantity};
 pub use mac::{Mac, MacError};
 pub use name::{Domain, Name, NameError};
+pub use network::{IpNetwork, IpNetworkError};
+pub use policy::{NetworkPolicy, PolicyRule, Verdict};
 pub use prefix::{Prefix, PrefixError};
+pub use route::{Destination, Route, RouteError};
+pub use rule::{RuleError, RulePattern, RuleProtocol, RuleTarget};
 pub use size::{ByteSize, SizeError};
 pub use subnet::{Subnet, SubnetError};
 pub use text::Hint;
@@ -64,6 +86,8 @@ pub struct Source<'a> {
     pub folder: &'a str,
     /// The architecture of machines that do not say; [`Arch`] parses what `std::env::consts::ARCH` holds.
     pub host_arch: Arch,
+    /// Tells this host from others, so that MACs derived for one LAN differ between them.
+    pub host: &'a str,
 }
 
 impl<'a> Source<'a> {
@@ -73,6 +97,7 @@ impl<'a> Source<'a> {
             file,
             folder: "",
             host_arch: Arch::X86_64,
+            host: "",
         }
     }
 

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{Network, Nic};
 use crate::diagnostic::{Diagnostic, Report, Span};
-use crate::file::NetworkFile;
+use crate::file::{NetworkFile, RouteFile};
+use crate::lan::Mode;
+use crate::modes;
 use crate::name::{Domain, Name};
 use crate::prefix::Prefix;
 use crate::read::{ByName, Spot};
+use crate::route::Route;
 use crate::subnet::Subnet;
 
 /// What every NIC takes: Ethernet's usual one.
@@ -26,16 +29,28 @@ pub(crate) struct PlacedNetwork {
     /// Whether part of it could not be read.
     pub(crate) wrong: bool,
     pub(crate) hosts: Vec<(Domain, Span)>,
+    /// As the file has them: who leads where is known once every machine has its addresses.
+    pub(crate) routes: Vec<RouteFile>,
     /// Whether the file leaves its MTU to us.
     mtu_is_free: bool,
+    /// Machines of which its policy speaks.
+    pub(crate) policy_machines: Vec<Spot<Name>>,
 }
 
 impl PlacedNetwork {
     /// The network, once it is known who is on it: as large packets as all of them take. A NIC other than virtio may refuse
-    /// large ones while its guest believes what DHCP says.
-    pub(crate) fn finish<'a>(mut self, mut nics: impl Iterator<Item = &'a Nic>) -> Network {
+    /// large ones while its guest believes what DHCP says, and the host's own networks carry no larger ones than Ethernet's.
+    pub(crate) fn finish<'a>(
+        mut self,
+        mut nics: impl Iterator<Item = &'a Nic>,
+        routes: Vec<Route>,
+    ) -> Network {
+        self.network.routes = routes;
         let name = &self.network.name;
-        if self.mtu_is_free && nics.all(|nic| nic.network != *name || nic.model.is_virtio()) {
+        if self.mtu_is_free
+            && !self.network.mode.is_of_the_host()
+            && nics.all(|nic| nic.network != *name || nic.model.is_virtio())
+        {
             self.network.mtu = LARGE_MTU;
         }
         self.network
@@ -57,10 +72,12 @@ pub(crate) fn resolve(
         given.push((name, NetworkFile::default()));
     }
     check_overlaps(&given, report);
+    modes::check_bridges(&given, report);
     let mut taken = Taken::by(&given);
     let mut placed = Vec::new();
     for (name, file) in given {
         check_families(&name, &file, report);
+        modes::check(&name, &file, report);
         let Ok(subnet) = taken.subnet_for(&file) else {
             let title = format!(
                 "network {:?} needs a subnet: 10.77.0.0/16 is full",
@@ -98,8 +115,11 @@ impl Taken {
         }
     }
 
-    /// What the file says, or the first of 10.77.0.0/24, 10.77.1.0/24 and so on that overlaps nothing taken.
+    /// What the file says, or the first of 10.77.0.0/24, 10.77.1.0/24 and so on that overlaps nothing taken. A LAN has its own.
     fn subnet_for(&mut self, file: &NetworkFile) -> Result<Option<Subnet>, Full> {
+        if modes::mode(file) == Mode::Bridged {
+            return Ok(None);
+        }
         if let Some(given) = &file.subnet {
             return Ok(given.value.on());
         }
@@ -110,8 +130,12 @@ impl Taken {
         Ok(Some(subnet))
     }
 
-    /// What the file says, or one that follows from the names; none where packets are too small for IPv6.
+    /// What the file says, or one that follows from the names; none where packets are too small for IPv6, or where
+    /// the LAN has its own.
     fn prefix_for(&mut self, cluster: &Name, name: &Name, file: &NetworkFile) -> Option<Prefix> {
+        if modes::mode(file) == Mode::Bridged {
+            return None;
+        }
         if let Some(given) = &file.ipv6 {
             return given.value.on();
         }
@@ -193,14 +217,19 @@ fn overlap([first, second]: [(&Name, &Span); 2], ranges: [String; 2]) -> Diagnos
 }
 
 fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Prefix>) -> PlacedNetwork {
+    let mode = modes::mode(&file);
     let hosts = file.hosts.map(|hosts| hosts.0).unwrap_or_default();
     let mtu_is_free = file.mtu.is_none();
+    let (policy, policy_machines) = file.policy.unwrap_or_default().finish();
     let addresses: BTreeMap<_, _> = hosts
         .iter()
         .map(|(host, address)| (host.value.clone(), address.0))
         .collect();
     let network = Network {
         name,
+        mode,
+        interface: file.interface.map(|interface| interface.value),
+        via: file.via.map(|via| via.value),
         subnet,
         ipv6,
         host_loopback: file.host_loopback.unwrap_or(false),
@@ -214,6 +243,8 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
             .collect(),
         hosts: addresses,
         ntp: file.ntp.unwrap_or_default(),
+        policy,
+        routes: Vec::new(),
     };
     let hosts = hosts
         .into_iter()
@@ -223,6 +254,8 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
         network,
         wrong: file.wrong,
         hosts,
+        routes: file.routes.unwrap_or_default(),
         mtu_is_free,
+        policy_machines,
     }
 }

@@ -4,15 +4,16 @@
 //! the given values against each other, the second one derives the rest in the order of the file.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::assign::{take_address, take_mac};
+use crate::attach;
 use crate::check::PlacedMachine;
 use crate::cluster::{Network, Nic};
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::NicFile;
-use crate::hardware::{Attach, NicModel};
+use crate::given;
+use crate::lan::Mode;
 use crate::mac::Mac;
 use crate::name::Name;
 use crate::networks::PlacedNetwork;
@@ -33,8 +34,16 @@ struct Draft<'a> {
     network: usize,
 }
 
+impl Draft<'_> {
+    /// Where the file speaks of it.
+    fn span(&self) -> &Span {
+        self.file.span.as_ref().unwrap_or(&self.machine.span)
+    }
+}
+
 struct Plan<'a> {
     cluster: &'a Name,
+    host: &'a str,
     networks: &'a [PlacedNetwork],
     /// Whether names of networks may be missing because they could not be read.
     networks_wrong: bool,
@@ -44,7 +53,7 @@ struct Plan<'a> {
 
 /// The NICs of each machine, in the order of the file. Where something was reported they are not complete.
 pub(crate) fn assign(
-    cluster: &Name,
+    (cluster, host): (&Name, &str),
     networks: &[PlacedNetwork],
     networks_wrong: bool,
     machines: &[PlacedMachine],
@@ -53,6 +62,7 @@ pub(crate) fn assign(
     let (macs, addresses) = (HashMap::new(), HashMap::new());
     let mut plan = Plan {
         cluster,
+        host,
         networks,
         networks_wrong,
         macs,
@@ -133,16 +143,13 @@ impl<'a> Plan<'a> {
     fn check_addresses(&mut self, draft: &Draft<'a>, report: &mut Report) {
         let placed = &self.networks[draft.network];
         let given = &draft.file.addresses;
+        if !placed.wrong {
+            given::check(&draft.machine.value, draft.span(), draft.file, placed, report);
+        }
         if let Some(address) = &given.v4 {
-            if !placed.wrong {
-                report_unusable_v4(placed, draft, address, report);
-            }
             self.claim(draft, IpAddr::V4(address.value), &address.span, report);
         }
         if let Some(address) = &given.v6 {
-            if !placed.wrong {
-                report_unusable_v6(placed, draft, address, report);
-            }
             self.claim(draft, IpAddr::V6(address.value), &address.span, report);
         }
     }
@@ -198,23 +205,39 @@ impl<'a> Plan<'a> {
         let networks = self.networks;
         let network = &networks[draft.network].network;
         let given = draft.file.mac.as_ref().map(|mac| mac.value);
-        let mac = given.or_else(|| take_mac(self.cluster, &draft.machine.value, draft.index, macs))?;
+        let mac = given.or_else(|| take_mac(&self.words(draft), draft.index, macs))?;
         let address = match network.subnet {
             Some(subnet) => Some(derive_v4(draft, network, subnet, taken, report)?),
-            None => None,
+            None => draft.file.addresses.values().v4,
         };
-        let address6 = network
-            .ipv6
-            .map(|prefix| self.derive_v6(draft, prefix, mac, report));
+        let address6 = match network.ipv6 {
+            Some(prefix) => Some(self.derive_v6(draft, prefix, mac, report)),
+            None => draft.file.addresses.values().v6,
+        };
         let model = draft.file.model.unwrap_or_default();
         Some(Nic {
             network: network.name.clone(),
             model,
-            attach: attach(draft, model, report),
+            attach: attach::check(
+                &draft.machine.value,
+                draft.file,
+                model,
+                &networks[draft.network],
+                report,
+            ),
             mac,
             address,
             address6,
         })
+    }
+
+    /// What a MAC follows from: the names, and where others of this cluster may be on the same LAN, the host.
+    fn words(&self, draft: &Draft<'a>) -> Vec<&'a str> {
+        let mut words = vec![self.cluster.as_str(), draft.machine.value.as_str()];
+        if self.networks[draft.network].network.mode == Mode::Bridged {
+            words.push(self.host);
+        }
+        words
     }
 
     /// The given address, or what the guest makes of its MAC.
@@ -252,111 +275,6 @@ fn derive_v4(
         report.push(diagnostic.with_hint("give the network a larger subnet".to_owned()));
     }
     address
-}
-
-/// How a NIC is attached. Only virtio has rings that can be shared.
-fn attach(draft: &Draft<'_>, model: NicModel, report: &mut Report) -> Attach {
-    let Some(attach) = &draft.file.attach else {
-        return Attach::default();
-    };
-    if attach.value == Attach::VhostUser && !model.is_virtio() {
-        let machine = draft.machine.value.as_str();
-        let title =
-            format!("a NIC of machine {machine:?} is {model}, which cannot be attached by vhost-user");
-        let diagnostic = Diagnostic::new(title, attach.span.clone()).label("needs a virtio NIC");
-        report.push(diagnostic.with_hint("leave out attach, or write model: virtio-net-pci".to_owned()));
-    }
-    attach.value
-}
-
-/// Reports a given address that no guest of the network can have.
-fn report_unusable_v4(
-    placed: &PlacedNetwork,
-    draft: &Draft<'_>,
-    address: &Spot<Ipv4Addr>,
-    report: &mut Report,
-) {
-    let network = placed.network.name.as_str();
-    let (problem, hint) = match placed.network.subnet {
-        None => (
-            format!("is of IPv4, which network {network:?} does not have"),
-            "give the network a subnet".to_owned(),
-        ),
-        Some(subnet) => {
-            let first = Ipv4Addr::from_bits(subnet.gateway().to_bits() + 1);
-            let last = Ipv4Addr::from_bits(subnet.host_alias().to_bits() - 1);
-            let hint = format!("machines can have {first} to {last}");
-            let reserved = subnet.reserved_for(address.value);
-            match problem_of(network, &subnet, subnet.contains(address.value), reserved) {
-                Some(problem) => (problem, hint),
-                None => return,
-            }
-        }
-    };
-    report_unusable(
-        draft,
-        (address.value.into(), &address.span),
-        &problem,
-        hint,
-        report,
-    );
-}
-
-/// The same for IPv6.
-fn report_unusable_v6(
-    placed: &PlacedNetwork,
-    draft: &Draft<'_>,
-    address: &Spot<Ipv6Addr>,
-    report: &mut Report,
-) {
-    let network = placed.network.name.as_str();
-    let (problem, hint) = match placed.network.ipv6 {
-        None => (
-            format!("is of IPv6, which network {network:?} does not have"),
-            "give the network a prefix: ipv6: fd77:77::/64".to_owned(),
-        ),
-        Some(prefix) => {
-            let (gateway, alias) = (prefix.gateway(), prefix.host_alias());
-            let hint = format!("machines can have addresses of {prefix} other than {gateway} and {alias}");
-            let reserved = prefix.reserved_for(address.value);
-            match problem_of(network, &prefix, prefix.contains(address.value), reserved) {
-                Some(problem) => (problem, hint),
-                None => return,
-            }
-        }
-    };
-    report_unusable(
-        draft,
-        (address.value.into(), &address.span),
-        &problem,
-        hint,
-        report,
-    );
-}
-
-/// What is wrong with an address that is inside the network's range or not, and may be reserved there.
-fn problem_of(
-    network: &str,
-    range: &impl Display,
-    is_inside: bool,
-    reserved: Option<&str>,
-) -> Option<String> {
-    if !is_inside {
-        return Some(format!("is outside network {network:?}, {range}"));
-    }
-    reserved.map(|owner| format!("is the {owner} of network {network:?}"))
-}
-
-fn report_unusable(
-    draft: &Draft<'_>,
-    (address, span): (IpAddr, &Span),
-    problem: &str,
-    hint: String,
-    report: &mut Report,
-) {
-    let machine = draft.machine.value.as_str();
-    let title = format!("address {address} of machine {machine:?} {problem}");
-    report.push(Diagnostic::new(title, span.clone()).with_hint(hint));
 }
 
 fn clash(what: &str, first: &(&Name, Span), second: &(&Name, Span)) -> Diagnostic {

@@ -215,6 +215,12 @@ impl<'n, 'r> Keys<'n, 'r> {
             .map(|(node, _)| node.span.clone())
     }
 
+    /// The keys that were asked for and are given, and where they stand.
+    pub(crate) fn given(&self) -> Vec<(&'static str, Span)> {
+        let keys = self.asked.iter();
+        keys.filter_map(|key| Some((*key, self.span(key)?))).collect()
+    }
+
     /// Reports two keys of which only one may be given.
     pub(crate) fn exclude(&mut self, first: &str, second: &str) {
         if let Some((a, b)) = self.span(first).zip(self.span(second)) {

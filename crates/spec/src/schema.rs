@@ -97,7 +97,8 @@ struct NicMapping {
     network: Option<Name>,
     /// What the guest sees; virtio-net-pci when left out.
     model: Option<NicModel>,
-    /// How its frames reach the network: stream, or with a virtio NIC on Linux vhost-user, which is faster.
+    /// How its frames reach the network: stream, with a virtio NIC on Linux vhost-user, which is faster, or on a bridged network tap, which
+    /// goes straight to the host's kernel.
     attach: Option<Attach>,
     /// Its Ethernet address; derived from the names when left out.
     mac: Option<Mac>,

@@ -1,4 +1,4 @@
-//! Neighbor discovery (RFC 4861) and what routers tell hosts (RFC 8106): the messages that a gateway hears and sends.
+//! Neighbor discovery (RFC 4861) and what routers tell hosts (RFC 8106, RFC 4191): the messages that a gateway hears and sends.
 //!
 //! Read are solicitations of both kinds and advertisements of neighbors, with the link-layer addresses in their options; other options are
 //! stepped over. A message is malformed when it is cut short or an option has no length, or one beyond the end (RFC 4861, 6.1
@@ -36,6 +36,7 @@ const SOURCE_LINK_LAYER: u8 = 1;
 const TARGET_LINK_LAYER: u8 = 2;
 const PREFIX: u8 = 3;
 const MTU: u8 = 5;
+const ROUTE: u8 = 24;
 const RDNSS: u8 = 25;
 const DNSSL: u8 = 31;
 
@@ -173,6 +174,10 @@ pub struct RouterAdvertisement {
     pub mtu: u32,
     /// A prefix of 64 bits that is on this link and of which hosts may make addresses, and for how long these are valid and preferred.
     pub prefix: (Ipv6Addr, Duration, Duration),
+    /// Networks to which the router knows a way: first address and length of the prefix.
+    pub routes: Vec<(Ipv6Addr, u8)>,
+    /// How long it does.
+    pub route_lifetime: Duration,
     /// The resolver, and for how long.
     pub resolver: (Ipv6Addr, Duration),
     /// The domain to search, in DNS's wire form, for as long as the resolver is one; empty for none.
@@ -191,6 +196,9 @@ impl RouterAdvertisement {
         frame.extend_from_slice(&[MTU, 1, 0, 0]);
         frame.extend_from_slice(&self.mtu.to_be_bytes());
         self.push_prefix(&mut frame);
+        for route in &self.routes {
+            self.push_route(&mut frame, *route);
+        }
         self.push_resolver(&mut frame);
         let flags = if self.managed { MANAGED } else { 0 } | if self.other { OTHER } else { 0 };
         let lifetime = u16::try_from(self.lifetime.as_secs()).unwrap_or(u16::MAX);
@@ -210,6 +218,18 @@ impl RouterAdvertisement {
         frame.extend_from_slice(&seconds(preferred));
         frame.extend_from_slice(&[0; 4]);
         frame.extend_from_slice(&prefix.octets());
+    }
+
+    /// RFC 4191, 2.3: of medium preference, with as much of the prefix as its length needs.
+    fn push_route(&self, frame: &mut FrameBuf, (prefix, len): (Ipv6Addr, u8)) {
+        let units = match len {
+            0 => 0,
+            1..=64 => 1,
+            65.. => 2,
+        };
+        frame.extend_from_slice(&[ROUTE, 1 + units, len.min(128), 0]);
+        frame.extend_from_slice(&seconds(self.route_lifetime));
+        frame.extend_from_slice(&prefix.octets()[..8 * usize::from(units)]);
     }
 
     /// RFC 8106, 5.1 and 5.2.
@@ -314,6 +334,8 @@ mod tests {
                 Duration::from_secs(5400),
                 Duration::from_secs(2700),
             ),
+            routes: Vec::new(),
+            route_lifetime: Duration::ZERO,
             resolver: ("fd77:77::1".parse().unwrap(), Duration::from_secs(1800)),
             domain: b"\x03lab\x08internal\0".to_vec(),
         }
@@ -359,6 +381,26 @@ mod tests {
             ..advertisement()
         };
         assert_eq!(without.emit(ROUTER, HOST).len(), 16 + 8 + 8 + 32 + 24);
+    }
+
+    #[test]
+    fn a_route_takes_as_much_of_the_prefix_as_its_length_needs() {
+        let with = |routes| RouterAdvertisement {
+            routes,
+            route_lifetime: Duration::from_secs(600),
+            domain: Vec::new(),
+            ..advertisement()
+        };
+        let to: Ipv6Addr = "2001:db8:1:2:3::".parse().unwrap();
+        let options = |routes: Vec<(Ipv6Addr, u8)>| {
+            let bytes = with(routes).emit(ROUTER, HOST);
+            bytes.payload()[16 + 8 + 8 + 32..bytes.len() - 24].to_vec()
+        };
+        assert_eq!(options(vec![(to, 0)]), [24, 1, 0, 0, 0, 0, 2, 88]);
+        let half = [24, 2, 64, 0, 0, 0, 2, 88, 0x20, 1, 0xd, 0xb8, 0, 1, 0, 2];
+        assert_eq!(options(vec![(to, 64)]), half);
+        let whole = [&[24, 3, 80, 0, 0, 0, 2, 88], &to.octets()[..]].concat();
+        assert_eq!(options(vec![(to, 80)]), whole);
     }
 
     #[test]

@@ -5,10 +5,13 @@ use super::guest::{
     self, ALL_NODES_MAC, BROADCAST_MAC, GATEWAY, GATEWAY_MAC, GATEWAY6, GUEST, GUEST6, HOST_ALIAS,
     HOST_ALIAS6, LINK_LOCAL, NEIGHBOUR, NEIGHBOUR_MAC, NEIGHBOUR6, OUTSIDE, OUTSIDE6, Segment,
 };
-use super::world::World;
-use atoll_engine::{AcceptId, Command, Event, ForwardId, ForwardTarget, PortConfig, PortId};
+use super::world::{UPLINK, World};
+use atoll_engine::{
+    AcceptId, Command, Destination, Event, ForwardId, ForwardTarget, GuestLimits, Mode, NamePattern, Network,
+    Policy, PortConfig, PortId, Router, Rule, Verdict,
+};
 use atoll_wire::Frame;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// The whole input is one frame; afterwards an hour passes.
@@ -23,8 +26,60 @@ pub(super) fn script(input: &[u8]) {
     let _ = run(input);
 }
 
+/// The same on a network in another mode, as the first byte has it; the port that there was not is an uplink.
+pub(super) fn script_with_uplinks(input: &[u8]) {
+    let (first, rest) = input.split_first().unwrap_or((&0, &[]));
+    let mode = [Mode::Bridged, Mode::Bridged, Mode::Shared, Mode::Host, Mode::User][usize::from(first % 5)];
+    let _ = run_in(World::with_uplinks(mode, first % 5 == 1, first & 0x80 != 0), rest);
+}
+
+/// The same on a network that forbids nearly all that the script's packets lead to: nothing of that is reached.
+pub(super) fn policy(input: &[u8]) {
+    let rule = |verdict, to| Rule {
+        verdict,
+        from: None,
+        to,
+        ports: None,
+        transport: None,
+    };
+    let whole = |address, prefix_len| Destination::Network(Network { address, prefix_len });
+    let (outside, outside6) = (IpAddr::from(OUTSIDE), IpAddr::from(OUTSIDE6));
+    let policy = Policy {
+        rules: vec![
+            rule(Verdict::Deny, whole(outside, 32)),
+            rule(Verdict::Deny, whole(outside6, 128)),
+            rule(
+                Verdict::Allow,
+                Destination::Name(NamePattern::Below("example".to_owned())),
+            ),
+            rule(Verdict::Deny, Destination::Private),
+        ],
+        anti_spoof: true,
+        limits: GuestLimits {
+            new_flows: Some(10),
+            flows: Some(3),
+            bandwidth_from: Some(1_000_000),
+            bandwidth_to: Some(1_000_000),
+            packets: Some(1000),
+        },
+        ..Policy::default()
+    };
+    let world = run_in(World::with(|config| config.policy = policy), input);
+    let is_forbidden = |to: &&IpAddr| {
+        let is_private = match to {
+            IpAddr::V4(to) => to.is_private() || to.is_loopback(),
+            IpAddr::V6(to) => to.is_unique_local() || to.is_loopback(),
+        };
+        is_private || **to == outside || **to == outside6
+    };
+    assert_eq!(world.reached.iter().find(is_forbidden), None, "was reached");
+}
+
 fn run(input: &[u8]) -> World {
-    let mut world = World::new();
+    run_in(World::new(), input)
+}
+
+fn run_in(mut world: World, input: &[u8]) -> World {
     let mut choices = Choices::new(input);
     while !choices.is_empty() {
         step(&mut world, &mut choices);
@@ -76,9 +131,9 @@ fn segment(world: &mut World, choices: &mut Choices<'_>) {
     world.frame(PortId(0), guest::to_peer(peer.address, guest::TCP, &bytes));
 }
 
-/// One of the two guests' ports, or one that does not exist.
+/// One of the two guests' ports, or that of the uplink, which some networks do not have.
 fn port(choices: &mut Choices<'_>) -> PortId {
-    PortId(choices.one_of(&[0, 0, 0, 1, 1, 9]))
+    PortId(choices.one_of(&[0, 0, 0, 1, 1, UPLINK.0]))
 }
 
 /// A packet with right headers up to IPv4.
@@ -252,11 +307,12 @@ fn reply(world: &mut World, choices: &mut Choices<'_>) {
 /// A command may be refused; what it must not do is panic.
 fn command(world: &mut World, choices: &mut Choices<'_>) {
     let forward = ForwardId(u32::from(choices.byte() % 4));
-    let command = match choices.byte() % 8 {
-        7 => Command::AddForward {
+    let command = match choices.byte() % 11 {
+        10 => Command::AddForward {
             forward,
             guest: ForwardTarget::OneOf(vec![
                 ForwardTarget::Address(GUEST.into()),
+                ForwardTarget::Mac(guest::GUEST_MAC),
                 ForwardTarget::Address(GUEST6.into()),
             ]),
             port: choices.number(),
@@ -279,6 +335,16 @@ fn command(world: &mut World, choices: &mut Choices<'_>) {
             guest: ForwardTarget::Address(GUEST6.into()),
             port: choices.number(),
         },
+        7 => Command::AddForward {
+            forward,
+            guest: ForwardTarget::Mac(guest::GUEST_MAC),
+            port: choices.number(),
+        },
+        8 => Command::SetRouter(choices.byte().is_multiple_of(2).then_some(Router {
+            mac: NEIGHBOUR_MAC,
+            link_local: LINK_LOCAL,
+        })),
+        9 => Command::SetHostAddresses(vec![OUTSIDE.into()]),
         _ => Command::SetResolvers(Vec::new()),
     };
     let (engine, now) = world.engine();

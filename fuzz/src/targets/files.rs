@@ -1,13 +1,16 @@
 //! What is read from files, headers included.
 
+use atoll_images::Catalogue;
 use atoll_images::checksum::{self, Digest};
-use atoll_images::unpack;
-use atoll_spec::{Source, parse};
+use atoll_images::import::{Format, ovf, tar};
+use atoll_images::signature::dearmored;
+use atoll_images::{qcow2, unpack};
+use atoll_spec::{GuestLimits, Hint, IpNetwork, RulePattern, Source, parse, parse_catalogue};
 use atoll_wire::ipv6;
 use atoll_wire::ndp::Message;
 use atoll_wire::tcp::Header;
 use atoll_wire::{FrameBuf, Offload};
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::net::Ipv4Addr;
 
 /// The cluster file: read, or refused with words for every mistake.
@@ -15,6 +18,24 @@ pub(super) fn cluster_file(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     if let Err(mistakes) = parse(&Source::new("atoll.yaml"), &text) {
         assert!(!mistakes.to_string().is_empty(), "refused without a word");
+    }
+}
+
+/// The catalogue file: read, or refused with words; what was read is offered with addresses that are filled in.
+pub(super) fn catalogue_file(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    match parse_catalogue("images.yaml", &text) {
+        Err(mistakes) => assert!(!mistakes.to_string().is_empty(), "refused without a word"),
+        Ok(images) => {
+            let catalogue = Catalogue::of(images, true);
+            for (offer, entry) in catalogue.entries() {
+                let place = entry.places.first().expect("an entry has a place");
+                let filled = !["{arch}", "{debian-arch}", "{firmware}"]
+                    .iter()
+                    .any(|it| place.url.contains(it));
+                assert!(filled, "{}: {}", offer.name(), place.url);
+            }
+        }
     }
 }
 
@@ -36,6 +57,47 @@ pub(super) fn checksum_file(input: &[u8]) {
     assert_eq!(written.parse(), Ok(digest));
 }
 
+/// The description in an OVA: a disk's file that is found is one that the text names, with entities or without.
+pub(super) fn ovf(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    for disk in ovf::disks(&text).unwrap_or_default() {
+        assert!(
+            disk.href.len() <= text.len(),
+            "{:?} came out of nowhere",
+            disk.href
+        );
+    }
+}
+
+/// An OVA's archive: every file that is found lies in it.
+pub(super) fn tar(input: &[u8]) {
+    let end = input.len() as u64;
+    for member in tar::members(&mut Cursor::new(input)).unwrap_or_default() {
+        assert!(
+            member
+                .offset
+                .checked_add(member.length)
+                .is_some_and(|after| after <= end)
+        );
+    }
+}
+
+/// The first bytes of a disk: told, and a qcow2's header is one only behind its magic number.
+pub(super) fn disk_header(input: &[u8]) {
+    let _ = Format::tell(input, input, input.len() as u64);
+    if qcow2::Header::parse(input).is_some() {
+        assert!(input.starts_with(&qcow2::MAGIC));
+        assert_eq!(Format::tell(input, b"", 0), Format::Qcow2);
+    }
+}
+
+/// A vendor's key in armour: what comes out is shorter than what went in.
+pub(super) fn key_armour(input: &[u8]) {
+    if let Some(keys) = dearmored(input) {
+        assert!(!keys.is_empty() && keys.len() < input.len());
+    }
+}
+
 /// A compressed image: at most this much of it is unpacked here.
 pub(super) fn unpack(input: &[u8]) {
     const MOST: u64 = 1 << 20;
@@ -53,6 +115,20 @@ pub(super) fn ipv6_headers(input: &[u8]) {
     assert!((ipv6::IPV6_LEN..=walked.end).contains(&walked.transport));
     assert!(walked.end <= input.len());
     assert_eq!(input[walked.next_header_at], u8::from(walked.header.protocol));
+}
+
+/// What rules of a policy are written as: what is understood is written so that it is understood again, and what is not is told
+/// in words.
+pub(super) fn policy_rule(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    match text.parse::<RulePattern>() {
+        Ok(pattern) => assert_eq!(pattern.to_string().parse(), Ok(pattern)),
+        Err(error) => assert!(!error.to_string().is_empty() && error.hint() != Some(String::new())),
+    }
+    if let Ok(network) = text.parse::<IpNetwork>() {
+        assert_eq!(network.to_string().parse(), Ok(network));
+    }
+    let _ = text.parse::<GuestLimits>();
 }
 
 /// A message of neighbor discovery: one that is understood is no shorter than its fields.

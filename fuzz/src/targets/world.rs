@@ -5,10 +5,10 @@
 //! has. In return it asserts the engine's side of the contract: actions come to an end, name flows
 //! that live, discard no more than was peeked, and queues keep their bounds.
 
-use super::guest::{GATEWAY_MAC, OUTSIDE6, PREFIX, Peer};
+use super::guest::{GATEWAY_MAC, GUEST_MAC, OUTSIDE6, PREFIX, Peer};
 use atoll_engine::{
     AcceptId, Action, Config, Datagrams, Engine, Event, FlowId, HostError, HostPort, HostTarget, Instant,
-    Limits, PortConfig, PortId, Prefix, QueryId, Subnet,
+    Limits, Mode, PortConfig, PortId, Prefix, QueryId, Side, StaticRoute, Subnet,
 };
 use atoll_wire::{Frame, FrameBuf};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,12 @@ use std::time::Duration;
 
 /// More actions than one input of bounded length can rightly cause.
 const MAX_ACTIONS: usize = 100_000;
+
+/// Where the uplink of a network is that has one.
+pub(super) const UPLINK: PortId = PortId(9);
+
+/// The ports of uplinks that the engine asks for.
+const FIRST_PINNED: u32 = 1000;
 
 /// Bounds low enough for an input of a few hundred bytes to reach them.
 pub(super) const LIMITS: Limits = Limits {
@@ -55,8 +61,11 @@ pub(super) struct World {
     ended: BTreeSet<AcceptId>,
     /// Ports that do not read.
     stalled: Vec<PortId>,
+    uplinks: BTreeMap<PortId, Side>,
     /// Who sent a SYN to a port of a guest, with or without ACK, by that port.
     peers: BTreeMap<u16, Peer>,
+    /// Where host sockets were to connect or send to.
+    pub(super) reached: BTreeSet<IpAddr>,
     /// Kinds of action that came.
     #[cfg(test)]
     pub(super) seen: BTreeSet<String>,
@@ -65,6 +74,43 @@ pub(super) struct World {
 impl World {
     /// A network with two guests attached, on ports 0 and 1.
     pub(super) fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// The same in this mode, with an uplink at [`UPLINK`]: for all, or for the first guest.
+    pub(super) fn with_uplinks(mode: Mode, pinned: bool, isolate: bool) -> Self {
+        let mut world = Self::with(|config| {
+            config.mode = mode;
+            config.pinned_uplinks = pinned;
+            config.isolate = isolate;
+            config.routes = vec![StaticRoute {
+                to: [192, 0, 2, 0].into(),
+                prefix_len: 25,
+                via: [10, 77, 0, 3].into(),
+            }];
+        });
+        world.attach_uplink(
+            UPLINK,
+            if pinned {
+                Side::Pinned(GUEST_MAC)
+            } else {
+                Side::Uplink
+            },
+        );
+        world
+    }
+
+    fn attach_uplink(&mut self, port: PortId, side: Side) {
+        let port_config = PortConfig {
+            side,
+            ..PortConfig::default()
+        };
+        self.uplinks.insert(port, side);
+        self.event(Event::PortAttached { port, port_config });
+    }
+
+    /// The same, configured otherwise.
+    pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let subnet = Subnet {
             address: Ipv4Addr::new(10, 77, 0, 0),
             prefix_len: 24,
@@ -86,6 +132,7 @@ impl World {
             },
             HostPort::Udp { port: 53, to: 5353 },
         ];
+        change(&mut config);
         let mut world = Self {
             engine: Engine::new(&config, [7; 32]),
             now: Instant::ZERO,
@@ -95,7 +142,9 @@ impl World {
             accepts: 0,
             ended: BTreeSet::new(),
             stalled: Vec::new(),
+            uplinks: BTreeMap::new(),
             peers: BTreeMap::new(),
+            reached: BTreeSet::new(),
             #[cfg(test)]
             seen: BTreeSet::new(),
         };
@@ -280,7 +329,11 @@ impl World {
     fn carry_out(&mut self, action: &Action) {
         match *action {
             Action::Transmit(port) => self.transmit(port),
-            Action::TcpConnect { flow, .. } | Action::TcpConnectService { flow, .. } => {
+            Action::TcpConnect { flow, to } => {
+                self.reached.insert(to.ip());
+                self.streams.insert(flow, Stream::default());
+            }
+            Action::TcpConnectService { flow, .. } => {
                 self.streams.insert(flow, Stream::default());
             }
             Action::TcpAdopt { flow, accept } => {
@@ -310,9 +363,28 @@ impl World {
                 self.datagrams.retain(|other| *other != flow);
             }
             Action::UdpOpen { flow, .. } | Action::IcmpOpen { flow, .. } => self.datagrams.push(flow),
+            Action::OpenUplink(mac) => {
+                let port = PortId(FIRST_PINNED + u32::try_from(self.uplinks.len()).unwrap_or(0));
+                self.attach_uplink(port, Side::Pinned(mac));
+            }
+            Action::CloseUplink(mac) => {
+                let mut of_mac = self
+                    .uplinks
+                    .iter()
+                    .filter(|(_, side)| **side == Side::Pinned(mac));
+                if let Some(port) = of_mac.next().map(|(port, _)| *port) {
+                    self.uplinks.insert(port, Side::Guest);
+                    self.event(Event::PortDetached(port));
+                }
+            }
             Action::DnsAsk { query, .. } => self.queries.push(query),
             Action::DnsForget(query) => self.queries.retain(|other| *other != query),
-            Action::UdpSend { flow, .. } | Action::IcmpSend { flow, .. } => {
+            Action::UdpSend { flow, to, .. } => {
+                self.reached.insert(to.ip());
+                assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
+            }
+            Action::IcmpSend { flow, to, .. } => {
+                self.reached.insert(to);
                 assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
             }
             Action::TcpRefuse { accept, .. } => {
@@ -332,6 +404,10 @@ impl World {
         let (frames, bytes) = (queue.len(), queue.iter().map(Frame::len).sum::<usize>());
         assert!(frames <= LIMITS.egress_frames, "{frames} frames wait for {port}");
         assert!(bytes <= LIMITS.egress_bytes, "{bytes} bytes wait for {port}");
+        if self.uplinks.contains_key(&port) {
+            let ours = queue.iter().find(|frame| frame.bytes[6..12] == GATEWAY_MAC.0);
+            assert!(ours.is_none(), "this leaves by an uplink: {ours:?}");
+        }
         if frames > 0 && !self.stalled.contains(&port) {
             self.peers.extend(queue.iter().filter_map(Peer::in_frame));
             self.engine

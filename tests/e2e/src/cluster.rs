@@ -1,6 +1,6 @@
 //! A cluster from a file, by `atoll up`, with a home of its own; only the image cache is the user's.
 
-use crate::Kit;
+use crate::{Kit, Lan, Unprivileged, Who};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,6 +11,10 @@ use tempfile::TempDir;
 pub struct Cluster {
     root: TempDir,
     atoll: PathBuf,
+    /// The network namespace in which its commands run, where that is another one.
+    namespace: Option<String>,
+    /// Who runs them, where that is not the test itself.
+    user: Option<Unprivileged>,
 }
 
 impl Cluster {
@@ -20,6 +24,39 @@ impl Cluster {
     /// When there is no room for it.
     #[must_use]
     pub fn of(kit: &Kit, file: &str) -> Self {
+        Self::made(kit, file, None)
+    }
+
+    /// The same on the host of a LAN.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    #[must_use]
+    pub fn on_lan(kit: &Kit, lan: &Lan, file: &str) -> Self {
+        Self::made(kit, file, Some(lan.namespace(Who::Host)))
+    }
+
+    /// The same by an ordinary user.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    #[must_use]
+    pub fn of_user(kit: &Kit, lan: &Lan, user: Unprivileged, file: &str) -> Self {
+        let mut made = Self::on_lan(kit, lan, file);
+        crate::user::own(made.root.path());
+        made.user = Some(user);
+        made
+    }
+
+    /// Writes the cluster file anew.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    pub fn rewrite(&self, file: &str) {
+        std::fs::write(self.root.path().join("demo/atoll.yaml"), file).expect("the file was there");
+    }
+
+    fn made(kit: &Kit, file: &str, namespace: Option<String>) -> Self {
         // Not below a long TMPDIR: the address of a unix socket holds 108 bytes.
         let root = TempDir::with_prefix_in("atoll-e2e-", "/tmp").expect("a folder in /tmp");
         let demo = root.path().join("demo");
@@ -29,6 +66,8 @@ impl Cluster {
         Self {
             root,
             atoll: kit.atoll.clone(),
+            namespace,
+            user: None,
         }
     }
 
@@ -41,7 +80,15 @@ impl Cluster {
     /// `atoll` with these arguments, in the folder of the cluster file.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.atoll);
+        let mut command = match (&self.namespace, &self.user) {
+            (None, _) => Command::new(&self.atoll),
+            (Some(namespace), Some(user)) => user.command(namespace, &self.atoll),
+            (Some(namespace), None) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(&self.atoll);
+                command
+            }
+        };
         command
             .args(arguments)
             .current_dir(self.root.path().join("demo"))
@@ -69,12 +116,23 @@ impl Cluster {
     /// When `atoll ls` does not tell.
     #[must_use]
     pub fn address(&self, machine: &str) -> Ipv4Addr {
+        let nic = self.nic(machine, 0);
+        let address = nic["address"].as_str().and_then(|text| text.parse().ok());
+        address.unwrap_or_else(|| panic!("{machine} has no address in {nic:#}"))
+    }
+
+    /// What `atoll ls` says of a NIC of a machine.
+    ///
+    /// # Panics
+    /// When it says nothing.
+    #[must_use]
+    pub fn nic(&self, machine: &str, index: usize) -> serde_json::Value {
         let listed = self.ok(&["ls", "--json"]);
         let listed: serde_json::Value = serde_json::from_str(&listed).expect("`--json` means JSON");
         let mut machines = listed["machines"].as_array().expect("a list of machines").iter();
         let found = machines.find(|it| it["name"] == machine);
-        let address = found.and_then(|it| it["nics"][0]["address"].as_str()?.parse().ok());
-        address.unwrap_or_else(|| panic!("{machine} has no address in {listed:#}"))
+        let nic = found.and_then(|it| it["nics"].get(index)).cloned();
+        nic.unwrap_or_else(|| panic!("{machine} has no NIC {index} in {listed:#}"))
     }
 }
 

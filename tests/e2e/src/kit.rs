@@ -21,6 +21,8 @@ pub struct Kit {
     /// The micro image's initramfs with the probe added.
     pub(crate) initramfs: PathBuf,
     pub(crate) append: String,
+    /// Where the micro image lies.
+    micro: PathBuf,
     /// How `-netdev stream` is told to connect again: the option of this QEMU.
     pub(crate) reconnect: &'static str,
 }
@@ -64,13 +66,14 @@ impl Kit {
             kernel: micro.join(boot("kernel")?),
             initramfs,
             append: boot("append")?,
+            micro,
             reconnect,
         })
     }
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     let required = env::var_os("ATOLL_E2E").is_some_and(|value| value == "required");
     assert!(!required, "end-to-end tests are required, but {reason}");
     eprintln!("skipped: {reason}");
@@ -219,6 +222,11 @@ fn combine(initramfs: &Path, probe: &Path, combined: &Path) -> std::io::Result<(
 }
 
 impl Kit {
+    /// The folder of the micro image.
+    pub(crate) fn micro_folder(&self) -> &Path {
+        &self.micro
+    }
+
     /// Makes sure that there is a micro image for a foreign architecture, and a QEMU that runs it. Where something is
     /// missing, the reason was printed and the test ends.
     ///

@@ -8,6 +8,7 @@
 //! - [`Guest`] is one micro guest, driven by a shell on its serial console, so that the way of the
 //!   commands is not the network under test;
 //! - [`Debian`] is one guest from the Debian image, started as people start it by hand and driven by ssh;
+//! - [`World`] and [`Lan`] are networks of the host's, in namespaces;
 //! - [`Cluster`] is one `atoll.yaml` and its machines, by `atoll up`;
 //! - every wait has a deadline, every process is killed by its own id when its owner is dropped.
 //!
@@ -23,14 +24,20 @@ mod answer;
 mod cluster;
 mod debian;
 mod exec;
+mod frames;
+mod gap;
 mod guest;
 mod host;
 mod kit;
+mod lan;
+mod lan_host;
 mod net;
 mod output;
 mod peer;
+mod raw;
 mod resolver;
 mod transfer;
+mod user;
 mod web;
 mod world;
 
@@ -38,13 +45,19 @@ pub use answer::answer;
 pub use cluster::Cluster;
 pub use debian::{ByHand, Debian, debian_disk};
 pub use exec::{Ended, Exec, with_namespaces};
+pub use frames::Frames;
+pub use gap::longest_gap;
 pub use guest::{Answer, Attach, Guest, Running};
 pub use host::{TcpEcho, UdpEcho, closed_tcp_port};
 pub use kit::Kit;
+pub use lan::{HostSide, INTERNET, INTERNET6, Lan, Who};
+pub use lan_host::{LanClient, LanHost};
 pub use net::{Net, Options, left_behind};
 pub use peer::{Step, digest_of, play, steps};
+pub use raw::{RawGuest, ip_frame, picture, syn, udp};
 pub use resolver::Resolver;
 pub use transfer::{checksum, make_data, transfer};
+pub use user::Unprivileged;
 pub use web::{Files, Web};
 pub use world::{NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
 

@@ -93,7 +93,8 @@ impl Net {
     pub fn command(kit: &Kit, options: &Options<'_>, folder: &Path) -> Command {
         let mut command = Command::new(&kit.atoll);
         command.args(["net", "run"]);
-        if !options.arguments.contains(&"--subnet") {
+        let has_addresses = |it: &&str| matches!(*it, "--subnet" | "--mode");
+        if !options.arguments.iter().any(has_addresses) {
             command.args(["--subnet", SUBNET]);
         }
         command.arg("--qemu");

@@ -146,7 +146,7 @@ impl Drop for World {
 }
 
 /// On a thread of its own, for a thread does not come back. What it opens stays in the namespace, whoever uses it.
-fn within<T: Send>(namespace: &str, open: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn within<T: Send>(namespace: &str, open: impl FnOnce() -> T + Send) -> T {
     let enter = || {
         let file = File::open(format!("/run/netns/{namespace}")).expect("ip made it");
         let entered = move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network));

@@ -13,7 +13,7 @@ pub(super) struct Crate {
 }
 
 /// The crates, in the order of the architecture's drawing.
-pub(super) const CRATES: [Crate; 11] = [
+pub(super) const CRATES: [Crate; 13] = [
     Crate {
         name: "atoll-wire",
         forbids_unsafe: Some("crates/wire/src/lib.rs"),
@@ -39,9 +39,21 @@ pub(super) const CRATES: [Crate; 11] = [
         pure: false,
     },
     Crate {
+        name: "atoll-helper",
+        forbids_unsafe: None,
+        may_use: &["atoll-wire", "atoll-ports"],
+        pure: false,
+    },
+    Crate {
         name: "atoll-runtime",
         forbids_unsafe: None,
-        may_use: &["atoll-wire", "atoll-engine", "atoll-ports", "atoll-spec"],
+        may_use: &[
+            "atoll-wire",
+            "atoll-engine",
+            "atoll-ports",
+            "atoll-helper",
+            "atoll-spec",
+        ],
         pure: false,
     },
     Crate {
@@ -65,7 +77,13 @@ pub(super) const CRATES: [Crate; 11] = [
     Crate {
         name: "atoll-cluster",
         forbids_unsafe: Some("crates/cluster/src/lib.rs"),
-        may_use: &["atoll-spec", "atoll-qemu", "atoll-images", "atoll-runtime"],
+        may_use: &[
+            "atoll-spec",
+            "atoll-qemu",
+            "atoll-images",
+            "atoll-runtime",
+            "atoll-helper",
+        ],
         pure: false,
     },
     Crate {
@@ -81,9 +99,15 @@ pub(super) const CRATES: [Crate; 11] = [
         pure: false,
     },
     Crate {
+        name: "atoll-doctor",
+        forbids_unsafe: Some("crates/doctor/src/lib.rs"),
+        may_use: &["atoll-qemu", "atoll-images", "atoll-runtime", "atoll-helper"],
+        pure: false,
+    },
+    Crate {
         name: "atoll-cli",
         forbids_unsafe: Some("crates/cli/src/main.rs"),
-        may_use: &["atoll-spec", "atoll-control"],
+        may_use: &["atoll-spec", "atoll-control", "atoll-helper", "atoll-doctor"],
         pure: false,
     },
 ];
@@ -101,7 +125,7 @@ pub(super) struct Reserved {
 
 /// Dependencies with a fixed place. One that is not listed is free, except to the pure crates'
 /// [`IMPURE`].
-pub(super) const RESERVED: [Reserved; 10] = [
+pub(super) const RESERVED: [Reserved; 11] = [
     Reserved {
         dependencies: &["tokio", "tokio-util", "async-std", "smol", "futures"],
         users: &["atoll-control", "atoll-cli"],
@@ -137,13 +161,20 @@ pub(super) const RESERVED: [Reserved; 10] = [
         dependencies: &["libc", "rustix", "nix"],
         users: &[
             "atoll-ports",
+            "atoll-helper",
             "atoll-runtime",
             "atoll-qemu",
             "atoll-images",
             "atoll-cluster",
             "atoll-control",
+            "atoll-doctor",
         ],
         reason: "system calls are made by the parts that do I/O",
+    },
+    Reserved {
+        dependencies: &["seccompiler"],
+        users: &["atoll-helper"],
+        reason: "the privileged program gives its own system calls up",
     },
     Reserved {
         dependencies: &["smoltcp", "etherparse", "dhcproto", "hickory-proto", "httparse"],
@@ -190,14 +221,15 @@ pub(super) const IMPURE: [&str; 12] = [
 ];
 
 /// Crates whose dependencies may differ by operating system.
-pub(super) const PLATFORM_CRATES: [&str; 3] = ["atoll-ports", "atoll-runtime", "atoll-qemu"];
+pub(super) const PLATFORM_CRATES: [&str; 4] = ["atoll-ports", "atoll-helper", "atoll-runtime", "atoll-qemu"];
 
 /// Files, or folders ending in `/`, that may hold `unsafe` and `cfg(target_os)`.
-pub(super) const PLATFORM_PLACES: [&str; 8] = [
+pub(super) const PLATFORM_PLACES: [&str; 9] = [
     "benches/src/lib.rs",
     "benches/src/main.rs",
     "benches/src/sys/",
     "crates/ports/",
+    "crates/helper/src/sys/",
     "crates/runtime/src/sys.rs",
     "crates/runtime/src/sys/",
     "crates/qemu/src/process.rs",

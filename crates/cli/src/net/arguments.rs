@@ -8,11 +8,13 @@ use std::str::FromStr;
 
 use atoll_control::runtime::{
     Addresses, ForwardSpec, GuestTarget, ListenSpec, Mac, NetworkOptions, Prefix, Protocol, StaticLease,
-    Subnet, Transport, parse_resolver,
+    StaticRoute, Subnet, Transport, parse_resolver,
 };
 use atoll_control::spec::{self, Hint, OrOff};
 use clap::Args;
 
+use super::mode::{ModeArguments, mac_in};
+use super::policy::PolicyArguments;
 use super::{naming, once, reach};
 use crate::failure::Failure;
 
@@ -22,15 +24,23 @@ const MTU: std::ops::RangeInclusive<u16> = 576..=65520;
 /// The smallest MTU every IPv6 link has (RFC 8200, section 5).
 const IPV6_MTU: u16 = 1280;
 
+/// What a network has when nothing is said.
+const SUBNET: &str = "10.77.0.0/24";
+const DOMAIN: &str = "atoll.internal";
+
 /// Ethernet's, which every NIC takes.
 const USUAL_MTU: u16 = 1500;
 
 /// What a network is.
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArguments {
-    /// IPv4 on the LAN, or off: the gateway is the first host address, the host alias the last one, guests get the rest.
-    #[arg(long, value_name = "NETWORK/PREFIX|off", default_value = "10.77.0.0/24")]
-    subnet: String,
+    #[command(flatten)]
+    pub(super) mode: ModeArguments,
+
+    /// IPv4 on the LAN, or off: the gateway is the first host address, the host alias the last one, guests get the rest. When left out:
+    /// 10.77.0.0/24.
+    #[arg(long, value_name = "NETWORK/PREFIX|off")]
+    subnet: Option<String>,
 
     /// IPv6 on the LAN, a /64, or off: the gateway is ::1, the host alias ::fe. When left out: a unique local prefix (RFC 4193)
     /// that follows from domain and subnet, the same each time.
@@ -50,7 +60,7 @@ pub(crate) struct NetworkArguments {
     #[arg(long, value_name = "unix:PATH")]
     vhost_user: Vec<String>,
 
-    /// Lead a host port to a guest's address or name; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
+    /// Lead a host port to a guest's address, name or MAC address; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
     /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Or a unix socket, as in
     /// unix:/tmp/docker.sock:10.77.0.2:2375. Several guests with commas between them get connections in turn, but for those that
     /// do not answer. Repeatable.
@@ -62,7 +72,7 @@ pub(crate) struct NetworkArguments {
     host_loopback: bool,
 
     /// Give a guest its address for good, as in 52:54:00:12:34:56=10.77.0.5. Repeatable, for one guest once with IPv4 and once
-    /// with IPv6.
+    /// with IPv6. With --via proxy-arp it says which address the guest has.
     #[arg(long, value_name = "MAC=ADDRESS")]
     lease: Vec<String>,
 
@@ -75,9 +85,9 @@ pub(crate) struct NetworkArguments {
     #[arg(long, value_name = "NAME=ADDRESS")]
     dns_host: Vec<String>,
 
-    /// Domain of the network's own names.
-    #[arg(long, value_name = "NAME", default_value = "atoll.internal")]
-    domain: String,
+    /// Domain of the network's own names. When left out: atoll.internal.
+    #[arg(long, value_name = "NAME")]
+    domain: Option<String>,
 
     /// Largest IP packet on the LAN, in bytes; guests learn it by DHCP and router advertisements. When left out: 1500, which every
     /// NIC takes, or 65520 where no hypervisor can attach. With virtio NICs only, 65520 is faster. IPv6 needs 1280.
@@ -117,6 +127,8 @@ pub(crate) struct NetworkArguments {
 
     #[command(flatten)]
     dns_more: naming::DnsArguments,
+    #[command(flatten, next_help_heading = "What guests may do")]
+    policy: PolicyArguments,
 }
 
 impl NetworkArguments {
@@ -127,30 +139,75 @@ impl NetworkArguments {
 
     /// The same for a network with one guest that is known by this name: `--forward` may leave it out.
     pub(super) fn options_for(&self, guest: Option<&str>) -> Result<NetworkOptions, Failure> {
+        self.check_mode()?;
         let lan = self.lan()?;
         let mut options = NetworkOptions::new(lan.addresses());
         options.mtu = self.mtu()?;
         options.host_loopback = self.host_loopback;
         options.isolate = self.isolate;
-        options.domain.clone_from(&self.domain);
+        self.domain().clone_into(&mut options.domain);
         options.names = dns_hosts(&self.dns_host)?;
+        options.routes = self.routes(lan)?;
         options.static_leases = leases(&self.lease, lan)?;
         options.resolvers = resolvers(&self.dns)?;
         options.listeners = listeners(self)?;
+        options.uplink = self.mode.uplink(&options.static_leases, &options.domain)?;
         options.forwards = each(&self.forward, |value| forwards(value, lan, guest))?.concat();
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
         options.proxies = reach::proxies(&self.proxy)?;
         options.host_ports = reach::host_ports(&self.host_port, &self.host_socket)?;
         self.dns_more.apply(&mut options)?;
+        options.policy = self
+            .policy
+            .policy(|argument, value, address| lan.check_guest(argument, value, address))?;
         once::check(&options)?;
         Ok(options)
     }
 
+    fn domain(&self) -> &str {
+        self.domain.as_deref().unwrap_or(DOMAIN)
+    }
+
+    /// That nothing was said that the mode knows nothing of.
+    fn check_mode(&self) -> Result<(), Failure> {
+        self.mode.check_words(&[
+            ("--subnet", self.subnet.is_some()),
+            ("--ipv6", self.ipv6.is_some()),
+            ("--domain", self.domain.is_some()),
+            ("--dns", !self.dns.is_empty()),
+            ("--dns-host", !self.dns_host.is_empty()),
+            ("--mtu", self.mtu.is_some()),
+            ("--state", self.state.is_some()),
+            ("--route", !self.mode.route.is_empty()),
+            ("--host-loopback", self.host_loopback),
+            ("--host-port", !self.host_port.is_empty()),
+            ("--host-socket", !self.host_socket.is_empty()),
+        ])?;
+        self.mode.check_words(&self.dns_more.said())
+    }
+
+    /// The routes, each by way of a guest of the network.
+    fn routes(&self, lan: Lan) -> Result<Vec<StaticRoute>, Failure> {
+        let routes = self.mode.routes()?;
+        for (route, value) in routes.iter().zip(&self.mode.route) {
+            lan.check_guest("--route", value, route.via)?;
+        }
+        Ok(routes)
+    }
+
     /// The LAN's addresses.
     fn lan(&self) -> Result<Lan, Failure> {
-        let domain: spec::Domain = hinted("--domain", &self.domain)?;
-        let subnet = hinted::<OrOff<spec::Subnet>>("--subnet", &self.subnet)?.on();
+        if self.mode.is_bridged() {
+            return Ok(Lan {
+                subnet: None,
+                ipv6: None,
+                is_ours: false,
+            });
+        }
+        let domain: spec::Domain = hinted("--domain", self.domain())?;
+        let given_subnet = self.subnet.as_deref().unwrap_or(SUBNET);
+        let subnet = hinted::<OrOff<spec::Subnet>>("--subnet", given_subnet)?.on();
         let given = match &self.ipv6 {
             Some(value) => Some((value, hinted::<OrOff<spec::Prefix>>("--ipv6", value)?.on())),
             None => None,
@@ -163,22 +220,26 @@ impl NetworkArguments {
             }
             Some((_, prefix)) => prefix,
             None if is_small => None,
-            None => Some(spec::Prefix::derived(&[domain.as_str(), &self.subnet], 0)),
+            None => Some(spec::Prefix::derived(&[domain.as_str(), given_subnet], 0)),
         };
         match (subnet, ipv6) {
             (None, None) if given.is_none() => Err(bad(
                 "--subnet",
-                &self.subnet,
+                given_subnet,
                 format!("IPv6, which is all that this leaves, needs an MTU of {IPV6_MTU} bytes at least"),
                 "give a larger --mtu",
             )),
             (None, None) => Err(bad(
                 "--subnet",
-                &self.subnet,
+                given_subnet,
                 "without IPv6 this leaves no address at all",
                 "leave out --subnet off or --ipv6 off",
             )),
-            _ => Ok(Lan { subnet, ipv6 }),
+            _ => Ok(Lan {
+                subnet,
+                ipv6,
+                is_ours: true,
+            }),
         }
     }
 
@@ -189,6 +250,7 @@ impl NetworkArguments {
         let has_hypervisors = sockets.iter().any(|given| !given.is_empty());
         match &self.mtu {
             Some(value) => mtu(value),
+            None if self.mode.is_bridged() => Ok(USUAL_MTU),
             None if has_hypervisors => Ok(USUAL_MTU),
             None => Ok(*MTU.end()),
         }
@@ -280,11 +342,13 @@ fn listeners(arguments: &NetworkArguments) -> Result<Vec<ListenSpec>, Failure> {
     Ok(listeners)
 }
 
-/// The LAN's addresses, of one family at least.
+/// The LAN's addresses, of one family at least where they are ours to give.
 #[derive(Clone, Copy, Debug)]
 struct Lan {
     subnet: Option<spec::Subnet>,
     ipv6: Option<spec::Prefix>,
+    /// They are not those of the host's own LAN, of which nothing is known.
+    is_ours: bool,
 }
 
 impl Lan {
@@ -302,6 +366,9 @@ impl Lan {
 
     /// That a guest can have this address, which `value` of the argument has.
     fn check_guest(self, argument: &str, value: &str, address: IpAddr) -> Result<(), Failure> {
+        if !self.is_ours {
+            return Ok(());
+        }
         let why = match (address, self.subnet, self.ipv6) {
             (IpAddr::V4(address), Some(subnet), _) if subnet.contains(address) => subnet
                 .reserved_for(address)
@@ -427,6 +494,10 @@ fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpe
     if value.contains(',') {
         let one = |value: &str| forwards(value, lan, guest);
         return reach::balanced(value, one);
+    }
+    if let Some((mac, named)) = mac_in(value) {
+        let read: spec::GuestForward = hinted("--forward", &named)?;
+        return Ok(pairs(&read.forward, &GuestTarget::Mac(Mac(mac.octets()))));
     }
     let read: spec::GuestForward = hinted("--forward", value)?;
     let guest = match read.guest {

@@ -39,6 +39,17 @@ pub(crate) struct DnsArguments {
 }
 
 impl DnsArguments {
+    /// The words, and whether they were said.
+    pub(super) fn said(&self) -> [(&'static str, bool); 5] {
+        [
+            ("--dns-for", !self.dns_for.is_empty()),
+            ("--dns-wildcards", self.dns_wildcards),
+            ("--dns-rebind-protection", self.dns_rebind_protection),
+            ("--dns-cache", self.dns_cache.is_some()),
+            ("--ntp", !self.ntp.is_empty()),
+        ]
+    }
+
     /// The arguments, understood.
     pub(super) fn apply(&self, options: &mut NetworkOptions) -> Result<(), Failure> {
         options.dns.wildcards = self.dns_wildcards;

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use atoll_control::runtime::{ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenAt, Protocol};
+use atoll_control::runtime::{ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenAt, Mac, Protocol};
 use atoll_control::spec;
 
 use super::arguments::{bad, each, unix};
 use crate::failure::Failure;
+
+const MAC_LEN: usize = "52:54:00:12:34:56".len();
 
 /// `--proxy`.
 pub(super) fn proxies(values: &[String]) -> Result<Vec<SocketAddr>, Failure> {
@@ -99,6 +101,9 @@ pub(super) fn socket_forward(
     };
     let (rest, number) = socket.rsplit_once(':').ok_or_else(wrong)?;
     let guest_port = port(number).ok_or_else(wrong)?;
+    if let Some((path, mac)) = mac_behind(rest) {
+        return Ok(vec![socket_to(path, GuestTarget::Mac(mac), guest_port)]);
+    }
     let separator = if rest.ends_with(']') { ":[" } else { ":" };
     let (path, guest) = match (rest.rfind(separator), known) {
         (Some(at), _) => (&rest[..at], &rest[at + 1..]),
@@ -122,12 +127,24 @@ pub(super) fn socket_forward(
     if path.is_empty() {
         return Err(wrong());
     }
-    Ok(vec![ForwardSpec {
+    Ok(vec![socket_to(path, guest, guest_port)])
+}
+
+fn socket_to(path: &str, guest: GuestTarget, guest_port: u16) -> ForwardSpec {
+    ForwardSpec {
         protocol: Protocol::Tcp,
         listen: ListenAt::Socket(path.into()),
         guest,
         guest_port,
-    }])
+    }
+}
+
+/// A path and the MAC address behind it.
+fn mac_behind(text: &str) -> Option<(&str, Mac)> {
+    let at = text.len().checked_sub(MAC_LEN)?;
+    let mac: spec::Mac = text.get(at..)?.parse().ok()?;
+    let path = text[..at].strip_suffix(':').filter(|path| !path.is_empty())?;
+    Some((path, Mac(mac.octets())))
 }
 
 /// `--forward` to several guests: what `one` makes of it with each of them, with one guest in the place of the others.
@@ -135,6 +152,15 @@ pub(super) fn balanced(
     value: &str,
     one: impl Fn(&str) -> Result<Vec<ForwardSpec>, Failure>,
 ) -> Result<Vec<ForwardSpec>, Failure> {
+    if value.split(',').any(has_mac) {
+        let hint = "give addresses or names, or a forward for each";
+        return Err(bad(
+            "--forward",
+            value,
+            "several guests are not given by MAC address",
+            hint,
+        ));
+    }
     let (before, guests, after) = guests_of(value);
     let mut all = Vec::new();
     for guest in guests.split(',') {
@@ -160,6 +186,13 @@ pub(super) fn balanced(
         Some(ForwardSpec { guest, ..first })
     };
     Ok(all.into_iter().filter_map(merge).collect())
+}
+
+/// Whether a part of a list of guests begins or ends with a MAC address, whose colons would be taken for the forward's.
+fn has_mac(part: &str) -> bool {
+    let end = part.len().checked_sub(MAC_LEN).and_then(|at| part.get(at..));
+    let mut ends = end.into_iter().chain(part.get(..MAC_LEN));
+    ends.any(|text| text.parse::<spec::Mac>().is_ok())
 }
 
 /// The field between colons in which the first comma is, and what stands before and after it. Colons in brackets are an address's.
@@ -226,6 +259,11 @@ mod tests {
         };
         let made = balanced("80:a,b:80", one).unwrap();
         assert_eq!((made.len(), made[0].guest.to_string()), (1, "a,b".to_owned()));
+        let macs = "80:52:54:00:12:34:56,52:54:00:12:34:57:80";
+        for value in [macs, "80:a,52:54:00:12:34:56:80"] {
+            let refused = format!("{:?}", balanced(value, one).unwrap_err());
+            assert!(refused.contains("by MAC address"), "{refused}");
+        }
         for value in ["80:a,a:80", "80:a,,b:80", "80:a,b", "8,0:a:80", "80:a:8,0"] {
             assert!(balanced(value, one).is_err(), "{value}");
         }
@@ -238,6 +276,11 @@ mod tests {
             ("/tmp/a.sock:web:80", "/tmp/a.sock", "web"),
             ("/tmp/a:b.sock:10.77.0.2:80", "/tmp/a:b.sock", "10.77.0.2"),
             ("/tmp/a.sock:[fd77::2]:80", "/tmp/a.sock", "fd77::2"),
+            (
+                "/tmp/a.sock:52:54:00:12:34:56:80",
+                "/tmp/a.sock",
+                "52:54:00:12:34:56",
+            ),
         ] {
             let forwards = read(socket, None).unwrap();
             assert_eq!(forwards[0].listen, ListenAt::Socket(path.into()));

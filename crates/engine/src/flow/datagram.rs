@@ -163,10 +163,16 @@ impl Flows {
         });
         let Some(to) = to else { return };
         let key = Key::Udp { guest };
-        let id = self
-            .table
-            .find(&key)
-            .unwrap_or_else(|| self.open_udp(now, lan, (key, packet.ingress), (guest, remote), Side::Socket));
+        let known = self.table.find(&key);
+        let is_permitted =
+            listed.is_some() || self.permits_datagram(now, lan, packet, (known, Transport::Udp, remote));
+        if !is_permitted || (known.is_none() && !Self::may_begin(now, lan, packet.ingress)) {
+            return;
+        }
+        let id = known.unwrap_or_else(|| {
+            self.make_room(now, lan, packet.ingress);
+            self.open_udp(now, lan, (key, packet.ingress), (guest, remote), Side::Socket)
+        });
         self.with(now, lan, id, |flow, cx| {
             let Flow::Udp(flow) = flow else { return };
             flow.used = cx.now;
@@ -322,7 +328,15 @@ impl Flows {
             guest: packet.src,
             ident,
         };
-        let id = self.table.find(&key).unwrap_or_else(|| {
+        let known = self.table.find(&key);
+        let remote = Endpoint::new(packet.dst, 0);
+        if !self.permits_datagram(now, lan, packet, (known, Transport::Icmp, remote))
+            || (known.is_none() && !Self::may_begin(now, lan, packet.ingress))
+        {
+            return;
+        }
+        let id = known.unwrap_or_else(|| {
+            self.make_room(now, lan, packet.ingress);
             let id = self.admit(now, lan);
             let family = Family::of(address);
             lan.actions.push_back(Action::IcmpOpen { flow: id, family });
@@ -365,19 +379,25 @@ impl Flows {
                 from,
                 datagrams,
             } => {
-                let src = self.udp_view(from);
+                let listed = self.listed_view(from);
+                let src = listed.or_else(|| self.udp_view(from));
                 self.with(now, lan, flow, |flow, cx| {
                     let Flow::Udp(flow) = flow else { return };
-                    if let Some(src) = src {
+                    let count = || datagrams.iter().map(Datagrams::count).sum();
+                    let Some(src) = src else {
+                        return cx.lan.counters.add(Counter::HostDatagramDropped, count());
+                    };
+                    let guest = flow.guest.ip;
+                    if listed.is_some()
+                        || src == flow.peer
+                        || cx.permits_reply(guest, (Transport::Udp, src), count())
+                    {
                         flow.deliver(cx, src, datagrams);
-                    } else {
-                        let lost = datagrams.iter().map(Datagrams::count).sum();
-                        cx.lan.counters.add(Counter::HostDatagramDropped, lost);
                     }
                 });
             }
             Event::UdpRefused { flow, to, error } => {
-                let dst = self.udp_view(to);
+                let dst = self.listed_view(to).or_else(|| self.udp_view(to));
                 self.with(now, lan, flow, |flow, cx| {
                     if let (Flow::Udp(flow), Some(dst)) = (flow, dst) {
                         let quote = Quote::udp(flow.guest, dst);
@@ -391,7 +411,12 @@ impl Flows {
                 seq,
                 payload,
             } => self.with(now, lan, flow, |flow, cx| {
-                if let (Flow::Echo(flow), Some(src)) = (flow, policy.guest_view(from)) {
+                let Flow::Echo(flow) = flow else { return };
+                let Some(src) = policy.guest_view(from) else {
+                    return;
+                };
+                let peer = Endpoint::new(src, 0);
+                if src == flow.peer || cx.permits_reply(flow.guest, (Transport::Icmp, peer), 1) {
                     icmp::send_echo_reply(cx.lan, cx.now, src, flow.guest, (flow.ident, seq, payload));
                 }
             }),

@@ -17,6 +17,7 @@
 //! target waits for its turn. Dials are bounded by the flow table, since each has one flow there.
 
 use super::*;
+use crate::Mode;
 use crate::event::HostError;
 
 /// How long an attempt may take where there is another one to make.
@@ -87,7 +88,8 @@ impl Flows {
         self.attempt(now, lan, accept, dial);
     }
 
-    /// A host program asks for a guest by address or name; the addresses that were found, of which only guests' count.
+    /// A host program asks for a guest by address or name; the addresses that were found, of which only guests' count. On a bridged
+    /// network, whose addresses are the LAN's, those are guests' that were heard from one.
     pub(crate) fn handle_dial(
         &mut self,
         now: Instant,
@@ -95,7 +97,9 @@ impl Flows {
         (accept, peer): (AcceptId, SocketAddr),
         (found, port): (Option<Vec<IpAddr>>, u16),
     ) {
-        let is_neighbor = |address: &IpAddr| self.policy.route(*address) == Route::Neighbor;
+        let is_known = |address: IpAddr| lan.mode != Mode::Bridged || lan.neighbors.mac_of(address).is_some();
+        let is_neighbor =
+            |address: &IpAddr| self.policy.route(*address) == Route::Neighbor && is_known(*address);
         let targets = found.map(|found| {
             let guests = found.into_iter().filter(is_neighbor);
             guests.map(|ip| Endpoint::new(ip, port)).collect::<Vec<_>>()

@@ -60,7 +60,7 @@ impl ForwardTarget {
     pub(crate) fn fixed_addresses(&self) -> Vec<IpAddr> {
         match self {
             Self::Address(address) => vec![*address],
-            Self::Name(_) => Vec::new(),
+            Self::Name(_) | Self::Mac(_) => Vec::new(),
             Self::OneOf(several) => several.iter().flat_map(Self::fixed_addresses).collect(),
         }
     }
@@ -69,6 +69,7 @@ impl ForwardTarget {
     pub(crate) fn addresses(&self, lan: &Lan, resolve: Resolve<'_>) -> Option<Vec<IpAddr>> {
         match self {
             Self::Address(address) => Some(vec![*address]),
+            Self::Mac(mac) => lan.address_of(*mac).map(|address| vec![address]),
             Self::Name(name) => resolve(lan, name),
             Self::OneOf(several) => {
                 let found = several.iter().filter_map(|one| one.addresses(lan, resolve));
@@ -122,7 +123,7 @@ impl Flows {
         preferred: u16,
         key: impl Fn(Endpoint) -> Key,
     ) -> Option<Endpoint> {
-        let gateway = lan.addresses.gateway(guest.ip)?;
+        let gateway = lan.gateway_towards(guest.ip)?;
         let is_free = |port: &u16| *port >= 1024 && !self.table.contains(&key(Endpoint::new(gateway, *port)));
         let mut others =
             (0..TRIES).map(|_| DYNAMIC_PORTS.start + lan.rng.below(DYNAMIC_PORTS.end - DYNAMIC_PORTS.start));
@@ -130,27 +131,34 @@ impl Flows {
         Some(Endpoint::new(gateway, port))
     }
 
-    /// A connection came to a forward.
+    /// A connection came to a forward. `false` when its guest's address is not known.
     pub(crate) fn handle_accepted(
         &mut self,
         now: Instant,
         lan: &mut Lan,
         (id, accept, peer): (ForwardId, AcceptId, SocketAddr),
         resolve: Resolve<'_>,
-    ) {
+    ) -> bool {
         let targets = self.targets(lan, id, resolve);
-        if let Some(forward) = self.forwards.get_mut(&id)
-            && matches!(forward.guest, ForwardTarget::OneOf(_))
-        {
+        let Some(forward) = self.forwards.get_mut(&id) else {
+            let why = HostError::HostUnreachable;
+            lan.actions.push_back(Action::TcpRefuse { accept, why });
+            return true;
+        };
+        if let ForwardTarget::OneOf(several) = &forward.guest {
+            let are_known = targets.len() == several.len();
             let targets = forward.in_turn(now, targets);
-            return self.dial(now, lan, (accept, peer, Some(id)), targets);
+            self.dial(now, lan, (accept, peer, Some(id)), targets);
+            return are_known;
         }
         let guest = targets.first().copied();
+        let is_known = guest.is_some();
         let remote = guest
             .and_then(|guest| self.free_local(lan, guest, peer.port(), |remote| Key::Tcp { guest, remote }));
         let (Some(guest), Some(remote)) = (guest, remote) else {
             let why = HostError::HostUnreachable;
-            return lan.actions.push_back(Action::TcpRefuse { accept, why });
+            lan.actions.push_back(Action::TcpRefuse { accept, why });
+            return is_known;
         };
         let id = self.admit(now, lan);
         let opening = tcp::setup::Opening {
@@ -161,6 +169,7 @@ impl Flows {
         };
         let port = Self::port_of(now, lan, guest.ip);
         self.add_tcp(now, lan, (id, port), |cx| TcpFlow::inbound(cx, opening, accept));
+        true
     }
 
     /// Datagrams came to a forward.

@@ -73,15 +73,24 @@ impl Flows {
         Some(SocketAddr::new(loopback(remote.ip), *port))
     }
 
-    /// How a guest sees a peer of its UDP socket; `None` when it may not hear from it.
+    /// Whether a guest's connections to `remote` lead to the host because somebody listed the port.
+    pub(super) fn is_listed_tcp(&self, remote: Endpoint) -> bool {
+        self.host_ports.tcp.contains_key(&remote.port) && self.policy.route(remote.ip) == Route::HostAlias
+    }
+
+    /// How a guest sees a peer of its UDP socket that is at a listed port.
+    pub(super) fn listed_view(&self, peer: SocketAddr) -> Option<Endpoint> {
+        let port = self.host_ports.udp_back.get(&peer.port());
+        let port = port.filter(|_| peer.ip().is_loopback())?;
+        let alias = self.policy.addresses.host_alias(peer.ip())?;
+        Some(Endpoint::new(alias, *port))
+    }
+
+    /// How a guest sees any other peer of its UDP socket; `None` when it may not hear from it. At the alias a listed port is seen
+    /// where it is listed, and what has its number on the host is not taken for it.
     pub(super) fn udp_view(&self, peer: SocketAddr) -> Option<Endpoint> {
-        if peer.ip().is_loopback()
-            && let Some(port) = self.host_ports.udp_back.get(&peer.port())
-        {
-            let alias = self.policy.addresses.host_alias(peer.ip())?;
-            return Some(Endpoint::new(alias, *port));
-        }
         let address = self.policy.guest_view(peer.ip())?;
-        Some(Endpoint::new(address, peer.port()))
+        let view = Endpoint::new(address, peer.port());
+        self.listed_udp(view).is_none().then_some(view)
     }
 }

@@ -13,6 +13,7 @@ mod dial;
 mod forward;
 mod held;
 mod host_ports;
+mod permits;
 pub(crate) mod policy;
 mod table;
 pub(crate) mod tcp;
@@ -35,6 +36,7 @@ use crate::event::Event;
 use crate::gateway::Packet;
 use crate::gateway::icmp::{self, Quote, Unreachable};
 use crate::lan::Lan;
+use crate::policy::Transport;
 use crate::rng::KeyedHash;
 use crate::{AcceptId, Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, PortId};
 use datagram::{EchoFlow, UdpFlow};
@@ -182,6 +184,7 @@ impl Flows {
         Self {
             table: Table::new(config.limits.flows, hash),
             policy: Policy {
+                mode: config.mode,
                 addresses: config.addresses(),
                 host_loopback: config.host_loopback,
             },
@@ -335,14 +338,18 @@ impl Flows {
                     bound: self.table.bound(),
                 },
             );
-            self.with(now, lan, victim, |flow, cx| match flow {
-                Flow::Tcp(flow) => flow.abort(cx),
-                Flow::Udp(flow) => flow.close(cx),
-                Flow::Echo(flow) => flow.close(cx),
-            });
-            self.forget(victim);
+            self.evict(now, lan, victim);
         }
         self.table.next_id()
+    }
+
+    fn evict(&mut self, now: Instant, lan: &mut Lan, victim: FlowId) {
+        self.with(now, lan, victim, |flow, cx| match flow {
+            Flow::Tcp(flow) => flow.abort(cx),
+            Flow::Udp(flow) => flow.close(cx),
+            Flow::Echo(flow) => flow.close(cx),
+        });
+        self.forget(victim);
     }
 
     fn add_tcp(
@@ -414,8 +421,17 @@ impl Flows {
             refuse_tcp(lan, now, guest, remote, &segment);
             return None;
         }
+        // A listed port is open: whoever listed it said so, as with DNS at the gateway.
+        if !self.is_listed_tcp(remote) && !self.permits(now, lan, packet.ingress, (Transport::Tcp, remote)) {
+            refuse_tcp(lan, now, guest, remote, &segment);
+            return None;
+        }
         match self.tcp_host(lan, packet, remote) {
             Ok((host, to)) => {
+                if !Self::may_begin(now, lan, packet.ingress) {
+                    return None;
+                }
+                self.make_room(now, lan, packet.ingress);
                 let id = self.admit(now, lan);
                 let opening = tcp::setup::Opening {
                     id,

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::config::{Addresses, Prefix, Subnet};
-use crate::lan::{LINK_LOCAL, METADATA};
+use crate::config::{Addresses, Mode, Prefix, Subnet};
+use crate::lan::METADATA;
 
 /// What a destination is to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) enum Route {
     Gateway,
     /// The address at which guests reach the host's loopback, when allowed.
     HostAlias,
-    /// 169.254.169.254, which is ours and never the host's.
+    /// 169.254.169.254, which is ours and never the host's; on a bridged network our link-local address, too.
     Metadata,
     /// A guest of the subnet, which is reached by the switch and not through us.
     Neighbor,
@@ -27,6 +27,7 @@ pub(crate) enum Route {
 /// Address translation of one network.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
+    pub(crate) mode: Mode,
     pub(crate) addresses: Addresses,
     pub(crate) host_loopback: bool,
 }
@@ -34,25 +35,28 @@ pub(crate) struct Policy {
 impl Policy {
     /// What `dst` is.
     pub(crate) fn route(&self, dst: IpAddr) -> Route {
-        match dst {
-            IpAddr::V4(dst) => self
+        match (dst, self.mode) {
+            (_, Mode::Bridged) => bridged(dst),
+            (IpAddr::V4(dst), mode) => self
                 .addresses
                 .subnet
-                .map_or(Route::Forbidden, |subnet| route4(subnet, dst)),
-            IpAddr::V6(dst) => self
+                .map_or(Route::Forbidden, |subnet| route4(mode, subnet, dst)),
+            (IpAddr::V6(dst), mode) => self
                 .addresses
                 .prefix
-                .map_or(Route::Forbidden, |prefix| route6(prefix, dst)),
+                .map_or(Route::Forbidden, |prefix| route6(mode, prefix, dst)),
         }
     }
 
     /// Whether `dst` is a group of the network's family: what [`Policy::route`] says, for less.
     pub(crate) fn is_group(&self, dst: IpAddr) -> bool {
         match dst {
-            IpAddr::V4(dst) => self
-                .addresses
-                .subnet
-                .is_some_and(|subnet| dst.octets()[0] >= 224 || dst == subnet.broadcast()),
+            IpAddr::V4(dst) => {
+                let is_broadcast = |subnet: Subnet| dst == subnet.broadcast();
+                let subnet = self.addresses.subnet;
+                let has_ipv4 = subnet.is_some() || self.mode == Mode::Bridged;
+                has_ipv4 && (dst.octets()[0] >= 224 || subnet.is_some_and(is_broadcast))
+            }
             IpAddr::V6(dst) => dst.is_multicast(),
         }
     }
@@ -75,10 +79,10 @@ impl Policy {
     }
 }
 
-fn route4(subnet: Subnet, dst: Ipv4Addr) -> Route {
+fn route4(mode: Mode, subnet: Subnet, dst: Ipv4Addr) -> Route {
     if subnet.contains(dst) {
         return match dst {
-            _ if dst == subnet.gateway() => Route::Gateway,
+            _ if dst == mode.services4(subnet) => Route::Gateway,
             _ if dst == subnet.host_alias() => Route::HostAlias,
             METADATA => Route::Metadata,
             _ if dst == subnet.broadcast() => Route::Group,
@@ -90,19 +94,45 @@ fn route4(subnet: Subnet, dst: Ipv4Addr) -> Route {
         _ if dst == METADATA => Route::Metadata,
         (224.., _) => Route::Group,
         (0 | 127, _) | (169, 254) => Route::Forbidden,
-        _ => Route::Outside,
+        _ => world(mode),
     }
 }
 
-fn route6(prefix: Prefix, dst: Ipv6Addr) -> Route {
+fn route6(mode: Mode, prefix: Prefix, dst: Ipv6Addr) -> Route {
     match dst.segments() {
-        _ if dst == prefix.gateway() || dst == LINK_LOCAL => Route::Gateway,
+        _ if dst == mode.services6(prefix) || dst == mode.link_local() => Route::Gateway,
         _ if dst == prefix.host_alias() => Route::HostAlias,
         _ if prefix.contains(dst) => Route::Neighbor,
         [0xff00..=0xffff, ..] => Route::Group,
         // Link-local; `::`, `::1` and all that has an IPv4 address behind it (RFC 4291, 2.5.5), which the host would reach by IPv4.
         [0xfe80..=0xfebf, ..] | [0, 0, 0, 0, 0, 0 | 0xffff, ..] => Route::Forbidden,
-        _ => Route::Outside,
+        _ => world(mode),
+    }
+}
+
+/// Where others route, we do not.
+fn world(mode: Mode) -> Route {
+    match mode {
+        Mode::User => Route::Outside,
+        Mode::Bridged | Mode::Shared | Mode::Host => Route::Forbidden,
+    }
+}
+
+/// On a LAN that is not ours, all are neighbors, and there is no way through us.
+fn bridged(dst: IpAddr) -> Route {
+    match dst {
+        IpAddr::V4(METADATA) => Route::Metadata,
+        IpAddr::V4(dst) => match dst.octets()[0] {
+            224.. => Route::Group,
+            0 | 127 => Route::Forbidden,
+            _ => Route::Neighbor,
+        },
+        IpAddr::V6(dst) => match dst.segments() {
+            _ if dst == Mode::Bridged.link_local() => Route::Metadata,
+            [0xff00..=0xffff, ..] => Route::Group,
+            [0, 0, 0, 0, 0, 0 | 0xffff, ..] => Route::Forbidden,
+            _ => Route::Neighbor,
+        },
     }
 }
 
@@ -127,6 +157,7 @@ mod tests {
             address: "fd77:77::".parse().unwrap(),
         };
         Policy {
+            mode: Mode::User,
             addresses: (subnet, prefix).into(),
             host_loopback,
         }

@@ -147,6 +147,14 @@ impl<F> Table<F> {
         Some(FlowId { slot, generation })
     }
 
+    /// The port's least recently used flow, if it has that many, or more.
+    pub(crate) fn victim_of(&self, port: PortId, most: usize) -> Option<FlowId> {
+        let flows = self.ports.get(&port).filter(|flows| flows.len() >= most)?;
+        let (&slot, ()) = flows.peek_lru()?;
+        let generation = self.slots[slot as usize].generation;
+        Some(FlowId { slot, generation })
+    }
+
     /// The name of the flow that is added next.
     pub(crate) fn next_id(&mut self) -> FlowId {
         let slot = self.free.last().copied().unwrap_or_else(|| {

@@ -22,7 +22,7 @@ use super::icmp::Quote;
 use super::packet::{Arrival, Packet};
 use super::{handle_packet, icmp, is_from_guest, learn, leaves, ndp, reassemble};
 use crate::counters::Counter;
-use crate::{Engine, FlowId, Instant};
+use crate::{Engine, FlowId, Instant, Mode};
 
 /// The flow of a TCP segment that others may follow.
 pub(super) fn handle_ipv6(
@@ -159,6 +159,12 @@ fn handle_icmpv6(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &P
             return engine.lan.counters.count(Counter::Malformed);
         }
         return ndp::handle(engine, now, arrival, packet);
+    }
+    let answers_us = arrival.for_us && transport[0] == u8::from(Icmpv6Message::EchoReply);
+    if answers_us && engine.lan.mode == Mode::Bridged && is_from_guest(&engine.lan, packet.src) {
+        // An answer to the roll call.
+        learn(engine, now, packet.src, arrival);
+        return;
     }
     // Errors, replies and reports of group members are nobody's here (RFC 4443, 2.4 b).
     if !arrival.for_us || transport[0] != u8::from(Icmpv6Message::EchoRequest) {

@@ -5,6 +5,8 @@
 //! [neighbor discovery](ndp), to a service (DHCP on 67, DHCPv6 on 547, DNS on 53, which is also TCP's by way of a flow), to the echo
 //! responder, or to the flows. What came in [fragments] is put together first. A family that the network has no addresses of is an unknown EtherType.
 //!
+//! What passes between guests and an uplink is [looked at](transit), and never answered towards the uplink.
+//!
 //! Left out: IPv4 options (ignored: nothing is routed by them).
 
 pub(crate) mod fragments;
@@ -15,8 +17,12 @@ mod isolation;
 mod ndp;
 pub(crate) mod neighbors;
 mod packet;
+mod relay;
+pub(crate) mod roll_call;
 pub(crate) mod router;
+pub(crate) mod snoop;
 pub(crate) mod train;
+mod transit;
 mod transport;
 
 use std::net::IpAddr;
@@ -28,10 +34,11 @@ use atoll_wire::{
 };
 use bytes::{Buf, BytesMut};
 
+use crate::action::Action;
 use crate::counters::Counter;
 use crate::lan::Lan;
-use crate::switch::Target;
-use crate::{Engine, FlowId, Instant, PortId};
+use crate::switch::{Change, Target};
+use crate::{Engine, FlowId, Instant, Mode, PortId, Side};
 use fragments::{Fragment, Outcome};
 use icmp::{Quote, Unreachable};
 use packet::Arrival;
@@ -60,57 +67,155 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
         return;
     }
     let lan = &mut engine.lan;
-    if !lan
+    let side = lan
         .switch
-        .learn(now, ingress, src, frame.len(), &mut lan.counters)
-    {
+        .learn(now, ingress, src, frame.len(), &mut lan.counters);
+    ask_for_uplinks(lan);
+    let Some(side) = side else { return };
+    if side == Side::Guest && !isolation::permits_claims(engine, now, arrival, (protocol, &frame)) {
         return;
     }
+    let lan = &mut engine.lan;
     if lan.capture {
-        lan.actions.push_back(crate::Action::Captured(frame.clone()));
+        lan.actions.push_back(Action::Captured(frame.clone()));
     }
-    let for_us = arrival.for_us;
-    if !for_us && lan.isolate {
-        if !dst.is_group() {
-            lan.counters.count(Counter::Isolated);
+    if side != Side::Guest {
+        return handle_uplink(engine, now, arrival, dst, (protocol, frame));
+    }
+    handle_guest(engine, now, arrival, dst, (protocol, frame));
+}
+
+/// Pinned uplinks that are wanted, and those that are not any more.
+pub(crate) fn ask_for_uplinks(lan: &mut Lan) {
+    for change in lan.switch.take_changes() {
+        lan.actions.push_back(match change {
+            Change::Open(mac) => Action::OpenUplink(mac),
+            Change::Close(mac) => Action::CloseUplink(mac),
+        });
+    }
+}
+
+/// A frame of a guest's.
+fn handle_guest(
+    engine: &mut Engine,
+    now: Instant,
+    mut arrival: Arrival,
+    dst: Mac,
+    (protocol, frame): (EthernetProtocol, Frame),
+) {
+    let lan = &mut engine.lan;
+    let has_uplinks = lan.mode != Mode::User;
+    let is_taken = has_uplinks && !arrival.for_us && transit::is_ours(lan, protocol, &frame.bytes);
+    // A question to a group stays one; a packet is as good as sent to our own MAC address.
+    arrival.for_us |= is_taken && !dst.is_group();
+    if !arrival.for_us && !is_taken {
+        let target = lan.switch.target(now, (arrival.mac, dst), arrival.ingress);
+        let leads_nowhere = target == Target::Nobody || !has_uplinks;
+        if lan.isolate && leads_nowhere && !dst.is_group() {
+            return lan.counters.count(Counter::Isolated);
         }
-    } else if !for_us {
-        let target = lan.switch.target(now, dst, Some(ingress));
         if !dst.is_group() {
-            if let Target::Port(port) = target
-                && !lan.capture
-            {
-                engine.train = Train::switched(now, ingress, &frame, port);
-            }
-            return lan.send_frame(target, frame);
+            return switch(engine, now, arrival, target, (protocol, frame));
         }
         lan.send_frame(target, frame.clone());
     }
-    if for_us || dst.is_group() {
-        let head = (for_us && !lan.capture)
-            .then(|| Head::of(protocol, &frame.bytes))
-            .flatten();
-        let mut packet = frame;
-        packet.bytes.advance(ETHERNET_LEN);
-        let has_ipv4 = lan.addresses.subnet.is_some();
-        let has_ipv6 = lan.addresses.prefix.is_some();
-        match protocol {
-            EthernetProtocol::Arp if has_ipv4 => handle_arp(engine, now, arrival, &packet.bytes),
-            EthernetProtocol::Ipv4 if has_ipv4 => {
-                let flow = ipv4::handle_ipv4(engine, now, arrival, packet);
-                engine.train = head
-                    .zip(flow)
-                    .map(|(head, flow)| Train::of(now, ingress, head, flow));
-            }
-            EthernetProtocol::Ipv6 if has_ipv6 => {
-                let flow = ipv6::handle_ipv6(engine, now, arrival, packet);
-                engine.train = head
-                    .zip(flow)
-                    .map(|(head, flow)| Train::of(now, ingress, head, flow));
-            }
-            _ if for_us => lan.counters.count(Counter::UnknownProtocol),
-            _ => {}
+    let head = (arrival.for_us && !is_taken && !engine.lan.capture)
+        .then(|| Head::of(protocol, &frame.bytes))
+        .flatten();
+    let flow = handle_for_us(engine, now, arrival, (protocol, frame));
+    engine.train = head
+        .zip(flow)
+        .map(|(head, flow)| Train::of(now, arrival.ingress, head, flow));
+}
+
+/// A frame that came by an uplink: for guests, and never for us.
+fn handle_uplink(
+    engine: &mut Engine,
+    now: Instant,
+    arrival: Arrival,
+    dst: Mac,
+    (protocol, frame): (EthernetProtocol, Frame),
+) {
+    let lan = &mut engine.lan;
+    if arrival.for_us {
+        return;
+    }
+    if transit::claims_ours(lan, protocol, &frame.bytes) {
+        return lan.counters.count(Counter::Spoofed);
+    }
+    if let Some(message) = transit::dhcp_answer(lan, protocol, &frame.bytes)
+        && let Some((mac, address)) = lan.snoop.handle_answer(message)
+    {
+        handle_leased(lan, now, mac, address.into());
+    }
+    let target = lan.switch.target(now, (arrival.mac, dst), arrival.ingress);
+    switch(engine, now, arrival, target, (protocol, frame));
+}
+
+/// A DHCP server of the LAN gave a guest this address.
+fn handle_leased(lan: &mut Lan, now: Instant, mac: Mac, address: IpAddr) {
+    let owner = lan.neighbors.mac_of(address);
+    let is_free = owner.is_none_or(|owner| owner == mac || !lan.switch.is_guests(now, owner));
+    if is_free && lan.is_for_guests(address) && lan.switch.is_guests(now, mac) {
+        lan.learn_neighbor(now, address, mac);
+    }
+}
+
+/// Send a frame where it goes. Others may follow it there if it is nothing to us.
+fn switch(
+    engine: &mut Engine,
+    now: Instant,
+    arrival: Arrival,
+    target: Target,
+    (protocol, frame): (EthernetProtocol, Frame),
+) {
+    let lan = &mut engine.lan;
+    if let Target::Port(port) = target {
+        if !lan.switch.are_of_one_group(arrival.ingress, port) {
+            return lan.counters.count(Counter::Isolated);
         }
+        if !lan.capture && is_plain(lan, arrival.ingress, &frame) {
+            let is_strict = lan.firewall.is_strict();
+            engine.train = Train::switched(now, arrival.ingress, (protocol, &frame), port, is_strict);
+        }
+    }
+    lan.send_frame(target, frame);
+}
+
+/// Whether a frame is switched without a look into it: where there is no uplink all are.
+fn is_plain(lan: &Lan, ingress: PortId, frame: &Frame) -> bool {
+    let from_guest = || lan.switch.side(ingress) == Some(Side::Guest);
+    lan.mode == Mode::User || transit::is_plain(lan, from_guest(), &frame.bytes)
+}
+
+/// A frame for us, or for a group of which we may be. The flow of a TCP segment that others may follow.
+fn handle_for_us(
+    engine: &mut Engine,
+    now: Instant,
+    arrival: Arrival,
+    (protocol, frame): (EthernetProtocol, Frame),
+) -> Option<FlowId> {
+    let lan = &mut engine.lan;
+    let mut packet = frame;
+    packet.bytes.advance(ETHERNET_LEN);
+    match protocol {
+        EthernetProtocol::Arp if lan.has_ipv4() => {
+            handle_arp(engine, now, arrival, &packet.bytes);
+            None
+        }
+        EthernetProtocol::Ipv4 if lan.has_ipv4() => {
+            let packet = relay::follow(engine, now, arrival, packet)?;
+            ipv4::handle_ipv4(engine, now, arrival, packet)
+        }
+        EthernetProtocol::Ipv6 if lan.has_ipv6() => {
+            let packet = relay::follow(engine, now, arrival, packet)?;
+            ipv6::handle_ipv6(engine, now, arrival, packet)
+        }
+        _ if arrival.for_us => {
+            lan.counters.count(Counter::UnknownProtocol);
+            None
+        }
+        _ => None,
     }
 }
 

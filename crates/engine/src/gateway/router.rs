@@ -11,20 +11,24 @@
 //! | [`MIN_INTERVAL`] to [`MAX_INTERVAL`] after the one before, while ports are attached | all |
 //! | the network ends | all, with a lifetime of zero |
 //!
+//! Where the host's kernel is the router (a shared network), what it does not say itself is said here in its name: from its MAC and link-local
+//! address, which the runtime tells when the uplink is there, to guests only. Until then, and on a network without a router, the lifetime
+//! as a router is zero: prefix, resolver and MTU hold all the same. [Routes by way of guests](super::relay) lead here.
+//!
 //! What goes to all goes at most once in [`MIN_DELAY`], whatever guests do; one answer to each question bounds the rest. Times are drawn
 //! from the engine's randomness. The lifetimes of the prefix are those that RFC 9096 has routers use, so that a network which
 //! comes back with another prefix does not leave the old one to its guests for a month.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use atoll_wire::Mac;
 use atoll_wire::ndp::{self, ALL_NODES, RouterAdvertisement};
-use atoll_wire::{Mac, Offload};
 
 use crate::config::Config;
 use crate::counters::Counter;
-use crate::lan::{DEFAULT_TTL, LINK_LOCAL, Lan};
-use crate::{Instant, Prefix};
+use crate::lan::{DEFAULT_TTL, Lan};
+use crate::{Instant, Mode, Prefix, Router, StaticRoute};
 
 /// RFC 4861, 6.2.1: `MinRtrAdvInterval` and `MaxRtrAdvInterval`.
 const MIN_INTERVAL: Duration = Duration::from_secs(200);
@@ -45,9 +49,14 @@ const PREFERRED: Duration = Duration::from_secs(2700);
 const RESOLVER_LIFETIME: Duration = Duration::from_secs(1800);
 
 #[derive(Debug)]
-pub(crate) struct Router {
+pub(crate) struct Advertiser {
     /// Without a prefix there is no router.
     prefix: Option<Prefix>,
+    mode: Mode,
+    /// Networks to which guests know the way.
+    routes: Vec<(Ipv6Addr, u8)>,
+    /// Who routes where that is not us.
+    router: Option<Router>,
     /// The domain in DNS's wire form.
     domain: Vec<u8>,
     /// When all are told next.
@@ -58,15 +67,28 @@ pub(crate) struct Router {
     initial: u8,
 }
 
-impl Router {
+impl Advertiser {
     pub(crate) fn new(config: &Config) -> Self {
+        let route = |route: &StaticRoute| match route.to {
+            IpAddr::V6(to) => Some((to, route.prefix_len)),
+            IpAddr::V4(_) => None,
+        };
         Self {
             prefix: config.ipv6,
+            mode: config.mode,
+            routes: config.routes.iter().filter_map(route).collect(),
+            router: None,
             domain: wire_form(&config.domain),
             due: None,
             told: None,
             initial: 0,
         }
+    }
+
+    /// Who routes for the guests of a shared network; all are told when that changes.
+    pub(crate) fn set_router(&mut self, now: Instant, lan: &mut Lan, router: Option<Router>) {
+        self.router = router;
+        self.handle_attached(now, lan);
     }
 
     /// A guest is there who may not ask.
@@ -125,22 +147,33 @@ impl Router {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
+    /// Whose advertisement it is, and whether that is a default router.
+    fn sender(&self, lan: &Lan) -> (Ipv6Addr, Mac, bool) {
+        match (self.mode, self.router) {
+            (Mode::Shared, Some(router)) => (router.link_local, router.mac, true),
+            (mode, _) => (lan.link_local, lan.mac, mode == Mode::User),
+        }
+    }
+
     fn send(&self, now: Instant, lan: &mut Lan, (dst, mac): (Ipv6Addr, Mac), lifetime: Duration) {
         let Some(prefix) = self.prefix else { return };
         lan.counters.count(Counter::RouterAdvertisement);
+        let (src, src_mac, is_router) = self.sender(lan);
         let advertisement = RouterAdvertisement {
             hop_limit: DEFAULT_TTL,
             managed: true,
             other: true,
-            lifetime,
-            mac: lan.mac,
+            lifetime: if is_router { lifetime } else { Duration::ZERO },
+            mac: src_mac,
             mtu: u32::from(lan.mtu),
             prefix: (prefix.address, VALID, PREFERRED),
-            resolver: (prefix.gateway(), RESOLVER_LIFETIME.min(lifetime)),
+            routes: self.routes.clone(),
+            route_lifetime: lifetime,
+            resolver: (self.mode.services6(prefix), RESOLVER_LIFETIME.min(lifetime)),
             domain: self.domain.clone(),
         };
-        let buf = advertisement.emit(LINK_LOCAL, dst);
-        lan.send_discovery(now, (LINK_LOCAL, dst), mac, (buf, Offload::default()));
+        let buf = advertisement.emit(src, dst);
+        lan.send_advertisement(now, (src, src_mac), (dst, mac), buf);
     }
 }
 

@@ -28,6 +28,8 @@ const TCP4: usize = ETHERNET_LEN + IPV4_LEN;
 const TCP6: usize = ETHERNET_LEN + IPV6_LEN;
 const HEAD4: usize = TCP4 + 4;
 const HEAD6: usize = TCP6 + 4;
+/// The protocol's number.
+const TCP: u8 = 6;
 /// Version 4, and a header without options.
 const PLAIN_HEADER: u8 = 0x45;
 
@@ -41,7 +43,6 @@ pub(super) enum Head {
 impl Head {
     /// That of a frame of which this is the EtherType, if TCP's header follows the IP header directly.
     pub(super) fn of(ethertype: EthernetProtocol, frame: &[u8]) -> Option<Self> {
-        const TCP: u8 = 6;
         match ethertype {
             EthernetProtocol::Ipv4 => frame
                 .first_chunk()
@@ -52,6 +53,31 @@ impl Head {
                 .filter(|head| head[IP + 6] == TCP)
                 .map(|head| Self::V6(*head)),
             _ => None,
+        }
+    }
+
+    /// Whether TCP is what follows.
+    fn is_tcp(&self) -> bool {
+        match self {
+            Self::V4(head) => head[IP + 9] == TCP,
+            Self::V6(head) => head[IP + 6] == TCP,
+        }
+    }
+
+    /// Whether a frame with the same Ethernet header is TCP from the same address, as a whole packet or a part of one.
+    fn is_of_same_source(&self, frame: &[u8]) -> bool {
+        match (self, frame.first_chunk(), frame.first_chunk()) {
+            (Self::V4(head), Some(frame), _) => {
+                let frame: &[u8; HEAD4] = frame;
+                let same = |from: usize, to: usize| head[from..to] == frame[from..to];
+                same(IP, IP + 1) && same(IP + 9, IP + 10) && same(IP + 12, IP + 16)
+            }
+            (Self::V6(head), _, Some(frame)) => {
+                let frame: &[u8; HEAD6] = frame;
+                let same = |from: usize, to: usize| head[from..to] == frame[from..to];
+                same(IP + 6, IP + 7) && same(IP + 8, IP + 24) && frame[IP] >> 4 == 6
+            }
+            _ => false,
         }
     }
 }
@@ -72,6 +98,8 @@ enum Towards {
     Port {
         port: PortId,
         header: [u8; ETHERNET_LEN],
+        /// Where guests may use their own addresses only: what says whose the packet is, too.
+        source: Option<Head>,
     },
 }
 
@@ -94,12 +122,22 @@ impl Train {
     }
 
     /// A frame went to the station behind `port`.
-    pub(super) fn switched(now: Instant, ingress: PortId, frame: &Frame, port: PortId) -> Option<Self> {
+    pub(super) fn switched(
+        now: Instant,
+        ingress: PortId,
+        (ethertype, frame): (EthernetProtocol, &Frame),
+        port: PortId,
+        is_strict: bool,
+    ) -> Option<Self> {
         let header = *frame.bytes.first_chunk()?;
+        let source = match is_strict {
+            true => Some(Head::of(ethertype, &frame.bytes).filter(Head::is_tcp)?),
+            false => None,
+        };
         Some(Self {
             now,
             ingress,
-            towards: Towards::Port { port, header },
+            towards: Towards::Port { port, header, source },
         })
     }
 }
@@ -150,7 +188,11 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, ingress: PortId, frame: 
     match &engine.train {
         Some(train) if train.now == now && train.ingress == ingress => match train.towards {
             Towards::Flow { flow, head } => follow_to_flow(engine, (now, ingress), (flow, &head), frame),
-            Towards::Port { port, header } if frame.bytes.first_chunk() == Some(&header) => {
+            Towards::Port { port, header, source }
+                if frame.bytes.first_chunk() == Some(&header)
+                    && source.is_none_or(|source| source.is_of_same_source(&frame.bytes))
+                    && super::is_plain(&engine.lan, ingress, &frame) =>
+            {
                 engine.lan.switch.received(ingress, frame.len());
                 engine.lan.send_frame(Target::Port(port), frame);
                 Ok(())

@@ -17,7 +17,7 @@ use crate::services::dhcp::{Client, ReplyTo};
 use crate::services::dhcp6::Client6;
 use crate::services::dns::{DnsClient, DnsVia};
 use crate::services::names::{NameRules, NameView};
-use crate::{Engine, FlowId, Instant, Subnet};
+use crate::{Engine, FlowId, Instant, Mode};
 
 /// All DHCPv6 servers and relays of the link (RFC 8415, 7.1).
 const ALL_DHCP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
@@ -139,6 +139,10 @@ fn is_for_dhcp(engine: &Engine, packet: &Packet, ports: (u16, u16)) -> bool {
 }
 
 fn handle_dhcp(engine: &mut Engine, now: Instant, arrival: Arrival, packet: &Packet, payload: &[u8]) {
+    if engine.lan.mode == Mode::Bridged {
+        // Not for us to answer.
+        return engine.lan.snoop.handle_request(arrival.mac, payload);
+    }
     match packet.src {
         IpAddr::V4(src) => {
             let Arrival { ingress, mac, .. } = arrival;
@@ -171,7 +175,8 @@ fn handle_dhcp4(engine: &mut Engine, now: Instant, client: Client, payload: &[u8
         ReplyTo::Broadcast => (Ipv4Addr::BROADCAST, atoll_wire::Mac::BROADCAST),
         ReplyTo::Unicast { ip, mac } => (ip, mac),
     };
-    let Some(gateway) = lan.addresses.subnet.map(Subnet::gateway) else {
+    let mode = lan.mode;
+    let Some(gateway) = lan.addresses.subnet.map(|subnet| mode.services4(subnet)) else {
         return;
     };
     let mut buf = FrameBuf::copy_from(&reply.message);

@@ -6,9 +6,15 @@
 //!
 //! The table is bounded *per port*: a guest that invents source addresses forgets its own, never a neighbour's. An address
 //! that moves to another port is learnt anew at its first frame there (migration, VRRP). The gateway's address is never learnt.
+//!
+//! A port may be an *uplink*, behind which is the host's LAN and not a guest. Frames never go from one uplink to another (split horizon), nor
+//! from the gateway to any. An address that was heard at a guest's port does not move to an uplink before it is forgotten there or that port goes: what
+//! the LAN says in a guest's name is not believed. Guests of an isolated network reach uplinks, and not each other. Where each guest's address has an uplink of its own,
+//! see [`wires`].
 
 mod egress;
 mod table;
+mod wires;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,9 +22,11 @@ use atoll_wire::{BadOffload, Frame, Mac, Offloads, segment};
 
 use crate::counters::{Counter, Counters};
 use crate::rng::KeyedHash;
-use crate::{Instant, Limits, PortConfig, PortId, PortSnapshot};
+use crate::{Config, Instant, Limits, PortConfig, PortId, PortPolicySnapshot, PortSnapshot, Side};
 use egress::Egress;
 use table::MacTable;
+pub(crate) use wires::Change;
+use wires::{Place, Wires};
 
 /// One port: its queue and what is known of it.
 #[derive(Debug)]
@@ -27,12 +35,27 @@ pub(crate) struct Port {
     pub(crate) egress: Egress,
     rx_frames: u64,
     rx_bytes: u64,
+    /// Guests hear broadcasts of their own group.
+    group: u32,
 }
 
 impl Port {
     fn receive(&mut self, len: usize) {
         self.rx_frames += 1;
         self.rx_bytes += len as u64;
+    }
+
+    /// Whether the port is meant by a target that means several, and `group` by its sender.
+    fn hears(&self, id: PortId, target: Target, group: Option<u32>) -> bool {
+        let side = self.config.side;
+        match target {
+            Target::AllBut(ingress) => {
+                id != ingress && (side != Side::Guest || group.is_none_or(|group| group == self.group))
+            }
+            Target::Guests => side == Side::Guest,
+            Target::Uplinks => side == Side::Uplink,
+            Target::Port(_) | Target::Nobody => false,
+        }
     }
 
     /// Queue a frame, in a form that the port takes.
@@ -57,7 +80,11 @@ pub(crate) enum Target {
     /// One port.
     Port(PortId),
     /// Every port but this one.
-    AllBut(Option<PortId>),
+    AllBut(PortId),
+    /// Every guest's port.
+    Guests,
+    /// Every uplink that is not pinned.
+    Uplinks,
     /// Nobody: both ends are behind the port it came from (IEEE 802.1Q, 8.6.1).
     Nobody,
 }
@@ -66,15 +93,27 @@ pub(crate) enum Target {
 pub(crate) struct Switch {
     ports: BTreeMap<PortId, Port>,
     table: MacTable,
+    /// Where each guest's address has an uplink of its own.
+    wires: Option<Wires>,
+    /// What is to be done about wires.
+    changes: Vec<Change>,
+    /// How many of the ports are uplinks.
+    uplinks: usize,
+    isolate: bool,
     limits: Limits,
     nothing: VecDeque<Frame>,
 }
 
 impl Switch {
-    pub(crate) fn new(limits: Limits, hash: KeyedHash) -> Self {
+    pub(crate) fn new(config: &Config, hash: KeyedHash) -> Self {
+        let limits = config.limits;
         Self {
             ports: BTreeMap::new(),
             table: MacTable::new(limits.mac_table, hash),
+            wires: config.pinned_uplinks.then(Wires::default),
+            changes: Vec::new(),
+            uplinks: 0,
+            isolate: config.isolate,
             limits,
             nothing: VecDeque::new(),
         }
@@ -109,7 +148,34 @@ impl Switch {
         self.table.port_of(now, mac)
     }
 
-    pub(crate) fn attach(&mut self, port: PortId, config: PortConfig) {
+    /// What is behind a port, if there is such a port.
+    pub(crate) fn side(&self, port: PortId) -> Option<Side> {
+        self.ports.get(&port).map(|port| port.config.side)
+    }
+
+    /// The guests' ports with this label.
+    pub(crate) fn labelled<'s>(&'s self, label: &'s str) -> impl Iterator<Item = PortId> + 's {
+        let labelled = move |(_, port): &(&PortId, &Port)| port.config.label.as_deref() == Some(label);
+        self.ports.iter().filter(labelled).map(|(id, _)| *id)
+    }
+
+    /// The addresses that were heard at a port.
+    pub(crate) fn macs_of(&self, now: Instant, port: PortId) -> Vec<Mac> {
+        self.table.macs_of(now, port)
+    }
+
+    /// What is to be done about pinned uplinks since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// A port, whose guest is of this group.
+    pub(crate) fn attach(&mut self, port: PortId, config: PortConfig, group: u32) {
+        if let Side::Pinned(mac) = config.side
+            && !self.wires.as_mut().is_some_and(|wires| wires.connect(mac, port))
+        {
+            self.changes.push(Change::Close(mac));
+        }
         let egress = Egress::new(self.limits.egress_frames, self.limits.egress_bytes);
         self.ports.insert(
             port,
@@ -118,21 +184,35 @@ impl Switch {
                 egress,
                 rx_frames: 0,
                 rx_bytes: 0,
+                group,
             },
         );
+        self.count_uplinks();
     }
 
     pub(crate) fn detach(&mut self, port: PortId) {
         self.ports.remove(&port);
         self.table.forget_port(port);
+        if let Some(wires) = &mut self.wires {
+            wires.disconnect(port);
+            let gone = wires.forget_guest(port);
+            self.changes.extend(gone.into_iter().map(Change::Close));
+        }
+        self.count_uplinks();
     }
 
-    /// Whether no port is attached.
+    fn count_uplinks(&mut self) {
+        let is_uplink = |port: &&Port| port.config.side != Side::Guest;
+        self.uplinks = self.ports.values().filter(is_uplink).count();
+    }
+
+    /// Whether no guest is attached.
     pub(crate) fn is_deserted(&self) -> bool {
-        self.ports.is_empty()
+        self.ports.len() == self.uplinks
     }
 
-    /// Note where a frame came from. `false` when there is no such port.
+    /// Note where a frame came from, and tell what is there. `None` when there is no such port, or when its sender is somebody else's to
+    /// name.
     pub(crate) fn learn(
         &mut self,
         now: Instant,
@@ -140,15 +220,51 @@ impl Switch {
         src: Mac,
         len: usize,
         counters: &mut Counters,
-    ) -> bool {
-        let Some(port) = self.ports.get_mut(&ingress) else {
-            return false;
-        };
+    ) -> Option<Side> {
+        let port = self.ports.get_mut(&ingress)?;
         port.receive(len);
+        let side = port.config.side;
+        let is_permitted = match (side, self.wires.is_some()) {
+            (Side::Guest, false) => true,
+            (Side::Guest, true) => self.has_wire(now, src, ingress),
+            // By a macvtap other guests of the network are heard, too; and where an address is matters to nobody.
+            (Side::Uplink | Side::Pinned(_), true) => return Some(side),
+            (Side::Uplink | Side::Pinned(_), false) => !self.is_guests(now, src),
+        };
+        if !is_permitted {
+            counters.count(Counter::Spoofed);
+            return None;
+        }
         if self.table.learn(now, src, ingress) {
             counters.count(Counter::MacEvicted);
         }
-        true
+        Some(side)
+    }
+
+    /// Whether an address was heard at a guest's port.
+    pub(crate) fn is_guests(&self, now: Instant, mac: Mac) -> bool {
+        let port = self.table.port_of(now, mac);
+        port.and_then(|port| self.side(port)) == Some(Side::Guest)
+    }
+
+    /// Whether an address may speak at a guest's port: it has a wire there, or gets one.
+    fn has_wire(&mut self, now: Instant, mac: Mac, guest: PortId) -> bool {
+        let Some(wires) = &mut self.wires else {
+            return true;
+        };
+        let table = &self.table;
+        match wires.place(mac, guest, |mac| table.port_of(now, mac).is_none()) {
+            Place::Here => true,
+            Place::Elsewhere | Place::Full => false,
+            Place::Free(victim) => {
+                if let Some(victim) = victim.filter(|victim| wires.remove(*victim)) {
+                    self.changes.push(Change::Close(victim));
+                }
+                wires.insert(mac, guest);
+                self.changes.push(Change::Open(mac));
+                true
+            }
+        }
     }
 
     /// Count a frame of a station that was learnt at this instant.
@@ -158,21 +274,95 @@ impl Switch {
         }
     }
 
-    /// Where a frame for `dst` goes that came from `ingress` (`None`: from the gateway).
-    pub(crate) fn target(&self, now: Instant, dst: Mac, ingress: Option<PortId>) -> Target {
+    /// Where a frame of the gateway's for `dst` goes: to guests only.
+    pub(crate) fn target_from_gateway(&self, now: Instant, dst: Mac) -> Target {
+        if dst.is_group() {
+            return Target::Guests;
+        }
+        match self.table.port_of(now, dst) {
+            Some(port) if self.uplinks > 0 && self.side(port) != Some(Side::Guest) => Target::Nobody,
+            Some(port) => Target::Port(port),
+            None => Target::Guests,
+        }
+    }
+
+    /// Where a frame from `src` for `dst` goes that came from the port `ingress`.
+    pub(crate) fn target(&self, now: Instant, (src, dst): (Mac, Mac), ingress: PortId) -> Target {
         if dst.is_reserved_group() {
             return Target::Nobody;
+        }
+        if let Some(wires) = &self.wires {
+            return self.along_wire(wires, (src, dst), ingress);
         }
         let known = if dst.is_group() {
             None
         } else {
             self.table.port_of(now, dst)
         };
-        match known {
-            None => Target::AllBut(ingress),
-            known if known == ingress => Target::Nobody,
-            Some(port) => Target::Port(port),
+        if known == Some(ingress) {
+            return Target::Nobody;
         }
+        if self.uplinks == 0 && !self.isolate {
+            return known.map_or(Target::AllBut(ingress), Target::Port);
+        }
+        let from_guest = self.side(ingress) == Some(Side::Guest);
+        let to_guest = known.map(|port| self.side(port) == Some(Side::Guest));
+        match (from_guest, to_guest, known) {
+            // Uplinks are strangers to each other, and guests of an isolated network are.
+            (false, Some(false), _) => Target::Nobody,
+            (true, Some(true), _) if self.isolate => Target::Nobody,
+            (_, _, Some(port)) => Target::Port(port),
+            (false, ..) => Target::Guests,
+            (true, ..) if self.isolate => Target::Uplinks,
+            (true, ..) => Target::AllBut(ingress),
+        }
+    }
+
+    fn along_wire(&self, wires: &Wires, (src, dst): (Mac, Mac), ingress: PortId) -> Target {
+        let end = match self.side(ingress) {
+            Some(Side::Guest) => wires.uplink_of(src),
+            // The kernel joins guests whom the network keeps apart.
+            Some(Side::Pinned(_)) if self.isolate && wires.guest_of(src).is_some() => None,
+            Some(Side::Pinned(mac)) if dst == mac => wires.guest_of(mac),
+            Some(Side::Pinned(mac)) if dst.is_group() && wires.hears_groups(mac, src) => wires.guest_of(mac),
+            _ => None,
+        };
+        end.map_or(Target::Nobody, Target::Port)
+    }
+
+    /// The group whose guests hear what goes to this target; `None` where all do.
+    fn group_of(&self, target: Target) -> Option<u32> {
+        let Target::AllBut(ingress) = target else {
+            return None;
+        };
+        self.ports.get(&ingress).map(|port| port.group)
+    }
+
+    /// Whether two ports may speak to each other: guests of one group, or a guest and an uplink.
+    pub(crate) fn are_of_one_group(&self, one: PortId, other: PortId) -> bool {
+        let group = |id| {
+            let port = self.ports.get(&id)?;
+            (port.config.side == Side::Guest).then_some(port.group)
+        };
+        group(one).is_none_or(|one| group(other).is_none_or(|other| one == other))
+    }
+
+    /// The ports that [`Switch::send`] would give a frame.
+    pub(crate) fn receivers(&self, target: Target) -> Vec<PortId> {
+        if let Target::Port(port) = target {
+            return vec![port];
+        }
+        let group = self.group_of(target);
+        let ports = self.ports.iter();
+        ports
+            .filter(|(id, port)| port.hears(**id, target, group))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// How many stations were heard behind a port and are remembered.
+    pub(crate) fn stations_of(&self, now: Instant, port: PortId) -> usize {
+        self.table.macs_of(now, port).len()
     }
 
     /// Queue a frame. Ports whose queue was empty are added to `woken`.
@@ -189,9 +379,12 @@ impl Switch {
                     port.deliver(id, frame, woken, counters);
                 }
             }
-            Target::AllBut(ingress) => {
-                for (&id, port) in self.ports.iter_mut().filter(|(id, _)| Some(**id) != ingress) {
-                    port.deliver(id, frame.clone(), woken, counters);
+            Target::AllBut(_) | Target::Guests | Target::Uplinks => {
+                let group = self.group_of(target);
+                for (&id, port) in &mut self.ports {
+                    if port.hears(id, target, group) {
+                        port.deliver(id, frame.clone(), woken, counters);
+                    }
                 }
             }
             Target::Nobody => {}
@@ -215,6 +408,7 @@ impl Switch {
         let picture = |(&id, port): (&PortId, &Port)| PortSnapshot {
             port: id,
             label: port.config.label.clone(),
+            side: port.config.side,
             macs: self.table.macs_of(now, id),
             addresses: Vec::new(),
             rx_frames: port.rx_frames,
@@ -223,183 +417,11 @@ impl Switch {
             tx_bytes: port.egress.sent_bytes(),
             tx_dropped: port.egress.dropped(),
             queued: port.egress.frames().len(),
+            policy: PortPolicySnapshot::default(),
         };
         self.ports.iter().map(picture).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::Rng;
-    use atoll_wire::{Checksum, EthernetProtocol, FrameBuf, Gso, IpProtocol, Offload, packet};
-    use bytes::Bytes;
-    use std::net::Ipv4Addr;
-
-    const A: Mac = Mac([2, 0, 0, 0, 0, 1]);
-    const B: Mac = Mac([2, 0, 0, 0, 0, 2]);
-
-    struct Bench {
-        switch: Switch,
-        counters: Counters,
-    }
-
-    impl Bench {
-        fn with_ports(count: u32) -> Self {
-            let limits = Limits {
-                mac_table: 4,
-                egress_frames: 2,
-                ..Limits::default()
-            };
-            let mut switch = Switch::new(limits, Rng::new([7; 32]).keyed_hash());
-            for port in 0..count {
-                switch.attach(PortId(port), PortConfig::default());
-            }
-            Self {
-                switch,
-                counters: Counters::new(),
-            }
-        }
-
-        fn heard(&mut self, port: u32, mac: Mac) {
-            assert!(
-                self.switch
-                    .learn(Instant::ZERO, PortId(port), mac, 60, &mut self.counters)
-            );
-        }
-
-        fn send(&mut self, dst: Mac, ingress: u32) {
-            let target = self.switch.target(Instant::ZERO, dst, Some(PortId(ingress)));
-            let frame = Frame::plain(Bytes::from_static(&[0; 60]));
-            self.switch
-                .send(target, frame, &mut Vec::new(), &mut self.counters);
-        }
-
-        fn queued(&self) -> Vec<usize> {
-            self.switch
-                .ports
-                .keys()
-                .map(|&port| self.switch.egress(port).len())
-                .collect()
-        }
-    }
-
-    #[test]
-    fn a_learnt_address_gets_its_frames_alone() {
-        let mut bench = Bench::with_ports(3);
-        bench.heard(1, B);
-        bench.send(B, 0);
-        assert_eq!(bench.queued(), [0, 1, 0]);
-    }
-
-    #[test]
-    fn unknown_unicast_and_groups_reach_all_but_the_sender() {
-        let mut bench = Bench::with_ports(3);
-        bench.send(B, 0);
-        bench.send(Mac::BROADCAST, 2);
-        assert_eq!(bench.queued(), [1, 2, 1]);
-    }
-
-    #[test]
-    fn a_large_segment_is_cut_for_the_port_that_needs_it_and_for_no_other() {
-        let mut bench = Bench::with_ports(1);
-        let offloads = Offloads {
-            checksum: true,
-            tcp4: true,
-            ..Offloads::default()
-        };
-        let config = PortConfig {
-            offloads,
-            ..PortConfig::default()
-        };
-        bench.switch.attach(PortId(1), config);
-        let mut woken = Vec::new();
-        bench
-            .switch
-            .send(Target::AllBut(None), large(100), &mut woken, &mut bench.counters);
-        assert_eq!(bench.queued(), [2, 1]);
-        bench
-            .switch
-            .send(Target::AllBut(None), large(0), &mut woken, &mut bench.counters);
-        assert_eq!(bench.queued(), [2, 2]);
-        assert_eq!(bench.counters.get(Counter::Malformed), 1);
-    }
-
-    /// 150 bytes of TCP payload, to be cut at `size`.
-    fn large(size: u16) -> Frame {
-        let mut buf = FrameBuf::zeroed(150);
-        let (src, dst) = (Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3));
-        atoll_wire::tcp::Header::default().push_partial(&mut buf, src, dst);
-        let header = packet::Ipv4Header {
-            src,
-            dst,
-            protocol: IpProtocol::Tcp,
-            ttl: 64,
-            ident: 0,
-            dont_fragment: true,
-        };
-        packet::push_ipv4(&mut buf, &header);
-        packet::push_ethernet(&mut buf, A, B, EthernetProtocol::Ipv4);
-        buf.freeze(Offload {
-            checksum: Checksum::Partial {
-                start: 34,
-                offset: 16,
-            },
-            gso: Gso::Tcp4 { size },
-        })
-    }
-
-    #[test]
-    fn a_port_that_does_not_read_loses_its_own_frames_only() {
-        let mut bench = Bench::with_ports(3);
-        bench.heard(1, A);
-        bench.heard(2, B);
-        for _ in 0..5 {
-            bench.send(A, 0);
-        }
-        bench.send(B, 0);
-        assert_eq!(bench.queued(), [0, 2, 1]);
-        assert_eq!(bench.counters.get(Counter::EgressDropped), 3);
-    }
-
-    #[test]
-    fn a_guest_that_invents_addresses_forgets_only_its_own() {
-        let mut bench = Bench::with_ports(2);
-        bench.heard(0, A);
-        for last in 10..30 {
-            bench.heard(1, Mac([2, 0, 0, 0, 1, last]));
-        }
-        assert_eq!(bench.switch.port_of(Instant::ZERO, A), Some(PortId(0)));
-        assert_eq!(bench.switch.table.macs_of(Instant::ZERO, PortId(1)).len(), 4);
-    }
-
-    #[test]
-    fn an_address_moves_with_its_first_frame() {
-        let mut bench = Bench::with_ports(2);
-        bench.heard(0, A);
-        bench.heard(1, A);
-        assert_eq!(bench.switch.port_of(Instant::ZERO, A), Some(PortId(1)));
-        assert!(bench.switch.table.macs_of(Instant::ZERO, PortId(0)).is_empty());
-    }
-
-    #[test]
-    fn a_silent_address_is_forgotten() {
-        let mut bench = Bench::with_ports(2);
-        bench.heard(0, A);
-        let later = Instant::ZERO + table::AGEING;
-        assert_eq!(bench.switch.port_of(later, A), None);
-    }
-
-    #[test]
-    fn a_detached_port_leaves_nothing() {
-        let mut bench = Bench::with_ports(2);
-        bench.heard(1, A);
-        bench.switch.detach(PortId(1));
-        assert_eq!(bench.switch.port_of(Instant::ZERO, A), None);
-        assert!(
-            !bench
-                .switch
-                .learn(Instant::ZERO, PortId(1), A, 60, &mut bench.counters)
-        );
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use atoll_engine::{Action, Config, Engine, Event, Instant, PortConfig, PortId, Subnet};
+use atoll_engine::{Action, Config, Engine, Event, Instant, PortConfig, PortId, Side, Subnet};
 use atoll_wire::packet::{self, ETHERNET_LEN, ICMP_LEN, Ipv4Header, UDP_LEN};
 use atoll_wire::tcp::Header;
 use atoll_wire::{
@@ -164,6 +164,15 @@ impl Net {
         self.event(Event::PortAttached { port, port_config });
     }
 
+    /// Attach what is no guest.
+    pub(crate) fn attach_uplink(&mut self, port: PortId, side: Side) {
+        let port_config = PortConfig {
+            side,
+            ..PortConfig::default()
+        };
+        self.event(Event::PortAttached { port, port_config });
+    }
+
     /// The guest says its address, and everyone's memory of it is cleared from the bench.
     pub(crate) fn introduce(&mut self, guest: Guest) {
         self.send_arp(guest, ArpOperation::Request, guest.ip, guest.ip);
@@ -309,6 +318,11 @@ impl Net {
         let mtu = self.mtu;
         let frames = std::mem::take(self.inbox(guest));
         frames.iter().map(|frame| parse(frame, mtu)).collect()
+    }
+
+    /// The frames that the guest heard since this was last asked, as they are.
+    pub(crate) fn frames(&mut self, guest: Guest) -> Vec<Vec<u8>> {
+        std::mem::take(self.inbox(guest)).into()
     }
 
     /// The one thing that the guest heard.

@@ -49,8 +49,8 @@ fn offer(net: &mut Net, offloads: Offloads) {
     net.event(Event::PortAttached {
         port: A.port,
         port_config: PortConfig {
-            label: None,
             offloads,
+            ..PortConfig::default()
         },
     });
     net.introduce(A);

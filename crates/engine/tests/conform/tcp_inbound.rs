@@ -262,13 +262,28 @@ fn a_guest_that_is_not_known_is_asked_for_by_arp_first() {
 }
 
 #[test]
+fn a_client_of_a_guest_that_is_not_there_is_reset_within_twenty_seconds() {
+    let mut net = forwarding(Net::of_strangers(|_| ()), ForwardTarget::Address(A.ip));
+    accepted(&mut net, 1, 50_000);
+    let flow = adopted(&mut net);
+    for _ in 0..14 {
+        net.wait(Duration::from_secs(1));
+        assert_eq!(net.flows(), [("tcp", "SYN-SENT")], "it may be starting");
+    }
+    net.wait(Duration::from_secs(6));
+    assert!(net.flows().is_empty());
+    let is_reset = |action: &Action| matches!(action, Action::TcpReset(it) if *it == flow);
+    assert!(net.actions().iter().any(is_reset));
+}
+
+#[test]
 fn a_guest_that_starts_late_is_found_by_a_later_syn() {
     let mut net = forwarding(Net::of_strangers(|_| ()), ForwardTarget::Address(A.ip));
     accepted(&mut net, 1, 50_000);
-    net.wait(Duration::from_secs(20));
+    net.wait(Duration::from_secs(10));
     net.heard(A);
     net.introduce(A);
-    net.wait(Duration::from_secs(30));
+    net.wait(Duration::from_secs(10));
     assert_eq!(net.segments(A)[0].header.flags, Flags::SYN);
 }
 

@@ -93,6 +93,12 @@ struct Work {
     disk: PathBuf,
 }
 
+/// The programs that a build runs.
+#[must_use]
+pub fn tools() -> Vec<Tool> {
+    [packages::TOOLS.as_slice(), &[MMDEBSTRAP, MKE2FS, QEMU_IMG]].concat()
+}
+
 /// Builds a Debian disk into `folder`, which exists and is empty, with `extra` packages beside the usual ones.
 ///
 /// # Errors
@@ -109,7 +115,7 @@ pub fn build(
             arch: target.arch,
         });
     }
-    tool::require(&[packages::TOOLS.as_slice(), &[MMDEBSTRAP, MKE2FS, QEMU_IMG]].concat())?;
+    tool::require(&tools())?;
     let work = Work::below(folder)?;
     let result = build_in(&work, target, extra, folder, progress);
     let removed = work.remove();
@@ -156,6 +162,8 @@ fn build_in(
         },
         bytes,
         digest: None,
+        signature: None,
+        content: None,
         ssh_user: Some("debian".to_owned()),
     })
 }

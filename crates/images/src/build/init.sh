@@ -13,6 +13,8 @@ mkdir -p /dev/pts /dev/shm /run
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmp /tmp
 echo 1 >/proc/sys/net/ipv6/conf/default/accept_ra
+# Routes that a router tells (RFC 4191) are taken only as far as this says; unset it says none.
+echo 128 >/proc/sys/net/ipv6/conf/default/accept_ra_rt_info_max_plen
 
 option() { sed -n "s/^\(.* \)\{0,1\}$1=\([^ ]*\).*/\2/p" /proc/cmdline; }
 

@@ -71,12 +71,18 @@ const PACKED_KERNEL: &str = "vmlinuz";
 const UNPACKED_KERNEL: &str = "vmlinux";
 const INITRAMFS: &str = "initramfs";
 
+/// The programs that a build runs.
+#[must_use]
+pub fn tools() -> Vec<tool::Tool> {
+    packages::TOOLS.to_vec()
+}
+
 /// Builds the micro guest into `folder`, which exists and is empty.
 ///
 /// # Errors
 /// When a program is missing, a package cannot be had, or a file not written.
 pub fn build(target: Target<'_>, folder: &Path, progress: Progress<'_>) -> Result<Image, BuildError> {
-    tool::require(&packages::TOOLS)?;
+    tool::require(&tools())?;
     let work = folder.join("work");
     let root = work.join("root");
     let packages = Packages::of(target, &work, progress)?;
@@ -117,6 +123,8 @@ pub fn build(target: Target<'_>, folder: &Path, progress: Progress<'_>) -> Resul
         },
         bytes: bytes_of([&packed, &archive, unpacked.as_deref().unwrap_or_default()]),
         digest: None,
+        signature: None,
+        content: None,
         ssh_user: None,
     })
 }

@@ -15,13 +15,21 @@ bound | renew)
         ip route replace default via "$gateway" dev "$interface" metric "${metric:-0}"
         break
     done
+    # Destination and next hop, in turn (option 121).
+    set -- "$1" $staticroutes
+    event=$1
+    shift
+    while [ $# -ge 2 ]; do
+        ip route replace "$1" via "$2" dev "$interface" metric "${metric:-0}"
+        shift 2
+    done
     {
         [ -n "$search$domain" ] && echo "search ${search:-$domain}"
         for server in $dns; do echo "nameserver $server"; done
     } >/run/resolv."$interface"
     [ -n "$hostname" ] && hostname "$hostname"
     cat /run/resolv.* >/etc/resolv.conf
-    [ "$1" = bound ] && /etc/ready "$interface" "$ip" &
+    [ "$event" = bound ] && /etc/ready "$interface" "$ip" &
     ;;
 leasefail)
     # IPv6 may be all there is: then the kernel has made an address of what the router announced, and the router is the

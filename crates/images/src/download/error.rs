@@ -74,6 +74,14 @@ impl FetchError {
         }
     }
 
+    /// Whether another server may do better.
+    pub(crate) const fn is_the_servers(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Status { .. } | Self::BadUrl { .. }
+        )
+    }
+
     /// What the user can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

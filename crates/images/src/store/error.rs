@@ -1,10 +1,12 @@
 //! What can go wrong with the store.
 
+use crate::arch::Arch;
 use crate::build::BuildError;
-use crate::catalogue;
 use crate::checksum::Digest;
 use crate::download::FetchError;
 use crate::error::Kind;
+use crate::import::ImportError;
+use crate::signature::{Signature, SignatureError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,11 +14,29 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No image has this name.
-    #[error("there is no image called `{0}`")]
-    UnknownName(String),
+    #[error("there is no image called `{name}`")]
+    UnknownName {
+        /// The name.
+        name: String,
+        /// The names of the catalogue.
+        known: Vec<String>,
+    },
+    /// The catalogue has no image of this name for this architecture.
+    #[error("there is no image `{name}` for {arch}")]
+    NotForArch {
+        /// The name.
+        name: String,
+        /// The architecture asked for.
+        arch: Arch,
+        /// Those that there is one for.
+        archs: Vec<Arch>,
+    },
     /// No image of this name is on this machine.
     #[error("no image called `{0}` is on this machine")]
     NotHere(String),
+    /// It would have to be fetched, which was forbidden.
+    #[error("the image `{0}` is not on this machine, and nothing is to be fetched")]
+    Offline(String),
     /// The user's file is not there.
     #[error("the image {0} does not exist")]
     MissingFile(PathBuf),
@@ -50,6 +70,23 @@ pub enum StoreError {
     /// The build failed.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// A checksum file's signature is wrong, or could not be looked at.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// The image has to be signed, and that could not be verified.
+    #[error("the signature of `{name}` was {signature}")]
+    Unsigned {
+        /// The image.
+        name: String,
+        /// What is known of it.
+        signature: Signature,
+    },
+    /// A file is no disk that can be taken in.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// A disk of a format that QEMU cannot lay machines' disks on safely.
+    #[error("{0} is a disk of a format that is taken in first")]
+    ToImport(PathBuf),
     /// What arrived cannot be unpacked.
     #[error("{url} cannot be unpacked: {source}")]
     Unpack {
@@ -84,15 +121,21 @@ impl StoreError {
     #[must_use]
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::UnknownName(_)
+            Self::UnknownName { .. }
+            | Self::NotForArch { .. }
             | Self::NotHere(_)
+            | Self::Offline(_)
             | Self::MissingFile(_)
             | Self::NoImage(_)
             | Self::Compressed(_)
+            | Self::ToImport(_)
+            | Self::Unsigned { .. }
             | Self::NoSpace(_)
             | Self::WrongChecksum { .. } => Kind::Usage,
             Self::Fetch(error) => error.kind(),
             Self::Build(error) => error.kind(),
+            Self::Import(error) => error.kind(),
+            Self::Signature(error) => error.kind(),
             Self::NotListed { .. } | Self::Unpack { .. } | Self::File { .. } => Kind::Environment,
             Self::Manifest { .. } => Kind::Configuration,
         }
@@ -102,15 +145,19 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::UnknownName(_) => {
-                let names: Vec<_> = catalogue::names().collect();
+            Self::UnknownName { known, .. } => {
                 return Some(format!(
                     "known are {}; a URL, a path with a `/`, or an image built with `atoll image build` do as well",
-                    names.join(", ")
+                    known.join(", ")
                 ));
             }
+            Self::NotForArch { archs, .. } => {
+                let archs: Vec<_> = archs.iter().map(|arch| arch.name()).collect();
+                return Some(format!("there is one for {}", archs.join(", ")));
+            }
             Self::NotHere(_) => "see which are: atoll image ls",
-            Self::Compressed(_) => "unpack it first (gunzip, unxz, unzstd)",
+            Self::Offline(_) => "the same without --offline fetches it; `atoll image ls` shows what is here",
+            Self::Compressed(_) => "atoll image import FILE NAME unpacks it, for image: NAME",
             Self::WrongChecksum { .. } => {
                 "try again: the vendor may just have replaced the image; if it stays wrong, do not use it"
             }
@@ -118,6 +165,12 @@ impl StoreError {
             Self::Manifest { .. } => "remove the folder it lies in, and get the image anew",
             Self::Fetch(error) => return error.hint(),
             Self::Build(error) => return error.hint(),
+            Self::Import(error) => return error.hint(),
+            Self::Signature(error) => return error.hint(),
+            Self::Unsigned { .. } => {
+                "install the vendor's keyring (debian-keyring, ubuntu-keyring, distribution-gpg-keys) and gpgv; remove an image that is here already first (atoll image rm)"
+            }
+            Self::ToImport(_) => "atoll image import FILE NAME, and image: NAME",
             Self::MissingFile(_)
             | Self::NoImage(_)
             | Self::NotListed { .. }
@@ -125,6 +178,21 @@ impl StoreError {
             | Self::File { .. } => return None,
         };
         Some(hint.to_owned())
+    }
+
+    /// Whether another server may do better.
+    pub(super) const fn is_the_servers(&self) -> bool {
+        match self {
+            Self::WrongChecksum { .. }
+            | Self::NotListed { .. }
+            | Self::Unpack { .. }
+            | Self::Import(_)
+            | Self::ToImport(_)
+            | Self::Signature(_)
+            | Self::Unsigned { .. } => true,
+            Self::Fetch(error) => error.is_the_servers(),
+            _ => false,
+        }
     }
 
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {

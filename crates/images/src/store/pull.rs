@@ -1,49 +1,39 @@
 //! From a URL to an image in the store: download, verify, unpack, publish; each step under the key's lock.
 
-use super::{Store, StoreError, hash_of, key_of};
+use super::{DISK, Store, StoreError, checked_format, hash_of, key_of};
 use crate::arch::Arch;
-use crate::catalogue::Entry;
+use crate::catalogue::{Entry, Place, Signed, Sums};
 use crate::checksum::{self, Digest};
 use crate::download::{self, FetchError, Progress};
+use crate::files;
 use crate::image::{Boot, DiskFormat, Image, Origin};
-use crate::unpack::{self, Compression};
+use crate::signature::{self, Signature};
+use crate::unpack::{self, Compression, SpreadError};
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::path::Path;
-
-const DISK: &str = "disk.img";
+use std::path::{Path, PathBuf};
 
 /// An image that is to be fetched.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) key: String,
-    name: String,
+    pub(super) name: String,
     arch: Arch,
     origin: Origin,
-    url: String,
-    expected: Expected,
+    places: Vec<Place>,
+    keyrings: Vec<PathBuf>,
     ssh_user: Option<String>,
-}
-
-/// How the right digest is known.
-#[derive(Debug)]
-enum Expected {
-    /// From a file of the vendor's.
-    ListedAt(String),
-    /// From the user, or not at all.
-    Given(Option<Digest>),
 }
 
 impl Wanted {
     pub(super) fn of_entry(entry: Entry) -> Self {
         Self {
-            key: key_of(entry.name, entry.arch),
-            name: entry.name.to_owned(),
+            key: key_of(&entry.name, entry.arch),
+            name: entry.name,
             arch: entry.arch,
             origin: Origin::Catalogue,
-            url: entry.url,
-            expected: Expected::ListedAt(entry.sums_url),
-            ssh_user: Some(entry.ssh_user.to_owned()),
+            places: entry.places,
+            keyrings: entry.keyrings,
+            ssh_user: entry.ssh_user,
         }
     }
 
@@ -55,17 +45,34 @@ impl Wanted {
             name: url.to_owned(),
             arch,
             origin: Origin::Url,
-            url: url.to_owned(),
-            expected: Expected::Given(digest.cloned()),
+            places: vec![Place {
+                url: url.to_owned(),
+                digest: Sums::Given(digest.cloned()),
+                signature: None,
+            }],
+            keyrings: Vec::new(),
             ssh_user: None,
         }
     }
+}
 
-    /// The last part of the URL's path, as checksum files name it.
-    fn file_name(&self) -> &str {
-        let path = self.url.split(['?', '#']).next().unwrap_or(&self.url);
-        path.rsplit('/').next().unwrap_or(path)
-    }
+/// What an image must hash to, and how that is known to be the vendor's word.
+struct Vouched {
+    digest: Option<Digest>,
+    signature: Signature,
+}
+
+/// A disk as it came out of its download.
+struct Unpacked {
+    of_disk: DiskFormat,
+    /// Whether it was compressed, so that the download's digest is not the disk's.
+    is_packed: bool,
+}
+
+/// The last part of a URL's path, as checksum files name it.
+fn file_name(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 impl Store {
@@ -75,51 +82,136 @@ impl Store {
         wanted: &Wanted,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Image, StoreError> {
-        match self.fetch_all(wanted, progress) {
+        let result = self.fetch_all(wanted, progress);
+        if result.is_err() {
+            let staging = self.root.join("staging").join(&wanted.key);
+            files::remove_folder(&staging).map_err(StoreError::file(&staging))?;
+        }
+        match result {
             Err(_) if self.is_called_off() => Err(FetchError::CalledOff.into()),
             result => result,
         }
     }
 
+    /// Tries each place until one gives the image; the error is the first one's, which is the vendor's.
     fn fetch_all(&self, wanted: &Wanted, progress: &mut dyn FnMut(Progress)) -> Result<Image, StoreError> {
-        let expected = self.expected(wanted)?;
+        let mut first = None;
+        for place in &wanted.places {
+            match self.fetch_from(wanted, place, progress) {
+                Err(error) if error.is_the_servers() && !self.is_called_off() => {
+                    tracing::info!(url = place.url, %error, "this place does not give the image");
+                    first.get_or_insert(error);
+                }
+                result => return result,
+            }
+        }
+        Err(first.unwrap_or_else(|| StoreError::NotHere(wanted.name.clone())))
+    }
+
+    fn fetch_from(
+        &self,
+        wanted: &Wanted,
+        place: &Place,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Image, StoreError> {
+        let Vouched {
+            digest: expected,
+            signature,
+        } = self.expected(wanted, place)?;
+        if self.signed_only && !signature.is_verified() {
+            return Err(StoreError::Unsigned {
+                name: wanted.name.clone(),
+                signature,
+            });
+        }
         let part = self.root.join("downloads").join(format!("{}.part", wanted.key));
-        self.downloader.fetch(&wanted.url, &part, progress)?;
+        self.downloader.fetch(&place.url, &part, progress)?;
         if let Some(expected) = &expected {
-            self.verify(&wanted.url, &part, expected)?;
+            self.verify(&place.url, &part, expected)?;
         }
         let staging = self.staging(&wanted.key)?;
         let disk = staging.join(DISK);
-        let format = self.unpack_into(&wanted.url, &part, &disk)?;
+        let unpacked = self.unpack_into(&place.url, &part, &disk)?;
         download::discard(&part).map_err(StoreError::file(&part))?;
+        let known = expected.as_ref().filter(|_| !unpacked.is_packed);
+        let content = self.settle(&disk, known)?;
         let image = Image {
             name: wanted.name.clone(),
             arch: wanted.arch,
             origin: wanted.origin,
-            from: wanted.url.clone(),
+            from: place.url.clone(),
             boot: Boot::Disk {
                 path: DISK.into(),
-                format,
+                format: unpacked.of_disk,
             },
             bytes: disk.metadata().map_err(StoreError::file(&disk))?.len(),
             digest: expected.map(|digest| digest.to_string()),
+            signature: Some(signature),
+            content: Some(content.to_string()),
             ssh_user: wanted.ssh_user.clone(),
         };
         self.publish(&wanted.key, &image)
     }
 
-    fn expected(&self, wanted: &Wanted) -> Result<Option<Digest>, StoreError> {
-        let sums_url = match &wanted.expected {
-            Expected::Given(digest) => return Ok(digest.clone()),
-            Expected::ListedAt(sums_url) => sums_url,
+    /// The digest that the image must have, and what vouches for that.
+    fn expected(&self, wanted: &Wanted, place: &Place) -> Result<Vouched, StoreError> {
+        let sums_url = match &place.digest {
+            Sums::Given(digest) => {
+                return Ok(Vouched {
+                    digest: digest.clone(),
+                    signature: Signature::unchecked("no signature of it is known"),
+                });
+            }
+            Sums::ListedAt(sums_url) => sums_url,
         };
-        let sums = self.downloader.fetch_text(sums_url)?;
-        let file = wanted.file_name();
-        let listed = checksum::find(&sums, file);
-        listed.map(Some).ok_or_else(|| StoreError::NotListed {
+        let fetched = self.downloader.fetch_bytes(sums_url)?;
+        let (signature, sums) = self.vouched_for(wanted, place, sums_url, &fetched)?;
+        let file = file_name(&place.url);
+        let digest = checksum::find(&sums, file).ok_or_else(|| StoreError::NotListed {
             sums_url: sums_url.clone(),
             file: file.to_owned(),
+        })?;
+        Ok(Vouched {
+            digest: Some(digest),
+            signature,
         })
+    }
+
+    /// What is known of a checksum file's signature, and the text of it to use.
+    fn vouched_for(
+        &self,
+        wanted: &Wanted,
+        place: &Place,
+        sums_url: &str,
+        sums: &[u8],
+    ) -> Result<(Signature, String), StoreError> {
+        let unchecked = |why: String| {
+            (
+                Signature::unchecked(why),
+                String::from_utf8_lossy(sums).into_owned(),
+            )
+        };
+        let detached = match &place.signature {
+            None => return Ok(unchecked("no signature of it is known".to_owned())),
+            Some(Signed::Inline) => None,
+            Some(Signed::At(url)) => match self.downloader.fetch_bytes(url) {
+                Ok(bytes) => Some(bytes),
+                Err(FetchError::Status { status, .. }) => {
+                    return Ok(unchecked(format!("{url} is not there ({status})")));
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let signed = signature::Signed {
+            what: sums_url,
+            sums,
+            detached: detached.as_deref(),
+        };
+        Ok(signature::check(
+            signed,
+            &wanted.keyrings,
+            &self.staging(&wanted.key)?,
+        )?)
     }
 
     /// A file that is not what it should be does not stay: a later attempt would only resume it.
@@ -139,52 +231,22 @@ impl Store {
     }
 
     /// The disk itself, whatever it came packed in, whole and on stable storage.
-    fn unpack_into(&self, url: &str, part: &Path, disk: &Path) -> Result<DiskFormat, StoreError> {
-        if unpack::compression(part).map_err(StoreError::file(part))? == Compression::None {
+    fn unpack_into(&self, url: &str, part: &Path, disk: &Path) -> Result<Unpacked, StoreError> {
+        let is_packed = unpack::compression(part).map_err(StoreError::file(part))? != Compression::None;
+        if !is_packed {
             fs::rename(part, disk).map_err(StoreError::file(disk))?;
         } else {
             let packed = unpack::reader(part).map_err(StoreError::file(part))?;
             let mut packed = self.until_called_off(packed);
-            let mut file = File::create(disk).map_err(StoreError::file(disk))?;
-            copy_sparsely(url, &mut packed, &mut file, disk)?;
-        }
-        unpack::disk_format(disk).map_err(StoreError::file(disk))
-    }
-}
-
-/// Raw disks are mostly zeros, which need no room on disk.
-fn copy_sparsely(
-    url: &str,
-    packed: &mut dyn io::Read,
-    file: &mut File,
-    disk: &Path,
-) -> Result<(), StoreError> {
-    const BLOCK: u64 = 1 << 16;
-    let mut block = Vec::new();
-    let mut end = 0_u64;
-    loop {
-        block.clear();
-        io::Read::take(&mut *packed, BLOCK)
-            .read_to_end(&mut block)
-            .map_err(|source| StoreError::Unpack {
-                url: url.to_owned(),
-                source,
+            unpack::spread(&mut packed, disk).map_err(|error| match error {
+                SpreadError::Read(source) => StoreError::Unpack {
+                    url: url.to_owned(),
+                    source,
+                },
+                SpreadError::Write(source) => StoreError::file(disk)(source),
             })?;
-        if block.is_empty() {
-            break;
         }
-        write_block(file, end, &block).map_err(StoreError::file(disk))?;
-        end = end.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
+        let of_disk = checked_format(disk, Path::new(url))?;
+        Ok(Unpacked { of_disk, is_packed })
     }
-    file.set_len(end)
-        .and_then(|()| file.sync_all())
-        .map_err(StoreError::file(disk))
-}
-
-fn write_block(file: &mut File, at: u64, block: &[u8]) -> io::Result<()> {
-    if block.iter().all(|byte| *byte == 0) {
-        return Ok(());
-    }
-    io::Seek::seek(file, io::SeekFrom::Start(at))?;
-    file.write_all(block)
 }

@@ -1,5 +1,8 @@
 //! The store against a web server of the test's own, on loopback; the faults are the server's.
 
+mod import;
+mod places;
+mod removal;
 mod server;
 
 use super::*;
@@ -17,7 +20,7 @@ use std::time::Duration;
 const DEBIAN: &str = "/images/cloud/trixie/latest/debian-13-generic-amd64.qcow2";
 const SUMS: &str = "/images/cloud/trixie/latest/SHA512SUMS";
 
-/// A qcow2 magic number and bytes that do not repeat, so that misplaced pieces show.
+/// A qcow2's header and bytes that do not repeat, so that misplaced pieces show.
 fn disk() -> Vec<u8> {
     let mut seed = 0x2545_f491_u32;
     let noise = std::iter::repeat_with(move || {
@@ -26,12 +29,11 @@ fn disk() -> Vec<u8> {
         seed ^= seed << 5;
         seed.to_le_bytes()
     });
-    b"QFI\xfb"
-        .iter()
-        .copied()
-        .chain(noise.take(75_000).flatten())
-        .collect()
+    let header = [&b"QFI\xfb\0\0\0\x03"[..], &[0; 96]].concat();
+    header.into_iter().chain(noise.take(75_000).flatten()).collect()
 }
+
+const TAMPERED: &[u8] = b"QFI\xfb tampered with";
 
 fn sums(body: &[u8]) -> String {
     let digest = Digest::of(Algorithm::Sha512, &mut &*body).unwrap().to_string();
@@ -49,7 +51,7 @@ fn store(folder: &Path, server: &Server) -> Store {
     };
     Store::open(folder)
         .unwrap()
-        .with_base_url(Some(server.base_url.clone()))
+        .with_catalogue(Catalogue::default().with_base_url(Some(server.base_url.clone())))
         .with_patience(patience)
 }
 
@@ -224,7 +226,7 @@ fn a_weak_etag_is_no_ground_to_resume_on() {
 #[test]
 fn a_wrong_checksum_is_told_and_nothing_stays() {
     let server = Server::start(|request, _| match request.path.as_str() {
-        DEBIAN => Answer::whole(b"QFI\xfb tampered with"),
+        DEBIAN => Answer::whole(TAMPERED),
         _ => Answer::whole(sums(&disk()).as_bytes()),
     });
     let folder = tempfile::tempdir().unwrap();
@@ -240,7 +242,7 @@ fn a_wrong_checksum_is_told_and_nothing_stays() {
     };
     assert_eq!(url, &server.url(DEBIAN));
     assert_eq!(Some(expected), checksum_of(&disk()).as_ref());
-    assert_eq!(Some(actual), checksum_of(b"QFI\xfb tampered with").as_ref());
+    assert_eq!(Some(actual), checksum_of(TAMPERED).as_ref());
     assert!(error.kind().is_usage());
     assert_eq!(store.list().unwrap(), []);
     assert_eq!(files_below(&folder.path().join("downloads")), 0);
@@ -296,6 +298,70 @@ fn more_than_fits_is_refused_before_it_is_fetched() {
     };
     assert!((*needed, free < needed) == (Huge::BYTES, true), "{error}");
     assert!(error.kind().is_usage());
+}
+
+#[test]
+fn redirects_are_followed() {
+    let server = Server::start(|request, _| match request.path.as_str() {
+        "/d" => {
+            let mut answer = Answer::status("302 Found");
+            answer.headers = "Location: /elsewhere\r\n".to_owned();
+            answer
+        }
+        _ => Answer::ranged(request, &disk(), "\"v1\""),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let image = pull(&store(folder.path(), &server), &url(server.url("/d"))).unwrap();
+    assert_eq!(bytes_of(&image), disk());
+}
+
+#[test]
+fn a_redirect_in_a_circle_ends() {
+    let server = Server::start(|_, _| {
+        let mut answer = Answer::status("302 Found");
+        answer.headers = "Location: /d\r\n".to_owned();
+        answer
+    });
+    let folder = tempfile::tempdir().unwrap();
+    pull(&store(folder.path(), &server), &url(server.url("/d"))).unwrap_err();
+    assert!(server.requests("/d").len() <= 60);
+}
+
+#[test]
+fn a_length_that_is_a_lie_is_found_out() {
+    let long = Server::start(|_, _| Answer::whole(&disk()).claiming(disk().len() + 1));
+    let short = Server::start(|_, _| Answer::whole(&disk()).claiming(disk().len() - 1));
+    let folder = tempfile::tempdir().unwrap();
+    let digest = checksum_of(&disk());
+    for (server, is_cut) in [(long, true), (short, false)] {
+        let source = Source::Url {
+            url: server.url("/d"),
+            digest: digest.clone(),
+        };
+        match pull(&store(folder.path(), &server), &source).unwrap_err() {
+            StoreError::Fetch(FetchError::Unreachable { .. }) => assert!(is_cut),
+            StoreError::WrongChecksum { .. } => assert!(!is_cut),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn offline_asks_no_server_and_takes_what_is_here() {
+    let server = Server::start(|request, _| match request.path.as_str() {
+        DEBIAN => Answer::whole(&disk()),
+        _ => Answer::whole(sums(&disk()).as_bytes()),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), &server);
+    let error = pull(&store.clone().offline(true), &debian()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the image `debian-13` is not on this machine, and nothing is to be fetched"
+    );
+    assert_eq!(server.requests(SUMS).len(), 0);
+    let image = pull(&store, &debian()).unwrap();
+    assert_eq!(pull(&store.offline(true), &debian()).unwrap(), image);
 }
 
 #[test]
@@ -394,100 +460,6 @@ fn a_packed_disk_that_ends_early_is_not_taken_for_whole() {
     let error = pull(&store, &url(server.url("/d.zst"))).unwrap_err();
     assert!(matches!(error, StoreError::Unpack { .. }), "{error}");
     assert_eq!(store.list().unwrap(), []);
-}
-
-fn built(folder: &Path, content: &[u8]) -> Image {
-    fs::write(folder.join("disk.img"), content).unwrap();
-    Image {
-        name: "debian".to_owned(),
-        arch: Arch::X86_64,
-        origin: Origin::Built,
-        from: "a test".to_owned(),
-        boot: Boot::Disk {
-            path: "disk.img".into(),
-            format: DiskFormat::Raw,
-        },
-        bytes: 1,
-        digest: None,
-        ssh_user: None,
-    }
-}
-
-#[test]
-fn an_image_built_anew_stands_before_the_old_one_which_stays_until_pruned() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let old = store
-        .build("debian", Arch::X86_64, |folder| Ok(built(folder, b"old")))
-        .unwrap();
-    let new = store
-        .build("debian", Arch::X86_64, |folder| Ok(built(folder, b"new")))
-        .unwrap();
-    assert_eq!(
-        (bytes_of(&old), bytes_of(&new)),
-        (b"old".to_vec(), b"new".to_vec())
-    );
-    assert_eq!(store.get(&debian(), Arch::X86_64).unwrap(), Some(new));
-    let pruned = store.prune(|stored| stored.current).unwrap();
-    assert_eq!((pruned, store.list().unwrap().len()), (vec![old], 1));
-}
-
-#[test]
-fn a_failed_build_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let unsupported = || BuildError::UnsupportedArch {
-        image: "debian",
-        arch: Arch::X86_64,
-    };
-    store
-        .build("debian", Arch::X86_64, |_| Err(unsupported()))
-        .unwrap_err();
-    assert_eq!(store.list().unwrap(), []);
-    assert_eq!(files_below(&folder.path().join("staging")), 0);
-}
-
-#[test]
-fn removing_takes_the_image_and_says_so_when_there_is_none() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    store
-        .build("debian", Arch::X86_64, |folder| Ok(built(folder, b"x")))
-        .unwrap();
-    assert_eq!(store.remove("debian").unwrap().len(), 1);
-    assert_eq!(files_below(&folder.path().join("images")), 0);
-    let error = store.remove("debian").unwrap_err();
-    assert_eq!(error.to_string(), "no image called `debian` is on this machine");
-    assert!(error.kind().is_usage());
-}
-
-#[test]
-fn pruning_clears_what_interrupted_work_left_but_not_work_in_progress() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
-    let downloads = folder.path().join("downloads");
-    for name in ["dead.part", "dead.origin.json", "alive.part"] {
-        fs::write(downloads.join(name), "x").unwrap();
-    }
-    let lock = store.lock("alive").unwrap();
-    store.prune(|_| true).unwrap();
-    assert!(downloads.join("alive.part").exists());
-    assert_eq!(files_below(&downloads), 1);
-    drop(lock);
-    store.prune(|_| true).unwrap();
-    assert_eq!(files_below(&downloads), 0);
-}
-
-#[test]
-fn a_short_name_removes_the_catalogues_image() {
-    let server = Server::start(|request, _| match request.path.as_str() {
-        DEBIAN => Answer::whole(&disk()),
-        _ => Answer::whole(sums(&disk()).as_bytes()),
-    });
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path(), &server);
-    let image = pull(&store, &debian()).unwrap();
-    assert_eq!(store.remove("debian").unwrap(), [image]);
 }
 
 #[test]

@@ -19,6 +19,22 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{interface, memory, tun};
 
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+pub(crate) use macos::vmnet;
+
+/// vmnet is macOS's.
+#[cfg(not(target_os = "macos"))]
+pub(crate) mod vmnet {
+    use crate::vmnet::Vmnet;
+
+    /// There is none.
+    pub(crate) fn framework() -> Option<Box<dyn Vmnet>> {
+        None
+    }
+}
+
 /// Received descriptors close when another program is run.
 #[cfg(target_os = "linux")]
 pub(crate) const CLOSE_ON_EXEC: rustix::net::RecvFlags = rustix::net::RecvFlags::CMSG_CLOEXEC;

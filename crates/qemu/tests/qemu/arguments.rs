@@ -166,8 +166,13 @@ fn a_card_on_vhost_user_shares_the_memory_of_the_machine() {
     ] {
         let line = CommandLine::build(&launch, &capabilities(Arch::X86_64, major, minor));
         assert_eq!(value(&line, "-machine", 0), "q35,memory-backend=ram0");
-        let memory = "memory-backend-memfd,id=ram0,size=512M,share=on";
-        assert_eq!(value(&line, "-object", 0), memory);
+        let kind = if std::env::consts::OS == "linux" {
+            "memfd"
+        } else {
+            "shm"
+        };
+        let memory = format!("memory-backend-{kind},id=ram0,size=512M,share=on");
+        assert_eq!(value(&line, "-object", 0), memory.as_str());
         let socket = format!("socket,id=net0-socket,path=/s,,1,{reconnect}");
         assert_eq!(value(&line, "-chardev", 0), socket);
         assert_eq!(
@@ -177,6 +182,32 @@ fn a_card_on_vhost_user_shares_the_memory_of_the_machine() {
         let device = "driver=virtio-net-pci,netdev=net0,mac=52:54:00:ab:cd:ef,host_mtu=1400,romfile=";
         assert_eq!(value(&line, "-device", 1), device);
     }
+}
+
+#[test]
+fn a_card_on_a_tap_names_the_descriptor_and_who_moves_its_frames() {
+    let mut launch = Launch::new("a", Arch::X86_64, Accel::Tcg);
+    let tap = |descriptor, vhost| Attach::Tap { descriptor, vhost };
+    launch.nics = vec![
+        nic("net0", "virtio-net-pci", tap(17, true)),
+        nic("net1", "e1000", tap(18, false)),
+    ];
+    launch.check().expect("no socket is bound for it");
+    let line = CommandLine::build(&launch, &capabilities(Arch::X86_64, 10, 0));
+    assert_eq!(value(&line, "-netdev", 0), "tap,id=net0,fd=17,vhost=on");
+    assert_eq!(value(&line, "-netdev", 1), "tap,id=net1,fd=18,vhost=off");
+}
+
+#[test]
+fn a_seed_is_a_drive_that_the_guest_cannot_write() {
+    let mut launch = Launch::new("a", Arch::X86_64, Accel::Tcg);
+    launch.seed = Some("/s/a,b/seed".into());
+    let line = CommandLine::build(&launch, &capabilities(Arch::X86_64, 10, 0));
+    assert_eq!(
+        value(&line, "-blockdev", 0),
+        "driver=vvfat,node-name=seed,dir=/s/a,,b/seed,label=cidata,read-only=on"
+    );
+    assert_eq!(value(&line, "-device", 1), "virtio-blk-pci,drive=seed");
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Machine {
     }
 
     pub(crate) fn start(mut self) -> Self {
-        let process = Process::start(&self.launch, &qemu(), &self.stderr(), PATIENCE).expect("start");
+        let process = Process::start(&self.launch, &qemu(), &self.stderr(), &[], PATIENCE).expect("start");
         self.process = Some(process);
         self
     }

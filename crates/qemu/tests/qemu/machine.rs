@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -165,7 +166,7 @@ fn a_second_client_is_told_that_qemu_does_not_greet() {
 #[test]
 fn death_at_start_shows_the_words_of_qemu() {
     let machine = Machine::new("dies").extra(&["-no-such-option"]);
-    let started = Process::start(&machine.launch, &qemu(), &machine.stderr(), PATIENCE);
+    let started = Process::start(&machine.launch, &qemu(), &machine.stderr(), &[], PATIENCE);
     let error = started.expect_err("QEMU must refuse");
     assert_eq!(
         error.to_string(),
@@ -178,7 +179,7 @@ fn death_at_start_shows_the_words_of_qemu() {
 fn a_background_machine_needs_its_pidfile() {
     let mut machine = Machine::new("bare");
     machine.launch.pidfile = None;
-    let started = Process::start(&machine.launch, &qemu(), &machine.stderr(), PATIENCE);
+    let started = Process::start(&machine.launch, &qemu(), &machine.stderr(), &[], PATIENCE);
     assert_eq!(
         started.expect_err("must be refused").to_string(),
         "machine bare: pidfile cannot be left out: the machine is to run in the background"
@@ -192,7 +193,7 @@ fn an_unknown_card_is_named() {
         .launch
         .nics
         .push(nic("no-such-card", &machine.dir.path().join("net")));
-    let started = Process::start(&machine.launch, &qemu(), &machine.stderr(), PATIENCE);
+    let started = Process::start(&machine.launch, &qemu(), &machine.stderr(), &[], PATIENCE);
     let error = started.expect_err("QEMU must refuse");
     assert_eq!(
         error.to_string(),
@@ -215,7 +216,7 @@ fn a_disk_in_use_is_explained() {
     let mut second = Machine::new("second");
     second.launch.disks.clone_from(&first.launch.disks);
     let _first = first.start();
-    let started = Process::start(&second.launch, &qemu(), &second.stderr(), PATIENCE);
+    let started = Process::start(&second.launch, &qemu(), &second.stderr(), &[], PATIENCE);
     let error = started.expect_err("the disk is locked");
     assert!(
         error.hint().is_some_and(|hint| hint.contains("already running")),
@@ -235,7 +236,7 @@ fn a_qemu_that_hangs_at_start_is_given_up_and_ended() {
     capabilities.binary = script(dir.path(), &body);
     let machine = Machine::new("hangs");
     let limit = Duration::from_secs(2);
-    let started = Process::start(&machine.launch, &capabilities, &machine.stderr(), limit);
+    let started = Process::start(&machine.launch, &capabilities, &machine.stderr(), &[], limit);
     let error = started.expect_err("it never detaches");
     assert_eq!(
         error.to_string(),
@@ -346,6 +347,40 @@ fn a_datagram_card_binds_its_end_and_leaves_nothing() {
 }
 
 #[test]
+fn what_qemu_inherits_is_closed_when_it_has_ended_and_not_before() {
+    let machine = Machine::new("inherit").extra(&["-S"]);
+    let (ours, its) = UnixStream::pair().expect("a pair");
+    ours.set_nonblocking(true).expect("nonblocking");
+    let started = Process::start(
+        &machine.launch,
+        &qemu(),
+        &machine.stderr(),
+        &[its.as_fd()],
+        PATIENCE,
+    );
+    let process = started.expect("start");
+    drop(its);
+    let mut byte = [0; 1];
+    let still_open = (&ours).read(&mut byte).expect_err("nothing was written");
+    assert_eq!(still_open.kind(), std::io::ErrorKind::WouldBlock);
+    process.stop(Duration::ZERO).expect("stop");
+    wait_until("the end of the pair", || {
+        (&ours).read(&mut byte).is_ok_and(|read| read == 0)
+    });
+}
+
+#[test]
+fn qemu_reads_the_folder_of_a_seed() {
+    let mut machine = Machine::new("seed").extra(&["-S"]);
+    let folder = machine.dir.path().join("seed");
+    fs::create_dir(&folder).expect("folder");
+    fs::write(folder.join("meta-data"), "instance-id: a\n").expect("a document");
+    machine.launch.seed = Some(folder);
+    let machine = machine.start();
+    assert!(machine.process().is_alive());
+}
+
+#[test]
 fn an_aarch64_machine_runs_its_firmware() {
     let Some(capabilities) = qemu_aarch64() else {
         return;
@@ -363,7 +398,7 @@ fn an_aarch64_machine_runs_its_firmware() {
         code: files.code,
         vars: Some(vars),
     });
-    let started = Process::start(&machine.launch, &capabilities, &machine.stderr(), PATIENCE);
+    let started = Process::start(&machine.launch, &capabilities, &machine.stderr(), &[], PATIENCE);
     machine.process = Some(started.expect("start"));
     wait_until("the firmware's words", || machine.console_log().contains("UEFI"));
 }

@@ -18,7 +18,7 @@ use crate::sys::namespace as sys;
 use crate::{Prefix, TapInfo};
 
 /// The interface inside.
-const INTERFACE: &str = "tap0";
+pub(super) const INTERFACE: &str = "tap0";
 
 /// The status of a shell for a command that is not there, and for one that cannot be run.
 const NOT_FOUND: u8 = 127;
@@ -166,9 +166,11 @@ fn configure(tap: &TapInfo) -> io::Result<()> {
     if let Some(gateway) = tap.gateway {
         interface.add_default_route(gateway)?;
     }
-    if let (Some(address), Some(gateway)) = (tap.address6, tap.gateway6) {
+    if let Some(address) = tap.address6 {
         interface.add_address6(address, Prefix::LEN)?;
-        interface.add_default_route6(gateway)?;
+        if let Some(gateway) = tap.gateway6 {
+            interface.add_default_route6(gateway)?;
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The resolver's configuration inside: the network's gateway, whatever the host asks.
+//! The resolver's configuration inside: the network's own, whatever the host asks.
 //!
 //! `/etc/resolv.conf` is replaced where it leads to, in the mount namespace only. Programs that ask a daemon of the host by a
 //! unix socket instead (nss-resolve, nscd) would get the host's view of names, so its socket is covered, too: they find
@@ -47,10 +47,10 @@ fn show(file: &Path, target: &Path, tap: &TapInfo) -> io::Result<()> {
 
 /// IPv4 first, for the C library asks in this order.
 fn text(tap: &TapInfo) -> String {
-    let gateways = tap.gateway.map(IpAddr::V4).into_iter();
+    let resolvers = tap.resolver.map(IpAddr::V4).into_iter();
     let mut text = String::new();
-    for gateway in gateways.chain(tap.gateway6.map(IpAddr::V6)) {
-        text.push_str(&format!("nameserver {gateway}\n"));
+    for resolver in resolvers.chain(tap.resolver6.map(IpAddr::V6)) {
+        text.push_str(&format!("nameserver {resolver}\n"));
     }
     text + &format!("search {}\n", tap.domain)
 }

@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use atoll_engine::{Family, HostError};
 use rustix::io::Errno;
-use rustix::net::{Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with, sockopt};
 
 use name::Name;
 
@@ -59,6 +60,21 @@ pub(crate) fn link_number(name: &str) -> Option<u32> {
     let socket = open_socket(Family::V4, SocketType::DGRAM, None);
     let socket = socket.or_else(|_| open_socket(Family::V6, SocketType::DGRAM, None));
     rustix::net::netdevice::name_to_index(socket.ok()?, name).ok()
+}
+
+/// A socket that is readable when links of the host were made, changed or deleted (rtnetlink(7), `RTMGRP_LINK`).
+pub(crate) fn link_changes() -> io::Result<Option<OwnedFd>> {
+    const LINKS: u32 = 1;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    // Protocol 0 is NETLINK_ROUTE.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, LINKS))?;
+    Ok(Some(socket))
+}
+
+/// Whether a link is a bridge (`net/bridge/br_sysfs_br.c`).
+pub(crate) fn is_bridge(name: &str) -> bool {
+    !name.contains('/') && std::path::Path::new(&format!("/sys/class/net/{name}/bridge")).is_dir()
 }
 
 fn set_option(fd: impl AsFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
@@ -101,6 +117,15 @@ pub(crate) fn enable_error_queue(fd: impl AsFd, family: Family) -> io::Result<()
             set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, discover)?;
             set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)
         }
+    }
+}
+
+/// Let every datagram come with the address of the host's to which it went, and let it be said from which one answers leave
+/// (`IP_PKTINFO`, ip(7); RFC 3542, 6).
+pub(crate) fn enable_local_addresses(fd: impl AsFd, family: Family) -> io::Result<()> {
+    match family {
+        Family::V4 => set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1),
+        Family::V6 => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
     }
 }
 

@@ -4,12 +4,14 @@
 //! datagram an ICMP error was about. Elsewhere there is neither.
 
 mod arena;
+mod interfaces;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, link_number,
-    namespace, next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
+    icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_socket, peek_method,
+    send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, target_os = "linux"))]
@@ -19,17 +21,19 @@ pub(crate) use linux::forbid_batches;
 mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, icmp_reply_offset, link_number,
-    namespace, next_error, open_socket, peek_method, send_messages, set_peek_offset, stream_interest,
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
+    icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_socket, peek_method,
+    send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, not(target_os = "linux")))]
 pub(crate) use other::forbid_batches;
 
 pub(crate) use arena::{Arena, Cut};
+pub(crate) use interfaces::host_addresses;
 
 use std::io::IoSlice;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use atoll_engine::{Datagrams, Family, HostError};
 use rustix::net::AddressFamily;
@@ -68,8 +72,20 @@ pub(crate) struct QueuedError {
 /// Messages in one call.
 pub(crate) const MAX_MESSAGES: usize = 64;
 
+/// An address of the host's, to which a datagram went or from which one leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Local {
+    pub(crate) address: IpAddr,
+    /// The number of its link, which matters to link-local addresses of IPv6.
+    pub(crate) link: u32,
+}
+
 /// A message that is to be sent.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "datagrams leave singly, and from where the system likes")
+)]
 pub(crate) struct Outgoing<'a> {
     /// Where to.
     pub(crate) to: SocketAddr,
@@ -77,7 +93,13 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) slices: &'a [IoSlice<'a>],
     /// Bytes of each datagram that the kernel shall cut it into; `None`: it is one. Only where
     /// [`enable_batches`] said that the kernel does so.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "only Linux's kernel cuts datagrams")
+    )]
     pub(crate) segment: Option<u16>,
+    /// Where from, where the kernel shall not choose; only where [`enable_local_addresses`] worked.
+    pub(crate) from: Option<Local>,
 }
 
 /// How much is expected to wait in a socket. More than that is received, too; this is what is cheap.
@@ -94,6 +116,8 @@ pub(crate) struct Ask {
 pub(crate) struct Received {
     /// Messages and their senders, in order.
     pub(crate) datagrams: Vec<(SocketAddr, Datagrams)>,
+    /// To which address of the host's a sender spoke, where that was asked for.
+    pub(crate) locals: Vec<(SocketAddr, Local)>,
     /// There may be more.
     pub(crate) more: bool,
     /// How many the socket has lost in all, where the kernel told.

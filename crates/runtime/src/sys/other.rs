@@ -47,6 +47,11 @@ pub(crate) fn stream_interest() -> mio::Interest {
     mio::Interest::READABLE
 }
 
+/// Not asked for: answers leave from the address that the system prefers.
+pub(crate) fn enable_local_addresses(_fd: impl AsFd, _family: Family) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// There is no such queue; errors come from the next call on the socket.
 pub(crate) fn enable_error_queue(_fd: impl AsFd, _family: Family) -> io::Result<()> {
     Ok(())
@@ -73,6 +78,16 @@ pub(crate) fn link_number(name: &str) -> Option<u32> {
     (number > 0).then_some(number)
 }
 
+/// Nobody tells.
+pub(crate) fn link_changes() -> io::Result<Option<OwnedFd>> {
+    Ok(None)
+}
+
+/// Bridges of the system's are not for us to join.
+pub(crate) fn is_bridge(_name: &str) -> bool {
+    false
+}
+
 /// Bytes are read and kept.
 pub(crate) fn peek_method(_family: Family) -> PeekMethod {
     PeekMethod::Keep
@@ -94,6 +109,14 @@ pub(crate) mod namespace {
     }
 
     pub(crate) fn leave() -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn leave_users() -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn leave_network() -> io::Result<()> {
         unsupported()
     }
 
@@ -153,6 +176,7 @@ impl Inbox {
     pub(crate) fn receive(&mut self, fd: impl AsFd, ask: Ask) -> Result<Received, Errno> {
         let mut received = Received {
             datagrams: Vec::new(),
+            locals: Vec::new(),
             more: true,
             dropped: None,
         };

@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use atoll_spec::{Accel, Arch, Boot, Checksum, Image, NicModel, SshKey, UserData};
+use atoll_spec::{
+    Accel, Arch, Attach, Boot, Checksum, Image, Mode, NicModel, Source, SshKey, UserData, Via, parse,
+};
 
 use crate::accepted;
 
@@ -297,4 +299,100 @@ fn a_network_whose_nics_are_all_virtio_takes_large_packets() {
     };
     assert_eq!(mtu_with("virtio-net-device"), 65520);
     assert_eq!(mtu_with("e1000"), 1500);
+}
+
+const MODES: &str = "
+networks:
+  lan: {mode: bridged, interface: br0, via: bridge}
+  wifi: {mode: bridged, interface: wlan0, via: proxy-arp}
+  nat: {mode: shared, interface: eth0}
+  private: {mode: host, ipv6: off}
+  ours:
+    routes:
+      - {to: 192.168.10.0/24, via: a}
+      - {to: 'fd00:10::/64', via: a}
+      - {to: 172.16.0.0/12, via: 10.77.2.9}
+machines:
+  a: {image: debian, nics: [lan, nat, private, ours]}
+  b: {image: debian, nics: [{network: lan, attach: tap}, {network: wifi, address: 192.168.1.50}], forwards: ['8022:22']}
+";
+
+#[test]
+fn a_network_has_the_mode_it_asks_for() {
+    let cluster = accepted(MODES);
+    let modes = cluster
+        .networks
+        .iter()
+        .map(|it| (it.name.as_str(), it.mode, it.via, it.mtu));
+    let expected = [
+        ("lan", Mode::Bridged, Some(Via::Bridge), 1500),
+        ("wifi", Mode::Bridged, Some(Via::ProxyArp), 1500),
+        ("nat", Mode::Shared, None, 1500),
+        ("private", Mode::Host, None, 1500),
+        ("ours", Mode::User, None, 65520),
+    ];
+    assert_eq!(modes.collect::<Vec<_>>(), expected);
+    let lan = cluster.network("lan").unwrap();
+    assert_eq!((lan.subnet, lan.ipv6), (None, None));
+    assert_eq!(lan.interface.as_ref().unwrap().as_str(), "br0");
+    let services = |name: &str| cluster.network(name).unwrap().services().unwrap().to_string();
+    assert_eq!(
+        [
+            services("lan"),
+            services("nat"),
+            services("private"),
+            services("ours")
+        ],
+        ["169.254.169.254", "10.77.0.254", "10.77.1.254", "10.77.2.1"]
+    );
+}
+
+#[test]
+fn a_lan_gives_the_addresses_and_the_host_reaches_the_nic_that_goes_through_a_switch() {
+    let cluster = accepted(MODES);
+    let a = cluster.machine("a").unwrap();
+    assert_eq!(a.nics[0].addresses().count(), 0);
+    assert_eq!(a.served_nic(), Some(&a.nics[0]));
+    let b = cluster.machine("b").unwrap();
+    assert_eq!(
+        (b.nics[0].attach, b.served_nic()),
+        (Attach::Tap, Some(&b.nics[1]))
+    );
+    assert_eq!(b.nics[1].address, Some(Ipv4Addr::new(192, 168, 1, 50)));
+}
+
+#[test]
+fn a_route_by_way_of_a_machine_goes_to_its_address() {
+    let cluster = accepted(MODES);
+    let own = &cluster.machine("a").unwrap().nics[3];
+    let routes = cluster.network("ours").unwrap().routes.iter();
+    let routes: Vec<_> = routes
+        .map(|route| (route.to.to_string(), Some(route.via)))
+        .collect();
+    let expected = [
+        ("192.168.10.0/24".to_owned(), own.address.map(Into::into)),
+        ("fd00:10::/64".to_owned(), own.address6.map(Into::into)),
+        (
+            "172.16.0.0/12".to_owned(),
+            Some(Ipv4Addr::new(10, 77, 2, 9).into()),
+        ),
+    ];
+    assert_eq!(routes, expected);
+}
+
+#[test]
+fn one_cluster_on_two_hosts_has_other_macs_on_the_lan_and_the_same_elsewhere() {
+    let macs = |host| {
+        let source = Source {
+            host,
+            ..Source::new("atoll.yaml")
+        };
+        let cluster = parse(&source, MODES).unwrap();
+        let a = cluster.machine("a").unwrap();
+        (a.nics[0].mac, a.nics[3].mac)
+    };
+    let (first, second) = (macs("one"), macs("two"));
+    assert_ne!(first.0, second.0);
+    assert_eq!(first.1, second.1);
+    assert_eq!(macs("one"), first);
 }

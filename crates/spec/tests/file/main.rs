@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "what a test expects is what it asserts")]
 
 mod accepted;
+mod catalogue;
 mod ipv6_errors;
+mod lan_errors;
+mod policy;
 mod properties;
 mod schema;
 mod value_errors;
@@ -17,6 +20,7 @@ fn read(text: &str) -> Result<Cluster, Diagnostics> {
             file: "atoll.yaml",
             folder: "My Demo",
             host_arch: Arch::X86_64,
+            host: "this host",
         },
         text,
     )

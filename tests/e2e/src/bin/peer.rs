@@ -1,11 +1,12 @@
 //! One end of a TCP connection, for a namespace: `peer connect ADDRESS:PORT STEP…` or `peer listen PORT STEP…`. Or a server that
-//! says at which of its addresses it was asked, until it is killed: `peer answer ADDRESS:PORT…`.
+//! says at which of its addresses it was asked, until it is killed: `peer answer ADDRESS:PORT…`. Or a client of that, which asks for so many
+//! seconds and tells the longest time in milliseconds without an answer, and how many came: `peer gap ADDRESS:PORT SECONDS`.
 //!
 //! It writes what it met to its standard output; `listening` before that when it listens.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
-use atoll_e2e::{answer, play, steps};
+use atoll_e2e::{answer, longest_gap, play, steps};
 use std::env;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -17,6 +18,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     if how == "answer" {
         return serve(&arguments[1..]);
+    }
+    if how == "gap" {
+        let time = std::time::Duration::from_secs(rest.join(" ").parse()?);
+        let (gap, answers) = longest_gap(place.parse()?, time)?;
+        println!("gap {} {answers}", gap.as_millis());
+        return Ok(());
     }
     let steps = steps(&rest.join(" "))?;
     let stream = match how.as_str() {

@@ -3,7 +3,9 @@
 //! Outbound: the guest's SYN opens a flow in `Connecting` and the host connects; the guest hears SYN|ACK when that succeeded, RST
 //! when it was refused, an ICMP error when there is no way, nothing when nobody answered. Inbound: a forward accepted a
 //! connection; the guest gets a SYN from the gateway, and the client waits, accepted, until the guest answers; a guest that
-//! refuses resets it.
+//! refuses resets it, as does one that is not there.
+
+use std::time::Duration;
 
 use atoll_wire::tcp::{Flags, Header, Options};
 use atoll_wire::{Endpoint, Seq};
@@ -18,6 +20,11 @@ use crate::flow::Cx;
 use crate::flow::host_ports::Destination;
 use crate::gateway::icmp;
 use crate::{AcceptId, FlowId};
+
+/// A guest is absent that answers neither ARP nor neighbor discovery for so long, which is asked with every SYN: after 0, 1, 3 and 7
+/// seconds. At the next one, after 15, the client is reset. Linux gives up a neighbour that it does not find after 3; a guest may
+/// be starting.
+const ABSENT: Duration = Duration::from_secs(12);
 
 /// A connection to be.
 #[derive(Debug)]
@@ -132,9 +139,15 @@ impl TcpFlow {
         self.timers.drop_sample();
         match self.state {
             State::SynReceived => self.send_syn_ack(cx),
+            State::SynSent if self.is_for_nobody(cx) => self.abort(cx),
             State::SynSent => self.send_syn(cx),
             State::Connecting | State::Open | State::TimeWait | State::Closed => {}
         }
+    }
+
+    /// Whether the guest has not even said for so long that it has its address. One that did may be slow.
+    fn is_for_nobody(&self, cx: &Cx<'_>) -> bool {
+        self.timers.in_state_for(cx.now) >= ABSENT && !cx.lan.is_reachable(cx.now, self.guest.ip)
     }
 
     /// Our SYN is about to be sent. Its answer is the first sample of the round trip (RFC 6298, 2.2).

@@ -122,6 +122,11 @@ impl Timers {
         self.state_since = now;
     }
 
+    /// How long the state has lasted.
+    pub(super) fn in_state_for(&self, now: Instant) -> Duration {
+        now.since(self.state_since)
+    }
+
     /// Guard something, unless the same is guarded already. A segment that is alone no longer waits no longer than others.
     pub(super) fn arm(&mut self, now: Instant, guard: Guard) {
         let is_probe = |guard| guard == Guard::Probe;

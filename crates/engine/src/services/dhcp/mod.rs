@@ -199,6 +199,11 @@ impl DhcpServer {
         learnt.chain(self.statics.names())
     }
 
+    /// Lease an address to nobody: it is kept for a station that never asks.
+    pub(crate) fn withhold(&mut self, address: Ipv4Addr, nobody: Mac) {
+        self.changed |= self.leases.reserve(nobody, address);
+    }
+
     /// What was counted, by name.
     pub(crate) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counters = self.counters;

@@ -1,14 +1,14 @@
 //! What the server answers: RFC 2131 section 4.3.1 table 3, with the options of RFC 2132 and RFC 3397.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use dhcproto::encoder::{Encodable, Encoder};
-use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
+use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode, UnknownOption};
 use hickory_proto::rr::Name;
 
 use super::request::Request;
-use crate::{Config, Subnet};
+use crate::{Config, StaticRoute, Subnet};
 
 /// What every client must be able to take: RFC 2131 section 2, 312 bytes of options, without IP and UDP headers.
 const MAX_SIZE: usize = 548;
@@ -26,7 +26,8 @@ const ALWAYS: [OptionCode; 3] = [
     OptionCode::DomainNameServer,
 ];
 /// Options to send to a client that asks for nothing in particular.
-const ORDINARY: [OptionCode; 6] = [
+const ORDINARY: [OptionCode; 7] = [
+    OptionCode::ClasslessStaticRoute,
     OptionCode::Hostname,
     OptionCode::DomainName,
     OptionCode::BroadcastAddr,
@@ -39,6 +40,10 @@ const ORDINARY: [OptionCode; 6] = [
 #[derive(Debug)]
 pub(super) struct Parameters {
     subnet: Subnet,
+    /// Where this server is, and the resolver.
+    pub(super) server: Ipv4Addr,
+    router: Option<Ipv4Addr>,
+    routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
     mtu: u16,
     domain: String,
     search: Vec<Name>,
@@ -62,8 +67,16 @@ impl Parameters {
         let search = Name::from_ascii(&config.domain)
             .ok()
             .filter(|_| !config.domain.is_empty());
+        let subnet = config.addresses().subnet.unwrap_or(Subnet::NONE);
+        let route = |route: &StaticRoute| match (route.to, route.via) {
+            (IpAddr::V4(to), IpAddr::V4(via)) => Some((to, route.prefix_len, via)),
+            _ => None,
+        };
         Self {
-            subnet: config.subnet.unwrap_or(Subnet::NONE),
+            subnet,
+            server: config.mode.services4(subnet),
+            router: config.mode.router4(subnet),
+            routes: config.routes.iter().filter_map(route).collect(),
             mtu: config.mtu,
             domain: config.domain.clone(),
             search: search.into_iter().collect(),
@@ -79,7 +92,7 @@ impl Parameters {
         };
         let mut writer = Writer::new(request, ciaddr, answer.address);
         writer.add(&DhcpOption::MessageType(answer.kind));
-        writer.add(&DhcpOption::ServerIdentifier(self.subnet.gateway()));
+        writer.add(&DhcpOption::ServerIdentifier(self.server));
         if let Some(lease) = answer.lease {
             writer.add(&DhcpOption::AddressLeaseTime(seconds(lease)));
             writer.add(&DhcpOption::Renewal(seconds(lease / 2)));
@@ -99,15 +112,26 @@ impl Parameters {
     pub(super) fn nak(&self, request: &Request, why: &str) -> Vec<u8> {
         let mut writer = Writer::new(request, Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
         writer.add(&DhcpOption::MessageType(MessageType::Nak));
-        writer.add(&DhcpOption::ServerIdentifier(self.subnet.gateway()));
+        writer.add(&DhcpOption::ServerIdentifier(self.server));
         writer.add(&DhcpOption::Message(why.to_owned()));
         writer.finish()
     }
 
+    /// Option 121. A client that takes it does not look at the routers of option 3 (RFC 3442), so these are in it, too.
+    fn classless_routes(&self) -> DhcpOption {
+        let default = self.router.map(|router| (Ipv4Addr::UNSPECIFIED, 0, router));
+        let mut octets = Vec::new();
+        for route in self.routes.iter().copied().chain(default) {
+            push_route(&mut octets, route);
+        }
+        DhcpOption::Unknown(UnknownOption::new(OptionCode::ClasslessStaticRoute, octets))
+    }
+
     fn option(&self, code: OptionCode, hostname: Option<&str>) -> Option<DhcpOption> {
         match code {
-            OptionCode::Router => Some(DhcpOption::Router(vec![self.subnet.gateway()])),
-            OptionCode::DomainNameServer => Some(DhcpOption::DomainNameServer(vec![self.subnet.gateway()])),
+            OptionCode::Router => Some(DhcpOption::Router(vec![self.router?])),
+            OptionCode::DomainNameServer => Some(DhcpOption::DomainNameServer(vec![self.server])),
+            OptionCode::ClasslessStaticRoute if !self.routes.is_empty() => Some(self.classless_routes()),
             OptionCode::Hostname => hostname.map(|name| DhcpOption::Hostname(name.to_owned())),
             OptionCode::DomainName if !self.domain.is_empty() => {
                 Some(DhcpOption::DomainName(self.domain.clone()))
@@ -121,6 +145,14 @@ impl Parameters {
             _ => None,
         }
     }
+}
+
+/// RFC 3442: the bits of the destination, as many of its octets as these need, and the router.
+fn push_route(octets: &mut Vec<u8>, (to, prefix_len, via): (Ipv4Addr, u8, Ipv4Addr)) {
+    let significant = usize::from(prefix_len.min(32).div_ceil(8));
+    octets.push(prefix_len.min(32));
+    octets.extend_from_slice(&to.octets()[..significant]);
+    octets.extend_from_slice(&via.octets());
 }
 
 /// Codes in the order in which the client listed them (RFC 2132 section 9.8), then what it gets anyway.

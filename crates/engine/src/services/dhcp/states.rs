@@ -49,7 +49,7 @@ impl DhcpServer {
     ) -> Option<Reply> {
         let mac = request.chaddr;
         match (request.server, request.requested) {
-            (Some(server), _) if server != self.subnet.gateway() => {
+            (Some(server), _) if server != self.parameters.server => {
                 self.leases.withdraw_offer(now, mac);
                 None
             }
@@ -145,7 +145,7 @@ impl DhcpServer {
     fn is_for_us(&self, request: &Request) -> bool {
         request
             .server
-            .is_none_or(|server| server == self.subnet.gateway())
+            .is_none_or(|server| server == self.parameters.server)
     }
 
     /// Gives the client the address for the lease time, if it may have it.

@@ -214,6 +214,11 @@ impl Dhcp6Server {
         self.statics.has_between(first, last) || self.leases.has_bound_between(first, last)
     }
 
+    /// Lease an address to nobody: it is kept for a station that never asks.
+    pub(crate) fn withhold(&mut self, address: Ipv6Addr, nobody: Mac) {
+        self.changed |= self.leases.reserve(nobody, address);
+    }
+
     /// What was counted, by name.
     pub(crate) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counters = self.counters;

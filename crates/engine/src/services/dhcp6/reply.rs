@@ -63,7 +63,10 @@ impl Parameters {
         });
         Self {
             server_id: [&[0, 3, 0, 1], config.gateway_mac.0.as_slice()].concat(),
-            dns: config.ipv6.map(|prefix| prefix.gateway()),
+            dns: config
+                .addresses()
+                .prefix
+                .map(|prefix| config.mode.services6(prefix)),
             search: search.into_iter().collect(),
             ntp: config.ntp6.clone(),
             lease_time: config.lease_time.max(Duration::from_secs(1)),

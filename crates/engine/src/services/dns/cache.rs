@@ -167,6 +167,8 @@ pub(super) struct Records {
     answers: Vec<RecordType>,
     /// A and AAAA data in the answer section: where they lie.
     pub(super) addresses: Vec<Range<usize>>,
+    /// The lifetime of each of those, in seconds.
+    pub(super) address_lifetimes: Vec<u32>,
     /// How long the SOA record of the authority section says that a denial holds.
     soa: Option<u32>,
     /// The upper bits of the response code, in the EDNS record.
@@ -216,6 +218,7 @@ impl Records {
             self.answers.push(kind);
             if matches!(kind, RecordType::A | RecordType::AAAA) {
                 self.addresses.push(start..start + data.len());
+                self.address_lifetimes.push(ttl);
             }
         } else if is_upper && kind == RecordType::SOA {
             // RFC 2308 section 4: MINIMUM is the last field.

@@ -21,6 +21,7 @@ mod question;
 mod rebind;
 mod reply;
 mod reverse;
+mod told;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use atoll_wire::{Endpoint, Mac};
 use bytes::Bytes;
 
 pub(crate) use framing::{FramingError, TcpFraming};
+pub(crate) use told::addresses_told;
 
 use self::cache::Cache;
 use self::forward::{Answered, Asked, Forwarder};

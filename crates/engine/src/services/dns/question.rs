@@ -81,14 +81,19 @@ impl Question {
 
     /// The name asked for, in lower case, without the final dot. A byte that no name of ours has is escaped.
     pub(super) fn name(&self) -> String {
-        let labels: Vec<String> = self.query.name().iter().map(printable).collect();
-        labels.join(".")
+        printable_name(self.query.name())
     }
 
     /// Longest UDP answer that the client takes.
     pub(super) fn udp_limit(&self) -> usize {
         usize::from(self.edns.map_or(UDP_MIN, |edns| edns.payload.max(UDP_MIN)))
     }
+}
+
+/// A name in lower case, without the final dot; what no name of ours has is escaped.
+pub(super) fn printable_name(name: &Name) -> String {
+    let labels: Vec<String> = name.iter().map(printable).collect();
+    labels.join(".")
 }
 
 fn printable(label: &[u8]) -> String {

@@ -22,7 +22,7 @@ pub(super) fn names_own(addresses: Addresses, question: &Question, answer: &[u8]
         .any(|address| addresses.contains(address) || is_private(address))
 }
 
-fn address(data: &[u8]) -> Option<IpAddr> {
+pub(super) fn address(data: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(data).map(IpAddr::from);
     let v6 = || <[u8; 16]>::try_from(data).map(IpAddr::from);
     v4.or_else(|_| v6()).ok()

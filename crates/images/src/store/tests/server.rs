@@ -37,6 +37,8 @@ pub(super) struct Answer {
     body: Vec<u8>,
     /// Bytes after which the connection is closed.
     cut: Option<usize>,
+    /// The length it tells, where that is not the body's.
+    claimed: Option<usize>,
     /// Whether it stays open instead, without another byte, until the client closes it.
     silent: bool,
 }
@@ -48,6 +50,7 @@ impl Answer {
             headers: String::new(),
             body: body.to_vec(),
             cut: None,
+            claimed: None,
             silent: false,
         }
     }
@@ -81,6 +84,14 @@ impl Answer {
         self
     }
 
+    /// Tells another length than the body has.
+    pub(super) fn claiming(self, length: usize) -> Self {
+        Self {
+            claimed: Some(length),
+            ..self
+        }
+    }
+
     pub(super) fn silent_after(self, bytes: usize) -> Self {
         Self {
             silent: true,
@@ -90,7 +101,12 @@ impl Answer {
 
     fn send(&self, stream: &mut TcpStream) -> std::io::Result<()> {
         let length = self.body.len();
-        write!(stream, "HTTP/1.1 {}\r\nContent-Length: {length}\r\n", self.status)?;
+        let claimed = self.claimed.unwrap_or(length);
+        write!(
+            stream,
+            "HTTP/1.1 {}\r\nContent-Length: {claimed}\r\n",
+            self.status
+        )?;
         write!(stream, "Connection: close\r\n{}\r\n", self.headers)?;
         stream.write_all(&self.body[..self.cut.unwrap_or(length)])?;
         if self.silent {

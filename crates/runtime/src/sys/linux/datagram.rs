@@ -6,6 +6,7 @@
 
 use std::io;
 use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use atoll_wire::{FrameBuf, HEADROOM};
@@ -15,7 +16,7 @@ use rustix::net::{SendFlags, sendto};
 use super::name::Name;
 use super::set_option;
 use crate::sys::arena::{message_of, slice_of};
-use crate::sys::{Arena, Ask, Cut, MAX_MESSAGES, Outgoing, Received};
+use crate::sys::{Arena, Ask, Cut, Local, MAX_MESSAGES, Outgoing, Received};
 
 /// Room for what a message has beyond what was expected: for the largest there is.
 const OVERFLOW: usize = 1 << 16;
@@ -44,20 +45,24 @@ pub(crate) fn forbid_batches(fd: impl AsFd) {
     set_option(&fd, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).expect("a UDP socket takes it");
 }
 
-/// Room for two control messages of an integer each.
+/// Room for two control messages of an integer each, and one with an address of either family.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-struct Control([u8; 64]);
+struct Control([u8; 96]);
+
+impl Control {
+    const EMPTY: Self = Self([0; 96]);
+}
 
 /// Send in order. How many messages the kernel took: at least one.
 pub(crate) fn send_messages(fd: impl AsFd, messages: &[Outgoing<'_>]) -> Result<usize, Errno> {
     if let [message] = messages
-        && let ([only], None) = (message.slices, message.segment)
+        && let ([only], None, None) = (message.slices, message.segment, message.from)
     {
         return sendto(&fd, only, SendFlags::DONTWAIT, &message.to).map(|_| 1);
     }
     let mut names: Vec<(Name, usize)> = messages.iter().map(|message| Name::of(message.to)).collect();
-    let mut controls = vec![Control([0; 64]); messages.len()];
+    let mut controls = vec![Control::EMPTY; messages.len()];
     let parts = messages.iter().zip(&mut names).zip(&mut controls);
     let mut headers: Vec<libc::mmsghdr> = parts
         .map(|((message, (name, len)), control)| {
@@ -69,6 +74,9 @@ pub(crate) fn send_messages(fd: impl AsFd, messages: &[Outgoing<'_>]) -> Result<
             header.msg_iovlen = message.slices.len();
             if let Some(segment) = message.segment {
                 put_segment(&mut header, control, segment);
+            }
+            if let Some(local) = message.from {
+                put_local(&mut header, control, local);
             }
             libc::mmsghdr {
                 msg_hdr: header,
@@ -91,24 +99,68 @@ pub(crate) fn send_messages(fd: impl AsFd, messages: &[Outgoing<'_>]) -> Result<
 
 /// Ask for datagrams of this size.
 fn put_segment(header: &mut libc::msghdr, control: &mut Control, segment: u16) {
-    const LEN: libc::c_uint = 2;
-    header.msg_control = (&raw mut *control).cast();
+    put(header, control, (libc::SOL_UDP, libc::UDP_SEGMENT), segment);
+}
+
+/// Say from which of the host's addresses it leaves. The link counts for IPv6 only, where a link-local address needs one.
+fn put_local(header: &mut libc::msghdr, control: &mut Control, local: Local) {
+    match local.address {
+        IpAddr::V4(address) => {
+            let from = libc::in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: libc::in_addr {
+                    s_addr: address.to_bits().to_be(),
+                },
+                ipi_addr: libc::in_addr { s_addr: 0 },
+            };
+            put(header, control, (libc::IPPROTO_IP, libc::IP_PKTINFO), from);
+        }
+        IpAddr::V6(address) => {
+            let link = if address.is_unicast_link_local() {
+                local.link
+            } else {
+                0
+            };
+            let from = libc::in6_pktinfo {
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: address.octets(),
+                },
+                ipi6_ifindex: link,
+            };
+            put(header, control, (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO), from);
+        }
+    }
+}
+
+/// Append a control message, if it has room.
+fn put<T: Copy>(
+    header: &mut libc::msghdr,
+    control: &mut Control,
+    (level, kind): (libc::c_int, libc::c_int),
+    value: T,
+) {
+    let bytes = libc::c_uint::try_from(size_of::<T>()).unwrap_or(libc::c_uint::MAX);
     // SAFETY: computes a number.
-    let (space, len) = unsafe { (libc::CMSG_SPACE(LEN), libc::CMSG_LEN(LEN)) };
-    header.msg_controllen = space as usize;
-    // SAFETY: the control data is in place and has room for this message.
-    let message = unsafe { libc::CMSG_FIRSTHDR(header) };
-    let head = libc::cmsghdr {
-        cmsg_len: len as usize,
-        cmsg_level: libc::SOL_UDP,
-        cmsg_type: libc::UDP_SEGMENT,
+    let (space, len) = unsafe { (libc::CMSG_SPACE(bytes) as usize, libc::CMSG_LEN(bytes) as usize) };
+    let begin = header.msg_controllen;
+    let Some(place) = control.0.get_mut(begin..begin + space) else {
+        debug_assert!(false, "every message that is put has room");
+        return;
     };
-    // SAFETY: the first message lies at the start of the control data, which is aligned for it.
+    let message = place.as_mut_ptr().cast::<libc::cmsghdr>();
+    let head = libc::cmsghdr {
+        cmsg_len: len,
+        cmsg_level: level,
+        cmsg_type: kind,
+    };
+    // SAFETY: the place has room for head and value, and begins at a multiple of the alignment that `Control` has.
     unsafe { message.write(head) };
     // SAFETY: as above.
     let data = unsafe { libc::CMSG_DATA(message) };
-    // SAFETY: there is room for two bytes.
-    unsafe { data.cast::<u16>().write_unaligned(segment) };
+    // SAFETY: as above.
+    unsafe { data.cast::<T>().write_unaligned(value) };
+    header.msg_control = (&raw mut *control).cast();
+    header.msg_controllen = begin + space;
 }
 
 /// Receives datagrams into frames.
@@ -134,7 +186,7 @@ impl Inbox {
             count: ask.count.min(CALL / (HEADROOM + ask.size)).clamp(1, MAX_MESSAGES),
         };
         let mut names = vec![Name::empty(); cut.count];
-        let mut controls = vec![Control([0; 64]); cut.count];
+        let mut controls = vec![Control::EMPTY; cut.count];
         let rest = self.overflow.chunks_exact_mut(OVERFLOW).map(slice_of);
         let slots = self.arena.slots(cut).zip(rest);
         let mut slices: Vec<[libc::iovec; 2]> = slots.map(|(slot, rest)| [slot, rest]).collect();
@@ -155,6 +207,7 @@ impl Inbox {
             .map(|(len, overflow)| &overflow[..len.saturating_sub(ask.size).min(OVERFLOW)]);
         let mut received = Received {
             datagrams: Vec::with_capacity(frames.len()),
+            locals: Vec::new(),
             more: frames.len() == cut.count,
             dropped: None,
         };
@@ -164,10 +217,13 @@ impl Inbox {
             .map(|(frame, rest)| whole(frame, rest));
         for ((payload, header), name) in payloads.zip(&headers).zip(&names) {
             // SAFETY: the kernel filled the header, and its control data still lives.
-            let (segment, dropped) = unsafe { control_data(&header.msg_hdr) };
-            received.dropped = dropped.or(received.dropped);
+            let told = unsafe { control_data(&header.msg_hdr) };
+            received.dropped = told.dropped.or(received.dropped);
             if let Some(from) = name.address() {
-                let segment = segment.filter(|segment| usize::from(*segment) < payload.len());
+                received.locals.extend(told.local.map(|local| (from, local)));
+                let segment = told
+                    .segment
+                    .filter(|segment| usize::from(*segment) < payload.len());
                 received
                     .datagrams
                     .push((from, atoll_engine::Datagrams { payload, segment }));
@@ -207,12 +263,23 @@ fn whole(frame: FrameBuf, rest: &[u8]) -> FrameBuf {
     whole
 }
 
-/// The size at which the kernel coalesced, and the number of datagrams that the socket has lost so far.
+/// What the kernel says beside a message.
+#[derive(Default)]
+struct Told {
+    /// The size at which it coalesced.
+    segment: Option<u16>,
+    /// How many datagrams the socket has lost so far.
+    dropped: Option<u32>,
+    /// To which address of the host's it went.
+    local: Option<Local>,
+}
+
+/// What the control data say.
 ///
 /// # Safety
 /// `message` must have been filled by the kernel, and its control data must be alive.
-unsafe fn control_data(message: &libc::msghdr) -> (Option<u16>, Option<u32>) {
-    let (mut segment, mut dropped) = (None, None);
+unsafe fn control_data(message: &libc::msghdr) -> Told {
+    let mut told = Told::default();
     // SAFETY: by the caller's promise.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
     while !header.is_null() {
@@ -223,15 +290,31 @@ unsafe fn control_data(message: &libc::msghdr) -> (Option<u16>, Option<u32>) {
         if (level, kind) == (libc::SOL_UDP, libc::UDP_GRO) {
             // SAFETY: this message holds an int (udp(7)).
             let size = unsafe { data.cast::<libc::c_int>().read_unaligned() };
-            segment = u16::try_from(size).ok().filter(|size| *size > 0);
+            told.segment = u16::try_from(size).ok().filter(|size| *size > 0);
         } else if (level, kind) == (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) {
             // SAFETY: this message holds an unsigned 32-bit number (socket(7)).
-            dropped = Some(unsafe { data.cast::<u32>().read_unaligned() });
+            told.dropped = Some(unsafe { data.cast::<u32>().read_unaligned() });
+        } else if (level, kind) == (libc::IPPROTO_IP, libc::IP_PKTINFO) {
+            // SAFETY: this message holds an `in_pktinfo` (ip(7)).
+            let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
+            // Of a broadcast this is the address that answers it.
+            let address = Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr));
+            told.local = local(address.into(), 0);
+        } else if (level, kind) == (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) {
+            // SAFETY: this message holds an `in6_pktinfo` (ipv6(7)).
+            let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
+            told.local = local(Ipv6Addr::from(info.ipi6_addr.s6_addr).into(), info.ipi6_ifindex);
         }
         // SAFETY: by the caller's promise.
         header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
-    (segment, dropped)
+    told
+}
+
+/// An address from which an answer can leave.
+fn local(address: IpAddr, link: u32) -> Option<Local> {
+    let is_one = !address.is_unspecified() && !address.is_multicast();
+    is_one.then_some(Local { address, link })
 }
 
 fn last_error() -> Errno {
@@ -241,7 +324,7 @@ fn last_error() -> Errno {
 #[cfg(test)]
 mod tests {
     use std::io::IoSlice;
-    use std::net::{Ipv4Addr, UdpSocket};
+    use std::net::UdpSocket;
 
     use rustix::net::sockopt;
 
@@ -264,6 +347,7 @@ mod tests {
             to: receiver.local_addr().unwrap(),
             slices: &[IoSlice::new(&one), IoSlice::new(&two)],
             segment: Some(1000),
+            from: None,
         };
         assert_eq!(send_messages(&sender, &[message]), Ok(1));
         let received = Inbox::new().receive(&receiver, ASK).unwrap();
@@ -293,7 +377,7 @@ mod tests {
 
     #[test]
     fn an_address_of_ipv6_is_reached_and_heard() {
-        let Ok(receiver) = UdpSocket::bind((std::net::Ipv6Addr::LOCALHOST, 0)) else {
+        let Ok(receiver) = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)) else {
             return;
         };
         receiver.set_nonblocking(true).unwrap();
@@ -303,6 +387,7 @@ mod tests {
             to,
             slices: &slices,
             segment: None,
+            from: None,
         };
         assert_eq!(send_messages(&receiver, &[message, message]), Ok(2));
         let received = Inbox::new().receive(&receiver, ASK).unwrap();

@@ -29,6 +29,18 @@ pub(crate) fn leave() -> io::Result<()> {
     Ok(unsafe { unshare_unsafe(flags) }?)
 }
 
+/// Leave the starter's user namespace only. The process must have one thread.
+pub(crate) fn leave_users() -> io::Result<()> {
+    // SAFETY: `FILES` is not among the flags, so descriptors stay what they are.
+    Ok(unsafe { unshare_unsafe(UnshareFlags::NEWUSER) }?)
+}
+
+/// Leave the starter's network namespace only.
+pub(crate) fn leave_network() -> io::Result<()> {
+    // SAFETY: `FILES` is not among the flags, so descriptors stay what they are.
+    Ok(unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?)
+}
+
 /// Get SIGTERM when the starter ends, however it does.
 pub(crate) fn end_with_starter() -> io::Result<()> {
     Ok(set_parent_process_death_signal(Some(Signal::TERM))?)

@@ -1,0 +1,166 @@
+//! The arguments that say what guests may do.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use atoll_control::cluster::policy;
+use atoll_control::runtime::{GuestLimits, IpNetwork, Mac, Policy, Rule, Verdict};
+use atoll_control::spec;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::arguments::{bad, hinted};
+use crate::failure::Failure;
+
+/// What guests may do.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArguments {
+    #[command(flatten)]
+    rules: RuleArguments,
+
+    /// The network has no outside: guests reach each other and the gateway's services, and names that are not the network's
+    /// own are not asked for.
+    #[arg(long)]
+    internal: bool,
+
+    /// Guests use their own MAC and IP addresses only: those that DHCP gave, or that nobody else claimed before.
+    #[arg(long)]
+    anti_spoof: bool,
+
+    /// An address, or a network, that this guest may use beside its own, and nobody else may: with one line for each of several guests
+    /// it moves between them, as VRRP has it. DHCP does not lease it. Repeatable.
+    #[arg(long, value_name = "MAC=ADDRESS[/PREFIX]")]
+    allow_address: Vec<String>,
+
+    /// What each guest may do at most: bandwidth (bits a second each way), upload, download, packets (a second), flows, new-flows
+    /// (a second). Numbers may end in k, M or G, for thousands, millions and billions.
+    #[arg(long, value_name = "NAME=QUANTITY,…")]
+    limit: Option<String>,
+}
+
+/// `--allow` and `--deny`, whose order among each other counts.
+#[derive(Debug)]
+struct RuleArguments {
+    rules: Vec<(Verdict, String)>,
+}
+
+/// Both, each by itself.
+#[derive(Debug, Args)]
+struct EachRule {
+    /// Let guests reach this: a network or address, a name, the names below one, or any, private (RFC 1918, RFC 6598, RFC 4193), host (this
+    /// host's own addresses); ports and protocol when they matter, IPv6 in brackets before ports. The first --allow or --deny that matches
+    /// counts; what none matches is treated as the opposite of the last one says. A name is what Atoll's DNS told the guest, and opens no
+    /// private address. Repeatable.
+    #[arg(long, value_name = "CIDR|NAME|*.NAME|any|private|host[:PORTS][/PROTOCOL]")]
+    allow: Vec<String>,
+
+    /// Refuse guests this, at once; as --allow. Repeatable.
+    #[arg(long, value_name = "CIDR|NAME|*.NAME|any|private|host[:PORTS][/PROTOCOL]")]
+    deny: Vec<String>,
+}
+
+impl Args for RuleArguments {
+    fn augment_args(command: Command) -> Command {
+        EachRule::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        EachRule::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for RuleArguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let each = EachRule::from_arg_matches(matches)?;
+        let places = |id: &str| matches.indices_of(id).into_iter().flatten().collect::<Vec<_>>();
+        let rules = |verdict, id, values: Vec<String>| {
+            let placed = places(id).into_iter().zip(values);
+            placed.map(move |(place, value)| (place, verdict, value))
+        };
+        let allow = rules(Verdict::Allow, "allow", each.allow);
+        let deny = rules(Verdict::Deny, "deny", each.deny);
+        let mut rules: Vec<_> = allow.chain(deny).collect();
+        rules.sort_by_key(|(place, ..)| *place);
+        let rules = rules.into_iter().map(|(_, verdict, value)| (verdict, value));
+        Ok(Self {
+            rules: rules.collect(),
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl PolicyArguments {
+    /// The arguments, understood. `check` says whether a guest can have an address that is to be its own.
+    pub(super) fn policy(
+        &self,
+        check: impl Fn(&str, &str, IpAddr) -> Result<(), Failure>,
+    ) -> Result<Policy, Failure> {
+        let given = self.rules.rules.iter();
+        let rules: Vec<Rule> = given
+            .map(|(verdict, value)| rule(*verdict, value))
+            .collect::<Result<_, _>>()?;
+        let default_verdict = match rules.last().map(|rule| rule.verdict) {
+            Some(Verdict::Allow) => Verdict::Deny,
+            Some(Verdict::Deny) | None => Verdict::Allow,
+        };
+        Ok(Policy {
+            rules,
+            default_verdict,
+            internal: self.internal,
+            anti_spoof: self.anti_spoof,
+            extra_addresses: extra_addresses(&self.allow_address, check)?,
+            limits: self.limit.as_deref().map_or(Ok(GuestLimits::default()), limits)?,
+            guests: BTreeMap::new(),
+        })
+    }
+}
+
+fn rule(verdict: Verdict, value: &str) -> Result<Rule, Failure> {
+    let argument = match verdict {
+        Verdict::Allow => "--allow",
+        Verdict::Deny => "--deny",
+    };
+    let pattern: spec::RulePattern = hinted(argument, value)?;
+    Ok(policy::rule(verdict, &pattern))
+}
+
+fn extra_addresses(
+    values: &[String],
+    check: impl Fn(&str, &str, IpAddr) -> Result<(), Failure>,
+) -> Result<BTreeMap<Mac, Vec<IpNetwork>>, Failure> {
+    const ARGUMENT: &str = "--allow-address";
+    const HINT: &str = "write MAC=ADDRESS, as in 52:54:00:12:34:56=10.77.0.100";
+    let mut extra: BTreeMap<Mac, Vec<IpNetwork>> = BTreeMap::new();
+    for value in values {
+        let (mac, address) = value.split_once('=').ok_or_else(|| {
+            bad(
+                ARGUMENT,
+                value,
+                "this says of no guest which address it may use",
+                HINT,
+            )
+        })?;
+        let mac: spec::Mac = mac
+            .parse()
+            .map_err(|error: spec::MacError| bad(ARGUMENT, value, error, HINT))?;
+        let allowed: spec::IpNetwork = address
+            .parse()
+            .map_err(|error: spec::IpNetworkError| bad(ARGUMENT, value, error, HINT))?;
+        if allowed.is_address() {
+            check(ARGUMENT, value, allowed.address())?;
+        }
+        extra
+            .entry(Mac(mac.octets()))
+            .or_default()
+            .push(policy::network(allowed));
+    }
+    Ok(extra)
+}
+
+fn limits(value: &str) -> Result<GuestLimits, Failure> {
+    let read: spec::GuestLimits = hinted("--limit", value)?;
+    Ok(policy::limits(&read))
+}

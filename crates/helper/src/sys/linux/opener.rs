@@ -1,0 +1,151 @@
+//! A second process that opens device files, so that the first needs no right to files.
+//!
+//! It is asked for the TUN device, or for the device of one of our macvtaps by its name, and for nothing else; it reads no request of
+//! a client's. The number of a macvtap's device is what sysfs says, seen from this network namespace; `/dev/tapN` is used when it has
+//! this number (links of two namespaces may have one index, and then one name there), otherwise a node is made in a file system that
+//! nobody else sees. When the first process is gone, this one removes journals in which nothing is left, and ends.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mknodat, open, openat, unlinkat};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+use super::journal;
+use super::names::Name;
+use crate::message::{Channel, Received};
+
+const TUN: &[u8] = b"tun";
+const TUN_PATH: &str = "/dev/net/tun";
+
+/// The first process's end.
+#[derive(Debug)]
+pub(super) struct Opener(Channel);
+
+impl Opener {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self(channel)
+    }
+
+    pub(super) fn tun(&mut self) -> io::Result<OwnedFd> {
+        self.ask(TUN)
+    }
+
+    pub(super) fn macvtap(&mut self, name: &Name) -> io::Result<OwnedFd> {
+        self.ask(name.as_str().as_bytes())
+    }
+
+    fn ask(&mut self, what: &[u8]) -> io::Result<OwnedFd> {
+        self.0.send(what, None)?;
+        match self.0.receive_with_fd()? {
+            Received::Message(_, Some(fd)) => Ok(fd),
+            Received::Message(errno, None) => {
+                let errno = errno.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            Received::TooLong | Received::End => Err(Errno::PIPE.into()),
+        }
+    }
+}
+
+/// What the second process needs.
+#[derive(Debug)]
+pub(super) struct Devices {
+    /// A file system with nothing but what is put there; `None` where that is not permitted.
+    nodes: Option<OwnedFd>,
+    /// `/sys` of this network namespace.
+    sys: OwnedFd,
+    /// The folder of the journals.
+    journals: OwnedFd,
+}
+
+impl Devices {
+    /// To be called while all rights are there.
+    pub(super) fn new(journals: OwnedFd) -> io::Result<Self> {
+        let folder = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let sys = file_system("sysfs").or_else(|_| open("/sys", folder, Mode::empty()))?;
+        Ok(Self {
+            nodes: file_system("tmpfs").ok(),
+            sys,
+            journals,
+        })
+    }
+
+    /// Be the second process.
+    pub(super) fn serve(&self, mut channel: Channel) {
+        while let Ok(Received::Message(what, _)) = channel.receive() {
+            let outcome = match self.open(&what) {
+                Ok(fd) => channel.send(b"ok", Some(fd.as_fd())),
+                Err(error) => {
+                    let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                    channel.send(&errno.raw_os_error().to_ne_bytes(), None)
+                }
+            };
+            if outcome.is_err() {
+                break;
+            }
+        }
+        journal::tidy(&self.journals);
+    }
+
+    fn open(&self, what: &[u8]) -> io::Result<OwnedFd> {
+        if what == TUN {
+            return Ok(open(TUN_PATH, DEVICE, Mode::empty())?);
+        }
+        let word = std::str::from_utf8(what).map_err(|_| Errno::INVAL)?;
+        let name = Name::parse_macvtap(word).ok_or(Errno::INVAL)?;
+        self.macvtap(&name)
+    }
+
+    fn macvtap(&self, name: &Name) -> io::Result<OwnedFd> {
+        let folder = format!("class/net/{name}");
+        let index = self.read(&format!("{folder}/ifindex"))?;
+        let index: u32 = index.parse().map_err(|_| Errno::PROTO)?;
+        let number = self.read(&format!("{folder}/macvtap/tap{index}/dev"))?;
+        let (major, minor) = number.split_once(':').ok_or(Errno::PROTO)?;
+        let part = |word: &str| word.parse::<u32>().map_err(|_| Errno::PROTO);
+        let device = makedev(part(major)?, part(minor)?);
+        let usual = open(format!("/dev/tap{index}"), DEVICE, Mode::empty()).map(File::from);
+        if let Ok(file) = usual
+            && file
+                .metadata()
+                .is_ok_and(|it| it.file_type().is_char_device() && it.rdev() == device)
+        {
+            return Ok(file.into());
+        }
+        let nodes = self.nodes.as_ref().ok_or(Errno::NODEV)?;
+        mknodat(
+            nodes,
+            name.as_str(),
+            FileType::CharacterDevice,
+            Mode::RUSR | Mode::WUSR,
+            device,
+        )?;
+        let opened = openat(nodes, name.as_str(), DEVICE, Mode::empty());
+        unlinkat(nodes, name.as_str(), AtFlags::empty())?;
+        Ok(opened?)
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        let file = openat(&self.sys, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut text = String::new();
+        File::from(file).take(64).read_to_string(&mut text)?;
+        Ok(text.trim_end().to_owned())
+    }
+}
+
+const DEVICE: OFlags = OFlags::RDWR.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// A file system that is mounted nowhere.
+fn file_system(kind: &str) -> rustix::io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&context)?;
+    fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )
+}
