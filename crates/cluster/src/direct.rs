@@ -2,10 +2,10 @@
 //!
 //! The helper opens the TAP and undoes it when its session ends. QEMU inherits the TAP and the session's socket, so a session
 //! lasts until both this daemon and QEMU let go of it: a daemon that is killed takes no network from a machine, and a machine that is
-//! killed leaves nothing on the host for longer than the daemon runs. [`Sessions`] is what this daemon holds of them.
+//! killed leaves nothing on the host for longer than the daemon runs. `Sessions` is what this daemon holds of them.
 //!
 //! A daemon that took machines over holds no session. When such a machine stops, the helper undoes its TAP a moment later; the
-//! names of TAPs are in the state, so that `down` can wait for that ([`wait_gone`]).
+//! names of TAPs are in the state, so that `down` can wait for that (`wait_gone`).
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
