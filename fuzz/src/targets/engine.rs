@@ -5,13 +5,13 @@ use super::guest::{
     self, ALL_NODES_MAC, BROADCAST_MAC, GATEWAY, GATEWAY_MAC, GATEWAY6, GUEST, GUEST6, HOST_ALIAS,
     HOST_ALIAS6, LINK_LOCAL, NEIGHBOUR, NEIGHBOUR_MAC, NEIGHBOUR6, OUTSIDE, OUTSIDE6, Segment,
 };
-use super::world::{UPLINK, World};
+use super::world::{LISTED_UDP, UPLINK, World};
 use atoll_engine::{
     AcceptId, Command, Destination, Event, ForwardId, ForwardTarget, GuestLimits, Mode, NamePattern, Network,
     Policy, PortConfig, PortId, Router, Rule, Verdict,
 };
 use atoll_wire::Frame;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// The whole input is one frame; afterwards an hour passes.
@@ -33,7 +33,8 @@ pub(super) fn script_with_uplinks(input: &[u8]) {
     let _ = run_in(World::with_uplinks(mode, first % 5 == 1, first & 0x80 != 0), rest);
 }
 
-/// The same on a network that forbids nearly all that the script's packets lead to: nothing of that is reached.
+/// The same on a network that forbids nearly all that the script's packets lead to: nothing of that is reached but the port that is
+/// listed.
 pub(super) fn policy(input: &[u8]) {
     let rule = |verdict, to| Rule {
         verdict,
@@ -65,12 +66,13 @@ pub(super) fn policy(input: &[u8]) {
         ..Policy::default()
     };
     let world = run_in(World::with(|config| config.policy = policy), input);
-    let is_forbidden = |to: &&IpAddr| {
-        let is_private = match to {
+    let is_forbidden = |to: &&SocketAddr| {
+        let is_private = match to.ip() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST) => to.port() != LISTED_UDP,
             IpAddr::V4(to) => to.is_private() || to.is_loopback(),
             IpAddr::V6(to) => to.is_unique_local() || to.is_loopback(),
         };
-        is_private || **to == outside || **to == outside6
+        is_private || to.ip() == outside || to.ip() == outside6
     };
     assert_eq!(world.reached.iter().find(is_forbidden), None, "was reached");
 }

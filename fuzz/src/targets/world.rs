@@ -21,6 +21,9 @@ const MAX_ACTIONS: usize = 100_000;
 /// Where the uplink of a network is that has one.
 pub(super) const UPLINK: PortId = PortId(9);
 
+/// The port of the host's loopback to which port 53 of the host alias leads.
+pub(super) const LISTED_UDP: u16 = 5353;
+
 /// The ports of uplinks that the engine asks for.
 const FIRST_PINNED: u32 = 1000;
 
@@ -65,7 +68,7 @@ pub(super) struct World {
     /// Who sent a SYN to a port of a guest, with or without ACK, by that port.
     peers: BTreeMap<u16, Peer>,
     /// Where host sockets were to connect or send to.
-    pub(super) reached: BTreeSet<IpAddr>,
+    pub(super) reached: BTreeSet<SocketAddr>,
     /// Kinds of action that came.
     #[cfg(test)]
     pub(super) seen: BTreeSet<String>,
@@ -130,7 +133,10 @@ impl World {
                 port: 2375,
                 to: HostTarget::Service(0),
             },
-            HostPort::Udp { port: 53, to: 5353 },
+            HostPort::Udp {
+                port: 53,
+                to: LISTED_UDP,
+            },
         ];
         change(&mut config);
         let mut world = Self {
@@ -330,7 +336,7 @@ impl World {
         match *action {
             Action::Transmit(port) => self.transmit(port),
             Action::TcpConnect { flow, to } => {
-                self.reached.insert(to.ip());
+                self.reached.insert(to);
                 self.streams.insert(flow, Stream::default());
             }
             Action::TcpConnectService { flow, .. } => {
@@ -380,11 +386,11 @@ impl World {
             Action::DnsAsk { query, .. } => self.queries.push(query),
             Action::DnsForget(query) => self.queries.retain(|other| *other != query),
             Action::UdpSend { flow, to, .. } => {
-                self.reached.insert(to.ip());
+                self.reached.insert(to);
                 assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
             }
             Action::IcmpSend { flow, to, .. } => {
-                self.reached.insert(to);
+                self.reached.insert(SocketAddr::new(to, 0));
                 assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
             }
             Action::TcpRefuse { accept, .. } => {

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use atoll_engine::{Action, Event, HostError, HostPort, HostTarget};
+use atoll_engine::{Action, Event, GuestLimits, HostError, HostPort, HostTarget, Policy, Verdict};
 use atoll_wire::tcp::{Flags, Header};
 use atoll_wire::{FrameBuf, Icmpv4Message};
 
-use crate::bench::{A, ALIAS, Heard, Net};
+use crate::bench::{A, ALIAS, Heard, Net, WORLD};
 use crate::bench6::{A6, ALIAS6, net_with};
 use crate::connection::{MODERN, syn};
 
@@ -101,4 +101,67 @@ fn a_port_that_is_not_listed_is_unreachable() {
     net.send_udp(A, 4000, SocketAddr::new(ALIAS, 5353), b"question");
     assert_eq!(net.hears_icmp(A).code, 3);
     assert_eq!(net.actions(), []);
+}
+
+/// A network that allows nothing but what is listed.
+fn closed(change: impl FnOnce(&mut Policy)) -> Net {
+    Net::with(|config| {
+        config.host_ports = listed();
+        config.host_loopback = true;
+        config.policy.default_verdict = Verdict::Deny;
+        change(&mut config.policy);
+    })
+}
+
+#[test]
+fn a_listed_port_is_open_whatever_the_rules_say_and_no_other_is() {
+    for internal in [false, true] {
+        let mut net = closed(|policy| policy.internal = internal);
+        net.send_tcp(A, SocketAddr::new(ALIAS, 5432), &syn_from(5432), &[]);
+        assert!(
+            matches!(net.action(), Action::TcpConnect { to, .. } if to == SocketAddr::new(LOOPBACK, 15_432))
+        );
+        net.send_tcp(A, SocketAddr::new(ALIAS, 2375), &syn_from(2375), &[]);
+        assert!(matches!(net.action(), Action::TcpConnectService { .. }));
+        for to in [SocketAddr::new(ALIAS, 22), SocketAddr::new(WORLD, 5432)] {
+            net.send_tcp(A, to, &syn_from(to.port()), &[]);
+            assert!(net.hears_tcp(A).header.flags.rst, "{to}");
+        }
+        assert_eq!(net.actions(), []);
+    }
+}
+
+#[test]
+fn only_a_listed_port_is_heard_where_rules_deny_the_host() {
+    let mut net = closed(|_| ());
+    net.send_udp(A, 4000, SocketAddr::new(ALIAS, 53), b"question");
+    let actions = net.actions();
+    let [Action::UdpOpen { flow, .. }, Action::UdpSend { .. }] = actions[..] else {
+        panic!("{actions:?}");
+    };
+    net.send_udp(A, 4000, SocketAddr::new(ALIAS, 54), b"question");
+    assert_eq!((net.hears_icmp(A).code, net.actions()), (13, vec![]));
+    let mut hears = |port: u16| {
+        net.event(Event::UdpReceived {
+            flow,
+            from: SocketAddr::new(LOOPBACK, port),
+            datagrams: vec![FrameBuf::copy_from(b"answer").into()],
+        });
+        net.heard(A).len()
+    };
+    // The host's own port 53 is not the one that the guest knows by this number.
+    assert_eq!([5353, 54, 53, 5353].map(&mut hears), [1, 0, 0, 1]);
+}
+
+#[test]
+fn limits_hold_at_listed_ports_too() {
+    let mut net = closed(|policy| {
+        policy.limits = GuestLimits {
+            flows: Some(1),
+            ..GuestLimits::default()
+        };
+    });
+    net.send_tcp(A, SocketAddr::new(ALIAS, 5432), &syn_from(5432), &[]);
+    net.send_udp(A, 4000, SocketAddr::new(ALIAS, 53), b"question");
+    assert_eq!(net.flows(), [("udp", "open")]);
 }
