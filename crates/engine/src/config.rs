@@ -302,7 +302,7 @@ pub struct Config {
     pub documents: BTreeMap<String, Documents>,
     /// Bounds of every table that a guest can fill.
     pub limits: Limits,
-    /// Ports of the host alias that lead to the host, with or without `host_loopback`; each once.
+    /// Ports of the host alias that lead to the host, with or without `host_loopback` and whatever the rules of `policy` say; each once.
     pub host_ports: Vec<HostPort>,
     /// What guests may do.
     pub policy: Policy,
