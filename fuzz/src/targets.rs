@@ -110,6 +110,11 @@ pub const TARGETS: &[Target] = &[
         run: vhost_user::rings,
     },
     Target {
+        name: "proxy_head",
+        mutations: 10_000,
+        run: streams::proxy_head,
+    },
+    Target {
         name: "vmnet_port",
         mutations: 3000,
         run: vmnet::port,

@@ -89,6 +89,7 @@ fn guest(forward: &ForwardInfo) -> String {
     match &forward.guest {
         // With brackets round an IPv6 address.
         GuestTarget::Address(address) => SocketAddr::new(*address, port).to_string(),
+        several @ GuestTarget::OneOf(_) => format!("{several}:{port}"),
         GuestTarget::Mac(mac) => format!("{mac}:{port}"),
         GuestTarget::Name(name) => format!("{name}:{port}"),
     }

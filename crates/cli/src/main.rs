@@ -16,6 +16,7 @@ mod net;
 mod progress;
 mod project;
 mod setup;
+mod ssh_config;
 mod table;
 
 use std::io::{self, Write};
@@ -68,6 +69,8 @@ enum Command {
     Status(look::ListArgs),
     /// Log in to a machine, or run a command there
     Ssh(enter::SshArgs),
+    /// Print an ssh_config(5) of the machines, or include it in ~/.ssh/config: for plain ssh, scp, rsync, Ansible and editors
+    SshConfig(ssh_config::SshConfigArgs),
     /// Attach to a machine's serial console; Ctrl-] ends
     Console(enter::ConsoleArgs),
     /// Show what a machine wrote to its console
@@ -123,6 +126,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Ls(args) => look::list(&args),
         Command::Status(args) => look::status(&args),
         Command::Ssh(args) => enter::ssh(&args),
+        Command::SshConfig(args) => ssh_config::ssh_config(&args),
         Command::Console(args) => enter::console(&args),
         Command::Logs(args) => look::logs(&args),
         Command::Forward(args) => forward::forward(args),

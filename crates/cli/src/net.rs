@@ -3,8 +3,10 @@
 mod arguments;
 mod exec;
 mod mode;
+mod naming;
 mod once;
 mod policy;
+mod reach;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -139,6 +141,8 @@ fn ready_line(picture: &NetworkSnapshot, api: Option<&PathBuf>) -> Value {
         "qemu_dgram": sockets(Transport::QemuDgram),
         "vhost_user": sockets(Transport::VhostUser),
         "forwards": picture.forwards.iter().map(forward_line).collect::<Vec<_>>(),
+        "proxies": picture.proxies,
+        "host_ports": picture.host_ports,
         "api": api.map(|path| format!("unix:{}", path.display())),
     })
 }

@@ -295,8 +295,8 @@ fn what_can_be_said_once_is_not_taken_twice() {
     ");
     let (one, two) = ("8000-8005:10.77.0.2:80-85", "8005:10.77.0.3:80");
     insta::assert_snapshot!(run(&["--forward", one, "--forward", two]), @r"
-    error: --forward 127.0.0.1:8005: the tcp port is given twice
-    hint: give each host port once
+    error: --forward 127.0.0.1:8005: this leads to port 85 of 10.77.0.2 already, and cannot lead to port 80 of 10.77.0.3
+    hint: give each place of the host once
     ");
     insta::assert_snapshot!(run(&["--qemu", "unix:a.sock", "--api", "unix:a.sock"]), @r"
     error: --api unix:a.sock: the path is given twice

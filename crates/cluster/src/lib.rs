@@ -51,6 +51,7 @@ pub mod project;
 pub mod questions;
 pub mod ready;
 pub mod ssh;
+pub mod ssh_config;
 pub mod state;
 pub mod status;
 mod steps;

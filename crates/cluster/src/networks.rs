@@ -266,6 +266,7 @@ fn leads_to(forward: &ForwardInfo, machine: &str, nic: &spec::Nic) -> bool {
         GuestTarget::Mac(to) => *to == guest_mac(nic),
         GuestTarget::Address(to) => nic.addresses().any(|address| address == *to),
         GuestTarget::Name(to) => to == machine,
+        GuestTarget::OneOf(_) => false,
     }
 }
 
@@ -276,6 +277,8 @@ fn machine_of(cluster: &spec::Cluster, network: &str, guest: &GuestTarget) -> Op
                 GuestTarget::Mac(mac) => *mac == guest_mac(it.nic),
                 GuestTarget::Address(address) => it.nic.addresses().any(|own| own == *address),
                 GuestTarget::Name(name) => it.machine.as_str() == name,
+                // It belongs to none of them alone.
+                GuestTarget::OneOf(_) => false,
             }
     });
     found.map(|it| it.machine.to_string())
@@ -309,9 +312,9 @@ pub fn forward_specs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<Forwar
         spec::Protocol::Tcp => Protocol::Tcp,
         spec::Protocol::Udp => Protocol::Udp,
     };
-    let one = |(listen, guest_port)| ForwardSpec {
+    let one = |(listen, guest_port): (SocketAddr, u16)| ForwardSpec {
         protocol,
-        listen,
+        listen: listen.into(),
         guest: guest.clone(),
         guest_port,
     };
@@ -322,7 +325,7 @@ pub fn forward_specs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<Forwar
 pub fn ssh_forward(host_port: u16, guest: GuestTarget) -> ForwardSpec {
     ForwardSpec {
         protocol: Protocol::Tcp,
-        listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host_port),
+        listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host_port).into(),
         guest,
         guest_port: 22,
     }

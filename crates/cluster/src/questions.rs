@@ -162,7 +162,7 @@ impl Cluster {
 fn forward_of(info: &ForwardInfo) -> atoll_runtime::ForwardSpec {
     atoll_runtime::ForwardSpec {
         protocol: info.protocol,
-        listen: info.listen,
+        listen: info.listen.clone(),
         guest: info.guest.clone(),
         guest_port: info.guest_port,
     }

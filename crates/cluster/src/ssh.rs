@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::files::{self, FileError};
 use crate::paths::ClusterPaths;
+use crate::ssh_config;
 
 /// Machines are forgotten side by side, each by reading the file and writing it back.
 static KNOWN_HOSTS: Mutex<()> = Mutex::new(());
@@ -101,11 +102,13 @@ pub fn ensure_key(paths: &ClusterPaths) -> Result<String, SshError> {
     Ok(line.trim().to_owned())
 }
 
-/// Writes the configuration file for these machines.
+/// Writes the configuration file for these machines, and the fragment for the user's own.
 pub fn write_config(paths: &ClusterPaths, hosts: &[Host]) -> Result<(), SshError> {
     let path = paths.ssh_config();
     files::make_private(path.parent().unwrap_or(&paths.state))?;
     files::write_atomic(&path, config(paths, hosts).as_bytes())?;
+    let fragment = ssh_config::fragment(paths, hosts);
+    files::write_atomic(&ssh_config::fragment_path(paths), fragment.as_bytes())?;
     Ok(())
 }
 
@@ -128,7 +131,7 @@ fn config(paths: &ClusterPaths, hosts: &[Host]) -> String {
 }
 
 /// A path as ssh_config(5) takes it: in double quotes, `%` doubled since it begins a token.
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let path = path
         .display()
         .to_string()

@@ -240,7 +240,7 @@ impl Job<'_> {
             None => shared.networks.forward(network, forward(0))?,
         };
         let known = shared.state.machine(machine.name.as_str());
-        known.ssh_port = Some(made.listen.port());
+        known.ssh_port = made.listen.address().map(|address| address.port());
         known.ssh_user = Some(user.to_owned());
         shared.state.save(&self.host.paths)?;
         let machines = shared.state.machines.iter();

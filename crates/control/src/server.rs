@@ -7,9 +7,10 @@
 //! | `POST /v1/up`, `/v1/restart`, `/v1/down`, `/v1/rm` | events, one JSON object a line |
 //! | `POST /v1/machines/{name}/restart` | events; the file is read anew |
 //! | `GET`, `POST`, `DELETE /v1/forwards` | forwards |
+//! | `GET`, `POST`, `DELETE /v1/proxies` | where clients of the proxy connect (a network without a cluster) |
 //! | `POST /v1/ports/tap` | takes a TAP onto a network, see [`join`] |
 //!
-//! A network without a cluster (`net run --api`) answers `/v1/status`, `/v1/network`, `/v1/forwards` and `/v1/ports/tap` only. Problems are
+//! A network without a cluster (`net run --api`) answers `/v1/status`, `/v1/network`, `/v1/forwards`, `/v1/proxies` and `/v1/ports/tap` only. Problems are
 //! `{kind, message, hint}` with a status of 400 or more. Work that takes long runs on threads of its own; when its
 //! reader goes away it goes on.
 
@@ -91,6 +92,10 @@ pub fn serve_network(path: &Path, network: Handle) -> Result<Server, ServeError>
             get(network_forwards)
                 .post(add_network_forward)
                 .delete(remove_network_forward),
+        )
+        .route(
+            "/v1/proxies",
+            get(network_proxies).post(add_proxy).delete(remove_proxy),
         )
         .route(join::PATH, post(join_network));
     let (listener, file) = Listener::bind(path)?.into_parts();
@@ -184,6 +189,35 @@ async fn remove_network_forward(State(network): State<Handle>, Asked(old): Asked
             .remove_forward(old.id)
             .map_err(|error| Problem::usage(error.to_string()))?,
     ))
+}
+
+/// What a request says of a proxy.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Proxy {
+    listen: std::net::SocketAddr,
+}
+
+async fn network_proxies(State(network): State<Handle>) -> Answer<Vec<std::net::SocketAddr>> {
+    Ok(Json(network.snapshot().map_err(environment)?.proxies))
+}
+
+async fn add_proxy(
+    State(network): State<Handle>,
+    Asked(proxy): Asked<Proxy>,
+) -> Answer<std::net::SocketAddr> {
+    let made = network.add_proxy(proxy.listen);
+    Ok(Json(made.map_err(|error| {
+        environment(&error).with_hint_if(error.hint())
+    })?))
+}
+
+async fn remove_proxy(State(network): State<Handle>, Asked(proxy): Asked<Proxy>) -> Answer<()> {
+    if network.remove_proxy(proxy.listen).map_err(environment)? {
+        return Ok(Json(()));
+    }
+    let problem = Problem::usage(format!("there is no proxy at {}", proxy.listen));
+    Err(problem.into())
 }
 
 async fn join_network(

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use atoll_control::cluster::problem::Kind;
 use atoll_control::cluster::questions::OldForward;
 use atoll_control::runtime::{
-    ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Network, NetworkOptions, NetworkSnapshot, Protocol,
-    Subnet,
+    ForwardId, ForwardInfo, ForwardSpec, GuestTarget, ListenAt, Network, NetworkOptions, NetworkSnapshot,
+    Protocol, Subnet,
 };
 use atoll_control::{CallError, Client, Method, ServeError, Server, serve_network};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ fn world() -> World {
 fn forward(host_port: u16) -> ForwardSpec {
     ForwardSpec {
         protocol: Protocol::Tcp,
-        listen: (Ipv4Addr::LOCALHOST, host_port).into(),
+        listen: ListenAt::Address((Ipv4Addr::LOCALHOST, host_port).into()),
         guest: GuestTarget::Address(Ipv4Addr::new(10, 77, 0, 9).into()),
         guest_port: 80,
     }
@@ -63,7 +63,7 @@ fn a_forward_is_made_listed_and_removed() {
         .client
         .call(&Method::POST, "/v1/forwards", &forward(0))
         .unwrap();
-    assert_ne!(made.listen.port(), 0);
+    assert_ne!(made.listen.address().unwrap().port(), 0);
     let picture: NetworkSnapshot = world.client.get("/v1/network").unwrap();
     assert_eq!(picture.forwards.first(), Some(&made));
     let old = OldForward {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use atoll_wire::{Family, Frame, Mac};
 use bytes::Bytes;
 
-use crate::{AcceptId, FlowId, ForwardId, PortId, QueryId};
+use crate::{AcceptId, FlowId, ForwardId, HostError, PortId, QueryId};
 
 /// One thing to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +25,26 @@ pub enum Action {
         /// Where to.
         to: SocketAddr,
     },
+    /// Connect to a service of the runtime's that a port of the host alias leads to; then as `TcpConnect`.
+    TcpConnectService {
+        /// The flow whose host side this is.
+        flow: FlowId,
+        /// Its number, as in `HostTarget::Service`.
+        service: u32,
+    },
     /// The accepted connection is this flow's host side from now on.
     TcpAdopt {
-        /// The connection, as named in `TcpAccepted`.
+        /// The connection, as named in `TcpAccepted` or `TcpDialled`.
         accept: AcceptId,
         /// Its flow.
         flow: FlowId,
     },
-    /// Close the accepted connection with a reset: no flow can be made for it.
+    /// Close the accepted connection with a reset: no flow can be made for it, or no guest answered.
     TcpRefuse {
-        /// The connection, as named in `TcpAccepted`.
+        /// The connection, as named in `TcpAccepted` or `TcpDialled`.
         accept: AcceptId,
+        /// Why, for who is told in words.
+        why: HostError,
     },
     /// [`Engine::tcp_outgoing`](crate::Engine::tcp_outgoing) has bytes for the host socket. Write until it is empty or
     /// the socket would block; after every write, and with no bytes when it takes none, tell `TcpSent`; when the

@@ -69,6 +69,9 @@ pub enum ForwardTarget {
     Name(String),
     /// A guest by its MAC address, at an address that it was heard to have.
     Mac(Mac),
+    /// Several guests: connections go to each in turn, datagrams of one client to one of them. A guest that refuses or does not answer is
+    /// passed over, for a while also by those who come after.
+    OneOf(Vec<Self>),
 }
 
 /// Why a command was not carried out; nothing changed.

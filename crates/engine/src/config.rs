@@ -304,6 +304,8 @@ pub struct Config {
     pub documents: BTreeMap<String, Documents>,
     /// Bounds of every table that a guest can fill.
     pub limits: Limits,
+    /// Ports of the host alias that lead to the host, with or without `host_loopback` and whatever the rules of `policy` say; each once.
+    pub host_ports: Vec<HostPort>,
     /// What guests may do.
     pub policy: Policy,
 }
@@ -337,6 +339,7 @@ impl Config {
             dns: DnsOptions::default(),
             documents: BTreeMap::new(),
             limits: Limits::default(),
+            host_ports: Vec::new(),
             policy: Policy::default(),
         }
     }
@@ -362,6 +365,34 @@ impl Config {
             Mode::Routed => self.router,
         }
     }
+}
+
+/// A port of the host alias that leads to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostPort {
+    /// TCP.
+    Tcp {
+        /// The port at the alias.
+        port: u16,
+        /// Where it leads.
+        to: HostTarget,
+    },
+    /// UDP.
+    Udp {
+        /// The port at the alias.
+        port: u16,
+        /// The port of the host's loopback; two ports of the alias cannot share one.
+        to: u16,
+    },
+}
+
+/// Where a port of the host alias leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostTarget {
+    /// A port of the host's loopback.
+    Port(u16),
+    /// A service of the runtime's, which knows it by this number.
+    Service(u32),
 }
 
 /// What DNS does beside answering and asking.

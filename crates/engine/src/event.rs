@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use atoll_wire::{FrameBuf, Mac, Offloads};
 use bytes::Bytes;
 
-use crate::{AcceptId, FlowId, ForwardId, PortId, QueryId};
+use crate::{AcceptId, FlowId, ForwardId, ForwardTarget, PortId, QueryId};
 
 /// One thing that happened. Events about flows that are no more are ignored.
 #[derive(Clone, Debug)]
@@ -38,6 +38,19 @@ pub enum Event {
         /// Who connected.
         peer: SocketAddr,
     },
+    /// A program of the host asks for a guest, and waits for the outcome: `TcpAdopt` when the guest has answered, else `TcpRefuse`.
+    TcpDialled {
+        /// Name of its connection until a flow adopts it.
+        accept: AcceptId,
+        /// Who asks.
+        peer: SocketAddr,
+        /// Which guest.
+        guest: ForwardTarget,
+        /// Which port of the guest.
+        port: u16,
+    },
+    /// Nobody waits for the outcome of `TcpDialled` any more.
+    TcpWithdrawn(AcceptId),
     /// The host socket took this many of the bytes that are outgoing.
     TcpSent {
         /// The flow.

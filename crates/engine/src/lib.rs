@@ -40,8 +40,8 @@ pub use action::{Action, Notice};
 pub use atoll_wire::Family;
 pub use command::{Command, CommandError, ForwardTarget, Router};
 pub use config::{
-    Addresses, Config, DnsOptions, Documents, Lease, Lease6, Limits, Mode, Prefix, StaticLease, StaticRoute,
-    Subnet,
+    Addresses, Config, DnsOptions, Documents, HostPort, HostTarget, Lease, Lease6, Limits, Mode, Prefix,
+    StaticLease, StaticRoute, Subnet,
 };
 pub use event::{Datagrams, Event, HostError, PortConfig, Side};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
@@ -228,7 +228,9 @@ impl Engine {
                 heard: &lan.neighbors,
             };
             let station = lan.address_of_station(now, name);
-            station.or_else(|| view.address_of(name))
+            station
+                .map(|address| vec![address])
+                .or_else(|| view.look_up(name))
         };
         match event {
             Event::PortAttached { port, port_config } => {
@@ -262,18 +264,31 @@ impl Engine {
             } => {
                 let led = self
                     .flows
-                    .handle_accepted(now, lan, (forward, accept, peer), resolve);
+                    .handle_accepted(now, lan, (forward, accept, peer), &resolve);
                 if !led {
                     self.roll_call.handle_wanted(now, lan);
                 }
             }
+            Event::TcpDialled {
+                accept,
+                peer,
+                guest,
+                port,
+            } => {
+                let found = guest.addresses(lan, &resolve);
+                if found.is_none() {
+                    self.roll_call.handle_wanted(now, lan);
+                }
+                self.flows.handle_dial(now, lan, (accept, peer), (found, port));
+            }
+            Event::TcpWithdrawn(accept) => self.flows.handle_withdrawn(now, lan, accept),
             Event::UdpForwarded {
                 forward,
                 from,
                 datagrams,
             } => {
                 self.flows
-                    .handle_forwarded(now, lan, (forward, from, datagrams), resolve);
+                    .handle_forwarded(now, lan, (forward, from, datagrams), &resolve);
             }
             Event::UdpOverflow { sent, received } => {
                 lan.counters.add(Counter::HostSendDropped, sent);
@@ -310,7 +325,7 @@ impl Engine {
         self.lan.clock = now;
         match command {
             Command::AddForward { forward, guest, port } => {
-                if let ForwardTarget::Address(address) = guest {
+                for address in guest.fixed_addresses() {
                     self.check_guest_address(address)?;
                 }
                 if !self.flows.add_forward(forward, guest, port) {
@@ -385,6 +400,7 @@ impl Engine {
 
     /// Carry what the services said to where it belongs, until they are silent.
     fn collect(&mut self, now: Instant) {
+        self.flows.settle_dials(now, &mut self.lan);
         for (flow, message) in self.flows.take_dns_queries() {
             let client = DnsClient {
                 ingress: self.ingress_of(now, flow),

@@ -13,12 +13,20 @@ impl EventLoop {
         match action {
             Action::Transmit(port) => self.guests.mark_dirty(port),
             Action::TcpConnect { flow, to } => self.flows.tcp_connect(core, flow, to),
+            Action::TcpConnectService { flow, service } => {
+                self.flows.tcp_connect_service(core, flow, service);
+            }
             Action::TcpAdopt { accept, flow } => {
                 if let Some(stream) = self.forwards.take(accept) {
-                    self.flows.tcp_adopt(core, flow, stream);
+                    self.flows.tcp_adopt(core, flow, (stream, Vec::new()));
+                } else if let Some(client) = self.proxies.take(core, accept) {
+                    self.flows.tcp_adopt(core, flow, client);
                 }
             }
-            Action::TcpRefuse { accept } => self.forwards.refuse(accept),
+            Action::TcpRefuse { accept, why } => {
+                self.forwards.refuse(accept);
+                self.proxies.refuse(core, accept, why);
+            }
             Action::TcpSend(flow) => self.flows.tcp_send(core, flow),
             Action::TcpPeek {
                 flow,

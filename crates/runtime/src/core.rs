@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use atoll_engine::{Engine, Event, Instant};
+use atoll_engine::{AcceptId, Engine, Event, Instant};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
@@ -68,6 +68,7 @@ pub(crate) struct Core {
     /// Where datagrams are received.
     pub(crate) inbox: Inbox,
     origin: std::time::Instant,
+    last_accept: u64,
 }
 
 impl Core {
@@ -78,11 +79,18 @@ impl Core {
             ready: ReadyQueue::default(),
             inbox: Inbox::new(),
             origin: std::time::Instant::now(),
+            last_accept: 0,
         }
     }
 
     pub(crate) fn now(&self) -> Instant {
         Instant::since_origin(self.origin.elapsed())
+    }
+
+    /// A new name for a connection that waits for a flow.
+    pub(crate) fn next_accept(&mut self) -> AcceptId {
+        self.last_accept += 1;
+        AcceptId(self.last_accept)
     }
 
     /// Tell the engine.

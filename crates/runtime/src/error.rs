@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::{ForwardId, Protocol};
+use crate::{ForwardId, ListenAt, Protocol};
 
 pub use atoll_ports::ListenError;
 
@@ -110,6 +110,24 @@ pub enum ForwardError {
         /// What the system said.
         source: io::Error,
     },
+    /// A unix socket.
+    #[error(transparent)]
+    Socket(#[from] ListenError),
+    /// A unix socket for datagrams.
+    #[error("a unix socket cannot carry UDP")]
+    NoDatagrams,
+    /// Another forward of this network has it.
+    #[error("{protocol} {listen} leads to {there} already, and cannot lead to {wanted}")]
+    Clash {
+        /// TCP or UDP.
+        protocol: Protocol,
+        /// Where both would listen.
+        listen: ListenAt,
+        /// Where the one that is there leads.
+        there: String,
+        /// Where the other one would lead.
+        wanted: String,
+    },
     /// The guest cannot be one of this network's.
     #[error("{0}")]
     Guest(String),
@@ -126,7 +144,11 @@ impl ForwardError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Taken { .. } => Some("choose another host port, or 0 to let the system choose".to_owned()),
+            Self::Socket(error) => error.hint(),
+            Self::NoDatagrams => Some("forward TCP, or listen at a port".to_owned()),
+            Self::Taken { .. } | Self::Clash { .. } => {
+                Some("choose another host port, or 0 to let the system choose".to_owned())
+            }
             Self::Forbidden { .. } => Some("choose a host port above 1023".to_owned()),
             Self::NoSuchAddress { listen } if listen.is_ipv6() => {
                 Some("use [::1] or [::], or IPv4 where the host has no IPv6".to_owned())

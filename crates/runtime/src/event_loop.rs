@@ -27,11 +27,12 @@ use crate::guests::Guests;
 use crate::handle::{Handle, Request};
 use crate::host_addresses::HostAddresses;
 use crate::leases::{LeaseStore, Leases};
+use crate::proxy::Proxies;
 use crate::resolvers::Resolvers;
 use crate::spare::Spare;
 use crate::tokens::Source;
 use crate::uplink::{self, Routed, Uplinks};
-use crate::{Mode, NetworkOptions, StartError};
+use crate::{HostPortSpec, Mode, NetworkOptions, StartError, services};
 
 /// Events taken from the kernel in one turn.
 const EVENTS: usize = 1024;
@@ -48,6 +49,7 @@ pub(crate) struct EventLoop {
     pub(crate) guests: Guests,
     pub(crate) flows: Flows,
     pub(crate) forwards: Forwards,
+    pub(crate) proxies: Proxies,
     pub(crate) dns: Dns,
     pub(crate) resolvers: Resolvers,
     pub(crate) capture: Option<Capture>,
@@ -69,6 +71,7 @@ pub(crate) struct About {
     pub(crate) addresses: atoll_engine::Addresses,
     pub(crate) domain: String,
     pub(crate) mtu: u16,
+    pub(crate) host_ports: Vec<HostPortSpec>,
 }
 
 impl About {
@@ -144,6 +147,7 @@ impl EventLoop {
             addresses: config.addresses(),
             domain: config.domain.clone(),
             mtu: config.mtu,
+            host_ports: options.host_ports.clone(),
         };
         let engine = Engine::new(&config, seed().map_err(StartError::Loop)?);
         let mut event_loop = Self {
@@ -151,8 +155,9 @@ impl EventLoop {
             requests,
             core: Core::new(engine, registry),
             guests: Guests::default(),
-            flows: Flows::new(),
+            flows: Flows::new(services::sockets(&options.host_ports)),
             forwards: Forwards::new(),
+            proxies: Proxies::default(),
             dns: Dns::default(),
             resolvers,
             capture: None,
@@ -180,6 +185,9 @@ impl EventLoop {
         }
         for spec in options.forwards {
             self.forwards.add(&mut self.core, spec)?;
+        }
+        for address in options.proxies {
+            self.proxies.listen(&self.core, address)?;
         }
         for spec in options.listeners {
             self.guests.listen(&self.core, spec)?;
@@ -247,7 +255,8 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let engine = self.core.engine.poll_timeout();
-        let others = self.guests.retry_at().into_iter().chain(self.uplinks.retry_at());
+        let retries = self.guests.retry_at().into_iter().chain(self.uplinks.retry_at());
+        let others = retries.chain(self.proxies.due());
         let due = engine.into_iter().chain(others).min()?;
         Some(due.since(self.core.now()))
     }
@@ -317,7 +326,11 @@ impl EventLoop {
                 self.forwards.handle_readable(core, &mut self.spare, id);
             }
             (Source::Dns(key), _) => self.dns.handle_ready(core, key),
-            (Source::Listener(_) | Source::Dgram(_) | Source::Forward(_), _) => {}
+            (Source::Proxy(id), Readiness::Readable) => {
+                self.proxies.handle_door(core, &mut self.spare, id);
+            }
+            (Source::Client(key), readiness) => self.proxies.handle_client(core, key, readiness),
+            (Source::Listener(_) | Source::Dgram(_) | Source::Forward(_) | Source::Proxy(_), _) => {}
         }
     }
 
@@ -327,6 +340,7 @@ impl EventLoop {
             self.core.engine.handle_timeout(now);
             self.settle();
         }
+        self.proxies.handle_timeout(now);
         self.uplinks.handle_timeout(now);
         if self.guests.retry_at().is_some_and(|due| due <= now) {
             self.guests.handle_timeout(&mut self.core);
@@ -413,12 +427,15 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Re
         gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
         mtu: options.mtu,
         host_loopback: options.host_loopback,
+        host_ports: services::host_ports(&options.host_ports),
         isolate: options.isolate,
         domain: options.domain.clone(),
         names: options.names.clone(),
         leases: leases.v4,
         leases6: leases.v6,
         ntp: options.ntp.clone(),
+        ntp6: options.ntp6.clone(),
+        dns: options.dns.clone(),
         lease_time: options.lease_time,
         resolvers: resolvers.servers().to_vec(),
         documents: options.documents.clone(),

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use atoll_engine::{Event, Family, FlowId, HostError};
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use crate::core::{Core, Readiness};
 use crate::errno::host_error_of;
 use crate::icmp::{Echo, IcmpSocket};
 use crate::outbox::{Datagram, Outbox};
+use crate::prefix::Prefix;
 use crate::tcp::{PeekRequest, Peeker, Phase, TcpSocket};
 use crate::tokens::{Key, Slab, Source};
 use crate::udp::UdpSocket;
@@ -35,6 +37,8 @@ pub(crate) struct Flows {
     outbox: Outbox<Key>,
     events: Vec<Event>,
     scratch: Vec<u8>,
+    /// Unix sockets by the number of their service.
+    services: Vec<Option<PathBuf>>,
 }
 
 #[derive(Debug)]
@@ -61,7 +65,7 @@ impl AsFd for HostSocket {
 }
 
 impl Flows {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(services: Vec<Option<PathBuf>>) -> Self {
         Self {
             slots: Slab::default(),
             keys: HashMap::new(),
@@ -69,12 +73,25 @@ impl Flows {
             outbox: Outbox::default(),
             events: Vec::new(),
             scratch: vec![0; MAX_MESSAGE],
+            services,
         }
     }
 
     /// `Action::TcpConnect`.
     pub(crate) fn tcp_connect(&mut self, core: &mut Core, flow: FlowId, to: SocketAddr) {
-        let outcome = TcpSocket::connect(to).and_then(|mut tcp| {
+        self.tcp_begin(core, flow, TcpSocket::connect(to));
+    }
+
+    /// `Action::TcpConnectService`.
+    pub(crate) fn tcp_connect_service(&mut self, core: &mut Core, flow: FlowId, service: u32) {
+        let number = usize::try_from(service).unwrap_or(usize::MAX);
+        let path = self.services.get(number).and_then(Option::as_deref);
+        let socket = path.map_or(Err(HostError::Refused), TcpSocket::connect_unix);
+        self.tcp_begin(core, flow, socket);
+    }
+
+    fn tcp_begin(&mut self, core: &mut Core, flow: FlowId, socket: Result<TcpSocket, HostError>) {
+        let outcome = socket.and_then(|mut tcp| {
             let is_open = tcp.phase == Phase::Open;
             // That it can be written to is how a connection is known to be made.
             tcp.is_watched_for_writing = !is_open;
@@ -88,10 +105,15 @@ impl Flows {
     }
 
     /// `Action::TcpAdopt`. What the socket is ready for is told at once, as it is watched from now on.
-    pub(crate) fn tcp_adopt(&mut self, core: &mut Core, flow: FlowId, accepted: OwnedFd) {
-        let tcp = TcpSocket::adopt(accepted);
-        if let Err(error) = self.insert(core, flow, HostSocket::Tcp(tcp)) {
-            core.tell(Event::TcpFailed { flow, error });
+    /// `first` is read before what the socket has.
+    pub(crate) fn tcp_adopt(&mut self, core: &mut Core, flow: FlowId, (accepted, first): (OwnedFd, Vec<u8>)) {
+        let mut tcp = TcpSocket::adopt(accepted);
+        let has_first = !first.is_empty();
+        tcp.prefix = Prefix::new(first);
+        match self.insert(core, flow, HostSocket::Tcp(tcp)) {
+            Ok(()) if has_first => self.tcp_again(core, flow),
+            Ok(()) => {}
+            Err(error) => core.tell(Event::TcpFailed { flow, error }),
         }
     }
 
@@ -170,6 +192,16 @@ impl Flows {
         let Some((tcp, peeker)) = self.tcp_mut(flow) else {
             return;
         };
+        if let Some(segments) = tcp.prefix.peek(ask) {
+            // What lies behind it is asked for when this is on its way.
+            core.tell(Event::TcpPeeked {
+                flow,
+                offset: ask.offset,
+                segments,
+                end: false,
+            });
+            return self.tcp_again(core, flow);
+        }
         let event = match tcp.peek(peeker, ask) {
             Ok(peeked) => Event::TcpPeeked {
                 flow,

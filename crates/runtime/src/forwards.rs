@@ -1,15 +1,18 @@
 //! Forwards: sockets of the host whose connections and datagrams go to a guest.
 //!
-//! A socket hears one family, whatever the guest's is. The host's port is bound before the engine hears of the forward, so a forward that exists works. A connection that was
+//! A socket hears one family, whatever the guest's is, or is a unix socket: its file has mode 0600, a stale one is replaced and one at which
+//! somebody listens never taken. The host's port is bound before the engine hears of the forward, so a forward that exists works. A connection that was
 //! accepted waits here under its [`AcceptId`] until the engine adopts or refuses it; it is watched from the adoption on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use atoll_engine::{AcceptId, Command, Event, Family, ForwardTarget};
+use atoll_engine::{AcceptId, Command, Event, Family};
+use atoll_ports::{ListenError, Listener, SocketFile};
 use bytes::Bytes;
 use rustix::io::Errno;
 use rustix::net::{SocketType, sockopt};
@@ -21,7 +24,7 @@ use crate::spare::Spare;
 use crate::sys;
 use crate::tokens::Source;
 use crate::udp::{Owner, UdpSocket};
-use crate::{ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Protocol};
+use crate::{ForwardError, ForwardId, ForwardInfo, ForwardSpec, ListenAt, Protocol};
 
 /// Connections accepted by one forward in one turn.
 const BATCH: usize = 64;
@@ -34,9 +37,8 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug)]
 pub(crate) struct Forwards {
     forwards: BTreeMap<u32, Forward>,
-    accepted: HashMap<AcceptId, TcpStream>,
+    accepted: HashMap<AcceptId, OwnedFd>,
     last_id: u32,
-    last_accept: u64,
     /// Datagrams of guests that leave when the engine asks for nothing more.
     outbox: Outbox<u32>,
     events: Vec<Event>,
@@ -51,6 +53,11 @@ struct Forward {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
+    Unix {
+        listener: UnixListener,
+        /// Removed with the forward.
+        _file: SocketFile,
+    },
     Udp(UdpSocket),
 }
 
@@ -60,7 +67,6 @@ impl Forwards {
             forwards: BTreeMap::new(),
             accepted: HashMap::new(),
             last_id: 0,
-            last_accept: 0,
             outbox: Outbox::default(),
             events: Vec::new(),
         }
@@ -68,15 +74,12 @@ impl Forwards {
 
     /// Bind the host's port and tell the engine.
     pub(crate) fn add(&mut self, core: &mut Core, spec: ForwardSpec) -> Result<ForwardInfo, ForwardError> {
+        self.check_clash(&spec)?;
         let id = self.last_id + 1;
         let (socket, listen) = Socket::bind(&spec, id)?;
         let command = Command::AddForward {
             forward: atoll_engine::ForwardId(id),
-            guest: match spec.guest.clone() {
-                GuestTarget::Address(address) => ForwardTarget::Address(address),
-                GuestTarget::Mac(mac) => ForwardTarget::Mac(mac),
-                GuestTarget::Name(name) => ForwardTarget::Name(name),
-            },
+            guest: spec.guest.clone().into(),
             port: spec.guest_port,
         };
         let now = core.now();
@@ -85,11 +88,15 @@ impl Forwards {
         self.last_id = id;
         let watched = match &socket {
             Socket::Tcp(listener) => core.watch(listener, Source::Forward(id)),
+            Socket::Unix { listener, .. } => core.watch(listener, Source::Forward(id)),
             Socket::Udp(socket) => core.watch_reading(socket, Source::Forward(id)),
         };
         if let Err(error) = watched {
             forget(core, id);
-            return Err(bind_error(&spec, error));
+            return Err(match listen {
+                ListenAt::Address(listen) => bind_error(spec.protocol, listen, error),
+                ListenAt::Socket(path) => ListenError::Io { path, source: error }.into(),
+            });
         }
         let info = ForwardInfo {
             id: ForwardId(id),
@@ -104,6 +111,22 @@ impl Forwards {
         };
         self.forwards.insert(id, forward);
         Ok(info)
+    }
+
+    /// Of two forwards at one place the person who asks for the second one learns which the first one is.
+    fn check_clash(&self, spec: &ForwardSpec) -> Result<(), ForwardError> {
+        let clashes =
+            |info: &&ForwardInfo| info.protocol == spec.protocol && info.listen.conflicts_with(&spec.listen);
+        let mut infos = self.forwards.values().map(|forward| &forward.info);
+        let Some(there) = infos.find(clashes) else {
+            return Ok(());
+        };
+        Err(ForwardError::Clash {
+            protocol: spec.protocol,
+            listen: spec.listen.clone(),
+            there: format!("port {} of {}", there.guest_port, there.guest),
+            wanted: format!("port {} of {}", spec.guest_port, spec.guest),
+        })
     }
 
     /// Free the host's port.
@@ -123,7 +146,7 @@ impl Forwards {
 
     /// `Action::TcpAdopt`: the connection, to be a flow's from now on.
     pub(crate) fn take(&mut self, accept: AcceptId) -> Option<OwnedFd> {
-        self.accepted.remove(&accept).map(OwnedFd::from)
+        self.accepted.remove(&accept)
     }
 
     /// `Action::TcpRefuse`.
@@ -170,7 +193,7 @@ impl Forwards {
     /// Accept or receive what waits.
     pub(crate) fn handle_readable(&mut self, core: &mut Core, spare: &mut Spare, id: u32) {
         let more = match self.forwards.get_mut(&id).map(|forward| &mut forward.socket) {
-            Some(Socket::Tcp(_)) => (0..BATCH).all(|_| self.accept(core, spare, id)),
+            Some(Socket::Tcp(_) | Socket::Unix { .. }) => (0..BATCH).all(|_| self.accept(core, spare, id)),
             Some(Socket::Udp(socket)) => socket.receive(&mut core.inbox, &mut self.events),
             None => false,
         };
@@ -183,20 +206,13 @@ impl Forwards {
 
     /// Accept one connection; `false` when there is none.
     fn accept(&mut self, core: &mut Core, spare: &mut Spare, id: u32) -> bool {
-        let Some(Forward {
-            socket: Socket::Tcp(listener),
-            info,
-        }) = self.forwards.get(&id)
-        else {
+        let Some(Forward { socket, info }) = self.forwards.get(&id) else {
             return false;
         };
-        let accepted = listener
-            .accept()
-            .and_then(|(stream, peer)| stream.set_nonblocking(true).map(|()| (stream, peer)));
+        let accepted = socket.accept();
         match accepted {
             Ok((stream, peer)) => {
-                self.last_accept += 1;
-                let accept = AcceptId(self.last_accept);
+                let accept = core.next_accept();
                 self.accepted.insert(accept, stream);
                 let forward = atoll_engine::ForwardId(id);
                 core.tell(Event::TcpAccepted {
@@ -208,7 +224,7 @@ impl Forwards {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(error) if Spare::is_wanted(&error) => {
-                let turned_away = spare.spend(|| listener.accept().map(|(stream, _)| reset(&stream)).is_ok());
+                let turned_away = spare.spend(|| socket.accept().map(|(stream, _)| reset(&stream)).is_ok());
                 if turned_away {
                     tracing::warn!("a connection to {} was turned away: {error}", info.listen);
                 }
@@ -224,14 +240,26 @@ impl Forwards {
 }
 
 impl Socket {
-    fn bind(spec: &ForwardSpec, id: u32) -> Result<(Self, SocketAddr), ForwardError> {
+    fn bind(spec: &ForwardSpec, id: u32) -> Result<(Self, ListenAt), ForwardError> {
+        let listen = match &spec.listen {
+            ListenAt::Address(listen) => *listen,
+            ListenAt::Socket(_) if spec.protocol == Protocol::Udp => return Err(ForwardError::NoDatagrams),
+            ListenAt::Socket(path) => {
+                let (listener, file) = Listener::bind(path)?.into_parts();
+                let socket = Self::Unix {
+                    listener,
+                    _file: file,
+                };
+                return Ok((socket, spec.listen.clone()));
+            }
+        };
         let bound = match spec.protocol {
-            Protocol::Tcp => bind(spec.listen, SocketType::STREAM).and_then(|fd| {
+            Protocol::Tcp => bind(listen, SocketType::STREAM).and_then(|fd| {
                 let listener = TcpListener::from(fd);
                 let address = listener.local_addr()?;
-                Ok((Self::Tcp(listener), address))
+                Ok((Self::Tcp(listener), address.into()))
             }),
-            Protocol::Udp => bind(spec.listen, SocketType::DGRAM).and_then(|fd| {
+            Protocol::Udp => bind(listen, SocketType::DGRAM).and_then(|fd| {
                 let socket = std::net::UdpSocket::from(fd);
                 let address = socket.local_addr()?;
                 let owner = Owner::Forward(atoll_engine::ForwardId(id));
@@ -239,15 +267,32 @@ impl Socket {
                 if address.ip().is_unspecified() {
                     socket = socket.answering_as_asked(Family::of(address.ip()));
                 }
-                Ok((Self::Udp(socket), address))
+                Ok((Self::Udp(socket), address.into()))
             }),
         };
-        bound.map_err(|error| bind_error(spec, error))
+        bound.map_err(|error| bind_error(spec.protocol, listen, error))
+    }
+
+    /// A connection that waits, and who made it: of a unix socket somebody on this host, without a port.
+    fn accept(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((stream.into(), peer))
+            }
+            Self::Unix { listener, .. } => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((stream.into(), (Ipv4Addr::LOCALHOST, 0).into()))
+            }
+            Self::Udp(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
 /// A socket at this address and no other: one at `::` does not hear IPv4.
-fn bind(listen: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+pub(crate) fn bind(listen: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     let fd = sys::open_socket(Family::of(listen.ip()), kind, None)?;
     if kind == SocketType::STREAM {
         // A port whose last connections are in TIME-WAIT is free (as the standard library has it).
@@ -260,8 +305,7 @@ fn bind(listen: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn bind_error(spec: &ForwardSpec, source: io::Error) -> ForwardError {
-    let (protocol, listen) = (spec.protocol, spec.listen);
+pub(crate) fn bind_error(protocol: Protocol, listen: SocketAddr, source: io::Error) -> ForwardError {
     // What a kernel without IPv6 says has no kind of its own.
     if Errno::from_io_error(&source) == Some(Errno::AFNOSUPPORT) {
         return ForwardError::NoSuchAddress { listen };
@@ -291,7 +335,7 @@ fn forget(core: &mut Core, id: u32) {
 }
 
 /// Let closing the connection send RST.
-fn reset(stream: &TcpStream) {
+pub(crate) fn reset(stream: impl AsFd) {
     if let Err(error) = sockopt::set_socket_linger(stream, Some(Duration::ZERO)) {
         tracing::debug!("a connection is closed without RST: {error}");
     }

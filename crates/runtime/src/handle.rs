@@ -4,7 +4,7 @@
 //! the loop answers between two turns, so a caller waits for microseconds. After the loop has ended every request
 //! says so at once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
@@ -34,6 +34,8 @@ pub(crate) enum Request {
     SetDocuments(String, Documents, Reply<Result<(), RequestError>>),
     SetStaticLease(StaticLease, Reply<Result<(), RequestError>>),
     SetName(String, Vec<IpAddr>, Reply<Result<(), RequestError>>),
+    AddProxy(SocketAddr, Reply<Result<SocketAddr, ForwardError>>),
+    RemoveProxy(SocketAddr, Reply<bool>),
     Shutdown,
 }
 
@@ -91,6 +93,24 @@ impl Handle {
     /// The network has stopped.
     pub fn forwards(&self) -> Result<Vec<ForwardInfo>, RequestError> {
         self.ask(Request::Forwards).ok_or(RequestError::Stopped)
+    }
+
+    /// Let clients of the proxy connect at one more address of the host. Gives it, with the port that the host chose when that was 0.
+    ///
+    /// # Errors
+    /// The port cannot be bound.
+    pub fn add_proxy(&self, address: SocketAddr) -> Result<SocketAddr, ForwardError> {
+        self.ask(|reply| Request::AddProxy(address, reply))
+            .unwrap_or(Err(ForwardError::Stopped))
+    }
+
+    /// Let no more clients of the proxy connect at this address; `false` if none could. Connections that were made go on.
+    ///
+    /// # Errors
+    /// The network has stopped.
+    pub fn remove_proxy(&self, address: SocketAddr) -> Result<bool, RequestError> {
+        self.ask(|reply| Request::RemoveProxy(address, reply))
+            .ok_or(RequestError::Stopped)
     }
 
     /// Let guests attach at one more QEMU `stream` socket; `label` names the machine that does.

@@ -28,6 +28,7 @@ mod handle;
 mod host_addresses;
 mod icmp;
 mod leases;
+mod listen_at;
 mod lock;
 pub mod namespace;
 mod network;
@@ -35,8 +36,11 @@ mod options;
 mod outbox;
 mod owner;
 mod passing;
+mod prefix;
+mod proxy;
 mod requests;
 mod resolvers;
+mod services;
 mod snapshot;
 mod spare;
 mod sys;
@@ -47,7 +51,7 @@ mod udp;
 mod uplink;
 mod vhost_user;
 
-pub use atoll_engine::{Addresses, Documents, Family, Prefix, StaticLease, StaticRoute, Subnet};
+pub use atoll_engine::{Addresses, DnsOptions, Documents, Family, Prefix, StaticLease, StaticRoute, Subnet};
 pub use atoll_engine::{
     Destination, GuestLimits, GuestPolicy, NamePattern, Network as IpNetwork, Policy, Rule,
     Transport as RuleTransport, Verdict, Who,
@@ -56,9 +60,12 @@ pub use atoll_ports::{Listener, SocketFile, TapError};
 pub use atoll_wire::Mac;
 pub use error::{ForwardError, ListenError, RequestError, StartError};
 pub use handle::Handle;
+pub use listen_at::{ListenAt, NoListenAt};
 pub use lock::{FileLock, LockError};
 pub use network::Network;
-pub use options::{ForwardSpec, GuestTarget, ListenSpec, NetworkOptions, Protocol, Transport};
+pub use options::{
+    ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenSpec, NetworkOptions, Protocol, Transport,
+};
 pub use passing::{receive_descriptor, send_descriptor};
 pub use resolvers::parse_resolver;
 pub use snapshot::{

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atoll_engine::{Addresses, Config, Documents, Policy, StaticLease, StaticRoute};
+use atoll_engine::{
+    Addresses, Config, DnsOptions, Documents, ForwardTarget, Policy, StaticLease, StaticRoute,
+};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
+use crate::ListenAt;
 use crate::uplink::{Mode, UplinkSpec};
 
 /// A network and all that it opens before [`Network::start`](crate::Network::start) returns.
@@ -55,6 +58,14 @@ pub struct NetworkOptions {
     pub state_dir: Option<PathBuf>,
     /// Networks that this process runs: they share its descriptors.
     pub networks: NonZeroU32,
+    /// Where the host listens for clients of the proxy, which speaks SOCKS 5 and HTTP and leads to guests; port 0 lets the host choose.
+    pub proxies: Vec<SocketAddr>,
+    /// Ports of the host alias at which guests reach the host, whether or not they reach all of its loopback.
+    pub host_ports: Vec<HostPortSpec>,
+    /// NTP servers for guests that speak IPv6.
+    pub ntp6: Vec<Ipv6Addr>,
+    /// What DNS does beside answering and asking.
+    pub dns: DnsOptions,
     /// What guests may do.
     pub policy: Policy,
 }
@@ -94,9 +105,34 @@ impl NetworkOptions {
             pcap: None,
             state_dir: None,
             networks: NonZeroU32::MIN,
+            proxies: Vec::new(),
+            host_ports: Vec::new(),
+            ntp6: Vec::new(),
+            dns: DnsOptions::default(),
             policy: Policy::default(),
         }
     }
+}
+
+/// A port of the host alias that leads to the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPortSpec {
+    /// The port at the alias.
+    pub port: u16,
+    /// Where it leads.
+    pub to: HostSide,
+}
+
+/// Where a port of the host alias leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostSide {
+    /// A TCP port of the host's loopback.
+    Tcp(u16),
+    /// A UDP port of the host's loopback.
+    Udp(u16),
+    /// A unix socket of the host's, which guests reach by TCP.
+    Socket(PathBuf),
 }
 
 /// How guests attach at a socket.
@@ -153,6 +189,19 @@ pub enum GuestTarget {
     /// A name of the network, looked up at every connection. Of a bridged network: the label of a guest's port, or the host name of a
     /// static lease.
     Name(String),
+    /// Several guests: connections go to each in turn, and past those that do not answer.
+    OneOf(Vec<Self>),
+}
+
+impl From<GuestTarget> for ForwardTarget {
+    fn from(target: GuestTarget) -> Self {
+        match target {
+            GuestTarget::Address(address) => Self::Address(address),
+            GuestTarget::Mac(mac) => Self::Mac(mac),
+            GuestTarget::Name(name) => Self::Name(name),
+            GuestTarget::OneOf(several) => Self::OneOf(several.into_iter().map(Self::from).collect()),
+        }
+    }
 }
 
 /// A MAC address as people write it.
@@ -176,6 +225,13 @@ impl fmt::Display for GuestTarget {
             Self::Address(address) => address.fmt(f),
             Self::Mac(mac) => mac.fmt(f),
             Self::Name(name) => name.fmt(f),
+            Self::OneOf(several) => {
+                for (count, one) in several.iter().enumerate() {
+                    let comma = if count > 0 { "," } else { "" };
+                    write!(f, "{comma}{one}")?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -185,8 +241,8 @@ impl fmt::Display for GuestTarget {
 pub struct ForwardSpec {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// Where to listen on the host; port 0 lets the host choose.
-    pub listen: SocketAddr,
+    /// Where to listen on the host; port 0 lets the host choose. A unix socket is for TCP.
+    pub listen: ListenAt,
     /// Which guest.
     pub guest: GuestTarget,
     /// Which port of the guest.

@@ -40,6 +40,8 @@ impl EventLoop {
             Request::SetName(name, addresses, reply) => {
                 answer(&reply, self.apply(Command::SetName { name, addresses }));
             }
+            Request::AddProxy(address, reply) => answer(&reply, self.proxies.listen(&self.core, address)),
+            Request::RemoveProxy(address, reply) => answer(&reply, self.proxies.close(address)),
             Request::Shutdown => self.stopping = true,
         }
     }
@@ -75,6 +77,8 @@ impl EventLoop {
             resolvers: self.resolvers.servers().to_vec(),
             listeners: self.guests.listeners(),
             forwards: self.forwards.list(),
+            proxies: self.proxies.list(),
+            host_ports: self.about.host_ports.clone(),
             ports: picture
                 .ports
                 .into_iter()

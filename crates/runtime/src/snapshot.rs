@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GuestTarget, Mode, Protocol, Transport, UplinkInfo};
+use crate::{GuestTarget, HostPortSpec, ListenAt, Mode, Protocol, Transport, UplinkInfo};
 
 /// The whole picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,12 @@ pub struct NetworkSnapshot {
     pub listeners: Vec<ListenerInfo>,
     /// Host ports that lead to guests.
     pub forwards: Vec<ForwardInfo>,
+    /// Where clients of the proxy connect.
+    #[serde(default)]
+    pub proxies: Vec<SocketAddr>,
+    /// Ports of the host alias that lead to the host.
+    #[serde(default)]
+    pub host_ports: Vec<HostPortSpec>,
     /// Guests that are attached.
     pub ports: Vec<PortInfo>,
     /// Dynamic leases, IPv4 first.
@@ -77,7 +83,7 @@ pub struct ForwardInfo {
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Where the host listens, with the port that the host chose when none was given.
-    pub listen: SocketAddr,
+    pub listen: ListenAt,
     /// Which guest.
     pub guest: GuestTarget,
     /// Which port of the guest.

@@ -18,14 +18,18 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use atoll_engine::HostError;
 use atoll_wire::{Family, FrameBuf};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketType, connect, getsockname, recv, sockopt};
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketAddrUnix, SocketType, connect, getsockname, recv, socket, sockopt,
+};
 
 use crate::errno::host_error;
+use crate::prefix::Prefix;
 use crate::sys::{self, Arena, Cut, PeekMethod};
 
 /// Slices in one call: the kernel takes 1024 (`IOV_MAX`), and one may be needed to skip.
@@ -49,7 +53,8 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct TcpSocket {
     fd: OwnedFd,
-    family: Family,
+    /// `None`: a unix socket, whose bytes are kept here until the guest has them.
+    family: Option<Family>,
     pub(crate) phase: Phase,
     /// The peer sent FIN: what lies in the queue is all there will be.
     pub(crate) read_closed: bool,
@@ -64,6 +69,8 @@ pub(crate) struct TcpSocket {
     peek_offset: Option<u32>,
     /// Bytes read and not discarded, where the kernel cannot keep them.
     kept: VecDeque<u8>,
+    /// What is read before the socket's own bytes.
+    pub(crate) prefix: Prefix,
 }
 
 /// Nagle's algorithm (RFC 9293, 3.7.4) holds back small segments behind what is not acknowledged. It is switched off when a second
@@ -116,10 +123,11 @@ impl Peeker {
         }
     }
 
-    fn method(&self, family: Family) -> PeekMethod {
+    fn method(&self, family: Option<Family>) -> PeekMethod {
         match family {
-            Family::V4 => self.v4,
-            Family::V6 => self.v6,
+            Some(Family::V4) => self.v4,
+            Some(Family::V6) => self.v6,
+            None => PeekMethod::Keep,
         }
     }
 }
@@ -144,24 +152,43 @@ impl TcpSocket {
         let fd = sys::open_socket(family, SocketType::STREAM, None).map_err(host_error)?;
         for _ in 0..2 {
             match connect(&fd, &to) {
-                Ok(()) | Err(Errno::ISCONN) => return Ok(Self::new(fd, family, Phase::Open)),
+                Ok(()) | Err(Errno::ISCONN) => return Ok(Self::new(fd, Some(family), Phase::Open)),
                 Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => {}
                 Err(errno) => return Err(host_error(errno)),
             }
         }
-        Ok(Self::new(fd, family, Phase::Connecting))
+        Ok(Self::new(fd, Some(family), Phase::Connecting))
+    }
+
+    /// Connect to a unix socket of the host, which happens at once or not at all. Nobody there, no file, a full queue and no permission
+    /// are a port at which nobody listens.
+    pub(crate) fn connect_unix(path: &Path) -> Result<Self, HostError> {
+        let address = SocketAddrUnix::new(path).map_err(|_| HostError::Refused)?;
+        let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None).map_err(host_error)?;
+        let prepared = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)
+            .and_then(|()| rustix::io::ioctl_fionbio(&fd, true));
+        prepared.map_err(host_error)?;
+        connect(&fd, &address).map_err(|error| {
+            tracing::debug!("no connection to {}: {error}", path.display());
+            HostError::Refused
+        })?;
+        Ok(Self::new(fd, None, Phase::Open))
     }
 
     /// A connection that a forward accepted, non-blocking already.
     pub(crate) fn adopt(fd: OwnedFd) -> Self {
-        let name = getsockname(&fd).map(|name| name.address_family());
-        let is_v6 = name == Ok(AddressFamily::INET6);
-        let family = if is_v6 { Family::V6 } else { Family::V4 };
+        let family = match getsockname(&fd).map(|name| name.address_family()) {
+            Ok(AddressFamily::INET6) => Some(Family::V6),
+            Ok(AddressFamily::UNIX) => None,
+            _ => Some(Family::V4),
+        };
         Self::new(fd, family, Phase::Open)
     }
 
-    fn new(fd: OwnedFd, family: Family, phase: Phase) -> Self {
-        if let Err(error) = sockopt::set_socket_oobinline(&fd, true) {
+    fn new(fd: OwnedFd, family: Option<Family>, phase: Phase) -> Self {
+        if family.is_some()
+            && let Err(error) = sockopt::set_socket_oobinline(&fd, true)
+        {
             tracing::debug!("a socket keeps urgent data out of its stream: {error}");
         }
         Self {
@@ -172,9 +199,10 @@ impl TcpSocket {
             has_urgent: false,
             finished: false,
             is_watched_for_writing: false,
-            nagle: Nagle::NothingWritten,
+            nagle: family.map_or(Nagle::Off, |_| Nagle::NothingWritten),
             peek_offset: None,
             kept: VecDeque::new(),
+            prefix: Prefix::default(),
         }
     }
 
@@ -233,7 +261,10 @@ impl TcpSocket {
     }
 
     /// Copy bytes from the receive queue and leave them there.
-    pub(crate) fn peek(&mut self, peeker: &mut Peeker, ask: PeekRequest) -> Result<Peeked, HostError> {
+    pub(crate) fn peek(&mut self, peeker: &mut Peeker, mut ask: PeekRequest) -> Result<Peeked, HostError> {
+        ask.offset = ask
+            .offset
+            .saturating_sub(u32::try_from(self.prefix.len()).unwrap_or(u32::MAX));
         let count = usize::from(ask.count).min(SLICES);
         let wanted = usize::from(ask.segment) * count;
         if peeker.method(self.family) == PeekMethod::Keep {
@@ -298,6 +329,7 @@ impl TcpSocket {
 
     /// Drop bytes from the front of the receive queue.
     pub(crate) fn discard(&mut self, peeker: &mut Peeker, bytes: u32) -> Result<(), HostError> {
+        let bytes = self.prefix.discard(bytes);
         let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
         if peeker.method(self.family) == PeekMethod::Keep {
             self.kept.drain(..left.min(self.kept.len()));

@@ -27,6 +27,10 @@ pub(crate) enum Source {
     Kick(u32, u8),
     /// Links of the host changed, or a session with the helper ended.
     Links,
+    /// A proxy's listener.
+    Proxy(u32),
+    /// A client of a proxy that has no guest yet.
+    Client(Key),
 }
 
 /// A slot and its generation: 32 and 24 bits.
@@ -49,6 +53,8 @@ impl From<Source> for Token {
             Source::Dns(key) => (6, key.0),
             Source::Links => (8, 0),
             Source::Kick(id, ring) => (7, u64::from(ring) << 32 | u64::from(id)),
+            Source::Proxy(id) => (9, u64::from(id)),
+            Source::Client(key) => (10, key.0),
         };
         let number: u64 = kind << KIND_SHIFT | value;
         Self(usize::try_from(number).expect("a pointer has 64 bits wherever this runs"))
@@ -74,6 +80,8 @@ impl Source {
                 u8::try_from(value >> 32).ok()?,
             ),
             8 => Self::Links,
+            9 => Self::Proxy(id.ok()?),
+            10 => Self::Client(Key(value)),
             _ => return None,
         })
     }
@@ -161,6 +169,8 @@ mod tests {
             Source::Forward(1),
             Source::Dns(second),
             Source::Kick(u32::MAX, 15),
+            Source::Proxy(3),
+            Source::Client(second),
         ] {
             assert_eq!(Source::of(source.into()), Some(source));
         }

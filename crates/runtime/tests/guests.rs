@@ -125,7 +125,7 @@ fn datagrams_reach_the_host_and_its_answers_the_guest() {
 fn forward(protocol: Protocol, guest: Ipv4Addr, guest_port: u16) -> ForwardSpec {
     ForwardSpec {
         protocol,
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
         guest: GuestTarget::Address(guest.into()),
         guest_port,
     }
@@ -139,12 +139,13 @@ fn a_forward_leads_connections_to_the_guest() {
     let mut guest = Guest::stream(&path, 1).configured();
     let spec = forward(Protocol::Tcp, guest.address.unwrap(), 22);
     let info = network.handle().add_forward(spec).unwrap();
-    assert_ne!(info.listen.port(), 0);
+    let listen = info.listen.address().unwrap();
+    assert_ne!(listen.port(), 0);
     let handle = guest.listen(22);
     let data = pattern(300_000);
     let expected = data.clone();
     let client = std::thread::spawn(move || {
-        let mut stream = TcpStream::connect(info.listen).unwrap();
+        let mut stream = TcpStream::connect(info.listen.address().unwrap()).unwrap();
         let mut reader = stream.try_clone().unwrap();
         let writer = std::thread::spawn(move || {
             stream.write_all(&data).unwrap();
@@ -173,13 +174,18 @@ fn a_forward_carries_datagrams_both_ways() {
     let handle = guest.bind_udp(53);
     let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     client.set_nonblocking(true).unwrap();
-    client.send_to(b"question", info.listen).unwrap();
+    client
+        .send_to(b"question", info.listen.address().unwrap())
+        .unwrap();
     let mut buf = [0; 100];
     let (len, meta) = guest.until(|guest| guest.udp(handle).recv_slice(&mut buf).ok());
     assert_eq!(&buf[..len], b"question");
     guest.udp(handle).send_slice(b"answer", meta.endpoint).unwrap();
     let (len, from) = guest.until(|_| client.recv_from(&mut buf).ok());
-    assert_eq!((&buf[..len], from), (&b"answer"[..], info.listen));
+    assert_eq!(
+        (&buf[..len], from),
+        (&b"answer"[..], info.listen.address().unwrap())
+    );
 }
 
 #[test]
@@ -254,7 +260,7 @@ fn a_taken_host_port_names_its_owner_and_leaves_nothing() {
     let (mut options, path) = options(dir.path());
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let spec = ForwardSpec {
-        listen: taken.local_addr().unwrap(),
+        listen: taken.local_addr().unwrap().into(),
         ..forward(Protocol::Tcp, Ipv4Addr::new(10, 77, 0, 2), 22)
     };
     options.forwards.push(spec);
@@ -284,7 +290,7 @@ fn a_forward_that_was_removed_frees_its_port() {
     assert_eq!(handle.forwards().unwrap(), std::slice::from_ref(&info));
     handle.remove_forward(info.id).unwrap();
     assert_eq!(handle.forwards().unwrap(), []);
-    drop(TcpListener::bind(info.listen).unwrap());
+    drop(TcpListener::bind(info.listen.address().unwrap()).unwrap());
     let error = handle.remove_forward(info.id).unwrap_err();
     assert!(
         matches!(error, ForwardError::Unknown(id) if id == info.id),
@@ -393,18 +399,18 @@ fn a_forward_of_ipv6_leaves_the_port_of_ipv4_free() {
     let forward = |listen: SocketAddr| {
         network.handle().add_forward(ForwardSpec {
             protocol: Protocol::Tcp,
-            listen,
+            listen: listen.into(),
             guest: GuestTarget::Name("a".to_owned()),
             guest_port: 80,
         })
     };
     // Where the host has no IPv6 that is told, and nothing else is to be seen.
     let six = match forward("[::]:0".parse().unwrap()) {
-        Ok(six) => six.listen,
+        Ok(six) => six.listen.address().unwrap(),
         Err(error) => return assert!(matches!(error, ForwardError::NoSuchAddress { .. }), "{error}"),
     };
     let four = forward(SocketAddr::from((Ipv4Addr::UNSPECIFIED, six.port()))).unwrap();
-    assert_eq!(four.listen.port(), six.port());
+    assert_eq!(four.listen.address().unwrap().port(), six.port());
     let again = forward(six).unwrap_err();
-    assert!(matches!(again, ForwardError::Taken { .. }), "{again}");
+    assert!(matches!(again, ForwardError::Clash { .. }), "{again}");
 }

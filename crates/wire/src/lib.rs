@@ -15,6 +15,7 @@ mod mac;
 pub mod ndp;
 pub mod packet;
 pub mod pcapng;
+pub mod proxy;
 pub mod segment;
 mod seq;
 pub mod tcp;

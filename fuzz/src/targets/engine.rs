@@ -5,13 +5,13 @@ use super::guest::{
     self, ALL_NODES_MAC, BROADCAST_MAC, GATEWAY, GATEWAY_MAC, GATEWAY6, GUEST, GUEST6, HOST_ALIAS,
     HOST_ALIAS6, LINK_LOCAL, NEIGHBOUR, NEIGHBOUR_MAC, NEIGHBOUR6, OUTSIDE, OUTSIDE6, Segment,
 };
-use super::world::{UPLINK, World};
+use super::world::{LISTED_UDP, UPLINK, World};
 use atoll_engine::{
-    Command, Destination, Event, ForwardId, ForwardTarget, GuestLimits, Mode, NamePattern, Network, Policy,
-    PortConfig, PortId, Router, Rule, Verdict,
+    AcceptId, Command, Destination, Event, ForwardId, ForwardTarget, GuestLimits, Mode, NamePattern, Network,
+    Policy, PortConfig, PortId, Router, Rule, Verdict,
 };
 use atoll_wire::Frame;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// The whole input is one frame; afterwards an hour passes.
@@ -33,7 +33,8 @@ pub(super) fn script_with_uplinks(input: &[u8]) {
     let _ = run_in(World::with_uplinks(mode, first % 5 == 1, first & 0x80 != 0), rest);
 }
 
-/// The same on a network that forbids nearly all that the script's packets lead to: nothing of that is reached.
+/// The same on a network that forbids nearly all that the script's packets lead to: nothing of that is reached but the port that is
+/// listed.
 pub(super) fn policy(input: &[u8]) {
     let rule = |verdict, to| Rule {
         verdict,
@@ -65,12 +66,13 @@ pub(super) fn policy(input: &[u8]) {
         ..Policy::default()
     };
     let world = run_in(World::with(|config| config.policy = policy), input);
-    let is_forbidden = |to: &&IpAddr| {
-        let is_private = match to {
+    let is_forbidden = |to: &&SocketAddr| {
+        let is_private = match to.ip() {
+            IpAddr::V4(Ipv4Addr::LOCALHOST) | IpAddr::V6(Ipv6Addr::LOCALHOST) => to.port() != LISTED_UDP,
             IpAddr::V4(to) => to.is_private() || to.is_loopback(),
             IpAddr::V6(to) => to.is_unique_local() || to.is_loopback(),
         };
-        is_private || **to == outside || **to == outside6
+        is_private || to.ip() == outside || to.ip() == outside6
     };
     assert_eq!(world.reached.iter().find(is_forbidden), None, "was reached");
 }
@@ -247,7 +249,11 @@ fn rare(world: &mut World, choices: &mut Choices<'_>) {
         3 => command(world, choices),
         6 => reply(world, choices),
         4 => {
-            let (forward, accept) = (ForwardId(u32::from(choices.byte() % 4)), world.next_accept());
+            let (pick, accept) = (choices.byte(), world.next_accept());
+            if pick & 0x80 != 0 {
+                return dial(world, choices, (accept, pick));
+            }
+            let forward = ForwardId(u32::from(pick % 4));
             world.event(Event::TcpAccepted {
                 forward,
                 accept,
@@ -266,6 +272,29 @@ fn rare(world: &mut World, choices: &mut Choices<'_>) {
     }
 }
 
+/// A program of the host asks for a guest, or goes away.
+fn dial(world: &mut World, choices: &mut Choices<'_>, (accept, pick): (AcceptId, u8)) {
+    if pick & 0x40 != 0 {
+        return world.event(Event::TcpWithdrawn(AcceptId(u64::from(pick & 0x3f))));
+    }
+    let guest = match pick % 5 {
+        0 => ForwardTarget::Address(GUEST.into()),
+        1 => ForwardTarget::Address(GUEST6.into()),
+        2 => ForwardTarget::Name("a".to_owned()),
+        3 => ForwardTarget::Name("nobody".to_owned()),
+        _ => ForwardTarget::OneOf(vec![
+            ForwardTarget::Address(GUEST.into()),
+            ForwardTarget::Name("a".to_owned()),
+        ]),
+    };
+    world.event(Event::TcpDialled {
+        accept,
+        peer: (OUTSIDE, choices.number()).into(),
+        guest,
+        port: choices.number(),
+    });
+}
+
 /// A datagram back to whoever sent one to this port of the guest.
 fn reply(world: &mut World, choices: &mut Choices<'_>) {
     let guest_port = choices.one_of(&[53, 40_000]);
@@ -280,7 +309,16 @@ fn reply(world: &mut World, choices: &mut Choices<'_>) {
 /// A command may be refused; what it must not do is panic.
 fn command(world: &mut World, choices: &mut Choices<'_>) {
     let forward = ForwardId(u32::from(choices.byte() % 4));
-    let command = match choices.byte() % 10 {
+    let command = match choices.byte() % 11 {
+        10 => Command::AddForward {
+            forward,
+            guest: ForwardTarget::OneOf(vec![
+                ForwardTarget::Address(GUEST.into()),
+                ForwardTarget::Mac(guest::GUEST_MAC),
+                ForwardTarget::Address(GUEST6.into()),
+            ]),
+            port: choices.number(),
+        },
         0 => Command::AddForward {
             forward,
             guest: ForwardTarget::Address(GUEST.into()),

@@ -3,6 +3,7 @@
 use super::bytes::Choices;
 use atoll_ports::{Decoder, LengthError, MAX_FRAME, MIN_FRAME};
 use atoll_qemu::qmp::{LineBuffer, QmpError, parse_line};
+use atoll_wire::proxy::{Parsed, http, socks5};
 use atoll_wire::{Frame, Offload, segment, vnet};
 use bytes::Bytes;
 
@@ -87,5 +88,37 @@ pub(super) fn vnet_header(input: &[u8]) {
     for part in segment::plain(&frame).unwrap_or_default() {
         assert_eq!(part.offload, Offload::default());
         assert!((MIN_FRAME..=frame.len()).contains(&part.len()), "{}", part.len());
+    }
+}
+
+/// A client's head, for all that a proxy reads it as: whole within its bound, and from the same bytes on whatever comes behind it. What
+/// is passed on to an origin is a request to an origin.
+pub(super) fn proxy_head(input: &[u8]) {
+    whole_once(input, socks5::greeting, 2 + 255);
+    whole_once(input, socks5::request, socks5::HEAD_MAX);
+    whole_once(input, http::request, http::HEAD_MAX);
+    if let Parsed::Whole(http::Request::Forward(_, head), _) = http::request(input) {
+        let again = http::request(&head);
+        let length = head.len();
+        assert!(
+            matches!(again, Parsed::Whole(http::Request::NoProxyRequest, len) if len == length)
+                || length >= http::HEAD_MAX,
+            "{again:?}"
+        );
+    }
+}
+
+fn whole_once<T: PartialEq + std::fmt::Debug>(input: &[u8], read: fn(&[u8]) -> Parsed<T>, bound: usize) {
+    match read(input) {
+        Parsed::Partial => assert!(input.len() < bound, "{} bytes are not enough", input.len()),
+        Parsed::Whole(_, length) => {
+            assert!(length <= input.len());
+            if let Parsed::Whole(_, again) = read(&input[..length]) {
+                assert_eq!(again, length);
+            } else {
+                panic!("the head alone is no head");
+            }
+        }
+        Parsed::Bad => {}
     }
 }

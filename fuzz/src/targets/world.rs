@@ -7,11 +7,11 @@
 
 use super::guest::{GATEWAY_MAC, GUEST_MAC, OUTSIDE6, PREFIX, Peer};
 use atoll_engine::{
-    AcceptId, Action, Config, Datagrams, Engine, Event, FlowId, HostError, Instant, Limits, Mode, PortConfig,
-    PortId, Prefix, QueryId, Side, StaticRoute, Subnet,
+    AcceptId, Action, Config, Datagrams, Engine, Event, FlowId, HostError, HostPort, HostTarget, Instant,
+    Limits, Mode, PortConfig, PortId, Prefix, QueryId, Side, StaticRoute, Subnet,
 };
 use atoll_wire::{Frame, FrameBuf};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ const MAX_ACTIONS: usize = 100_000;
 
 /// Where the uplink of a network is that has one.
 pub(super) const UPLINK: PortId = PortId(9);
+
+/// The port of the host's loopback to which port 53 of the host alias leads.
+pub(super) const LISTED_UDP: u16 = 5353;
 
 /// The ports of uplinks that the engine asks for.
 const FIRST_PINNED: u32 = 1000;
@@ -57,16 +60,18 @@ pub(super) struct World {
     datagrams: Vec<FlowId>,
     queries: Vec<QueryId>,
     accepts: u64,
+    /// Connections that found a guest, or none.
+    ended: BTreeSet<AcceptId>,
     /// Ports that do not read.
     stalled: Vec<PortId>,
     uplinks: BTreeMap<PortId, Side>,
     /// Who sent a SYN to a port of a guest, with or without ACK, by that port.
     peers: BTreeMap<u16, Peer>,
     /// Where host sockets were to connect or send to.
-    pub(super) reached: std::collections::BTreeSet<IpAddr>,
+    pub(super) reached: BTreeSet<SocketAddr>,
     /// Kinds of action that came.
     #[cfg(test)]
-    pub(super) seen: std::collections::BTreeSet<String>,
+    pub(super) seen: BTreeSet<String>,
 }
 
 impl World {
@@ -123,6 +128,16 @@ impl World {
             [("meta-data".to_owned(), "instance-id: a\n".into())].into(),
         );
         config.limits = LIMITS;
+        config.host_ports = vec![
+            HostPort::Tcp {
+                port: 2375,
+                to: HostTarget::Service(0),
+            },
+            HostPort::Udp {
+                port: 53,
+                to: LISTED_UDP,
+            },
+        ];
         change(&mut config);
         let mut world = Self {
             engine: Engine::new(&config, [7; 32]),
@@ -131,12 +146,13 @@ impl World {
             datagrams: Vec::new(),
             queries: Vec::new(),
             accepts: 0,
+            ended: BTreeSet::new(),
             stalled: Vec::new(),
             uplinks: BTreeMap::new(),
             peers: BTreeMap::new(),
-            reached: std::collections::BTreeSet::new(),
+            reached: BTreeSet::new(),
             #[cfg(test)]
-            seen: std::collections::BTreeSet::new(),
+            seen: BTreeSet::new(),
         };
         for (port, label) in [(0, "a"), (1, "b")] {
             let port_config = PortConfig {
@@ -320,10 +336,14 @@ impl World {
         match *action {
             Action::Transmit(port) => self.transmit(port),
             Action::TcpConnect { flow, to } => {
-                self.reached.insert(to.ip());
+                self.reached.insert(to);
                 self.streams.insert(flow, Stream::default());
             }
-            Action::TcpAdopt { flow, .. } => {
+            Action::TcpConnectService { flow, .. } => {
+                self.streams.insert(flow, Stream::default());
+            }
+            Action::TcpAdopt { flow, accept } => {
+                assert!(self.ended.insert(accept), "{accept:?} is answered twice");
                 self.streams.insert(
                     flow,
                     Stream {
@@ -366,15 +386,17 @@ impl World {
             Action::DnsAsk { query, .. } => self.queries.push(query),
             Action::DnsForget(query) => self.queries.retain(|other| *other != query),
             Action::UdpSend { flow, to, .. } => {
-                self.reached.insert(to.ip());
-                assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
-            }
-            Action::IcmpSend { flow, to, .. } => {
                 self.reached.insert(to);
                 assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
             }
-            Action::TcpRefuse { .. }
-            | Action::UdpForwardSend { .. }
+            Action::IcmpSend { flow, to, .. } => {
+                self.reached.insert(SocketAddr::new(to, 0));
+                assert!(self.datagrams.contains(&flow), "{flow} sends, but is not open");
+            }
+            Action::TcpRefuse { accept, .. } => {
+                assert!(self.ended.insert(accept), "{accept:?} is answered twice");
+            }
+            Action::UdpForwardSend { .. }
             | Action::UdpPause(_)
             | Action::UdpResume(_)
             | Action::LeasesChanged

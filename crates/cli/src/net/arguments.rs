@@ -14,8 +14,8 @@ use atoll_control::spec::{self, Hint, OrOff};
 use clap::Args;
 
 use super::mode::{ModeArguments, mac_in};
-use super::once;
 use super::policy::PolicyArguments;
+use super::{naming, once, reach};
 use crate::failure::Failure;
 
 /// The smallest MTU every IPv4 link has (RFC 1122, 3.3.2), and the largest that fits a frame.
@@ -61,8 +61,10 @@ pub(crate) struct NetworkArguments {
     vhost_user: Vec<String>,
 
     /// Lead a host port to a guest's address, name or MAC address; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
-    /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Repeatable.
-    #[arg(long, value_name = "[BIND:]PORT:GUEST:PORT[/PROTOCOL]")]
+    /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Or a unix socket, as in
+    /// unix:/tmp/docker.sock:10.77.0.2:2375. Several guests with commas between them get connections in turn, but for those that
+    /// do not answer. Repeatable.
+    #[arg(long, value_name = "[BIND:]PORT:GUEST[,GUEST]:PORT[/PROTOCOL]")]
     forward: Vec<String>,
 
     /// Guests reach the host's loopback at the host alias; without this they do not.
@@ -108,6 +110,23 @@ pub(crate) struct NetworkArguments {
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
 
+    /// Where programs of the host connect to be led to guests by SOCKS 5 or HTTP, with names looked up on the network; a browser
+    /// or curl takes it as its proxy. Leads to the network's own guests only. IPv6 in brackets; repeatable.
+    #[arg(long, value_name = "[BIND:]PORT")]
+    proxy: Vec<String>,
+
+    /// Guests reach this port of the host's loopback at the host alias, `host.DOMAIN`, where it may have another number; tcp when no
+    /// protocol is given. Repeatable. --host-loopback opens all ports.
+    #[arg(long, value_name = "PORT[:GUEST-SIDE-PORT][/PROTOCOL]")]
+    host_port: Vec<String>,
+
+    /// Guests reach this unix socket of the host by TCP, at this port of the host alias, as in 2375=unix:/run/docker.sock.
+    /// Repeatable.
+    #[arg(long, value_name = "PORT=unix:PATH")]
+    host_socket: Vec<String>,
+
+    #[command(flatten)]
+    dns_more: naming::DnsArguments,
     #[command(flatten, next_help_heading = "What guests may do")]
     policy: PolicyArguments,
 }
@@ -136,6 +155,9 @@ impl NetworkArguments {
         options.forwards = each(&self.forward, |value| forwards(value, lan, guest))?.concat();
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
+        options.proxies = reach::proxies(&self.proxy)?;
+        options.host_ports = reach::host_ports(&self.host_port, &self.host_socket)?;
+        self.dns_more.apply(&mut options)?;
         options.policy = self
             .policy
             .policy(|argument, value, address| lan.check_guest(argument, value, address))?;
@@ -159,8 +181,11 @@ impl NetworkArguments {
             ("--state", self.state.is_some()),
             ("--route", !self.mode.route.is_empty()),
             ("--host-loopback", self.host_loopback),
+            ("--host-port", !self.host_port.is_empty()),
+            ("--host-socket", !self.host_socket.is_empty()),
         ])?;
-        self.mode.check_policy(&self.policy.said())
+        self.mode.check_policy(&self.policy.said())?;
+        self.mode.check_words(&self.dns_more.said())
     }
 
     /// The routes, each by way of a guest of the network.
@@ -250,7 +275,10 @@ impl NetworkArguments {
     }
 }
 
-fn each<T>(values: &[String], read: impl Fn(&str) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
+pub(super) fn each<T>(
+    values: &[String],
+    read: impl Fn(&str) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
     values.iter().map(|value| read(value)).collect()
 }
 
@@ -456,8 +484,17 @@ fn resolvers(values: &[String]) -> Result<Option<Vec<SocketAddr>>, Failure> {
 
 /// One forward for each port of a range.
 fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpec>, Failure> {
+    if let Some(socket) = value.strip_prefix("unix:") {
+        return reach::socket_forward(value, socket, guest, |address| {
+            lan.check_guest("--forward", value, address)
+        });
+    }
     if let (Some(guest), Ok(forward)) = (guest, value.parse::<spec::Forward>()) {
         return Ok(pairs(&forward, &GuestTarget::Name(guest.to_owned())));
+    }
+    if value.contains(',') {
+        let one = |value: &str| forwards(value, lan, guest);
+        return reach::balanced(value, one);
     }
     if let Some((mac, named)) = mac_in(value) {
         let read: spec::GuestForward = hinted("--forward", &named)?;
@@ -483,7 +520,7 @@ fn pairs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<ForwardSpec> {
         .listeners()
         .map(|(listen, guest_port)| ForwardSpec {
             protocol,
-            listen,
+            listen: listen.into(),
             guest: guest.clone(),
             guest_port,
         })

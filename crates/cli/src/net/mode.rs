@@ -153,7 +153,7 @@ impl ModeArguments {
 
     /// That nothing was said that only networks with addresses of their own have, or that only a network of this program's has.
     pub(super) fn check_words(&self, said: &[(&'static str, bool)]) -> Result<(), Failure> {
-        const OF_USER: [&str; 1] = ["--host-loopback"];
+        const OF_USER: [&str; 3] = ["--host-loopback", "--host-port", "--host-socket"];
         let is_wrong = |word: &str| match self.mode {
             Mode::User => false,
             Mode::Shared | Mode::Host => OF_USER.contains(&word),

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use atoll_control::runtime::{NetworkOptions, StaticLease};
+use atoll_control::runtime::{ForwardSpec, HostPortSpec, HostSide, NetworkOptions, StaticLease};
 
 use super::arguments::bad;
 use crate::failure::Failure;
@@ -14,7 +14,8 @@ const BUILT_IN: [&str; 2] = ["gateway", "host"];
 pub(super) fn check(options: &NetworkOptions) -> Result<(), Failure> {
     leases(options)?;
     names(options)?;
-    forwards(options)
+    forwards(options)?;
+    host_ports(&options.host_ports)
 }
 
 /// Of one MAC address there is one lease, with an address of each family at most.
@@ -51,19 +52,42 @@ fn names(options: &NetworkOptions) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A port at the alias leads to one place; and a UDP port of the host is reached at one port of it, since its answers come from there.
+fn host_ports(listed: &[HostPortSpec]) -> Result<(), Failure> {
+    let is_udp = |listed: &HostPortSpec| matches!(listed.to, HostSide::Udp(_));
+    for (count, port) in listed.iter().enumerate() {
+        let mut earlier = listed
+            .iter()
+            .take(count)
+            .filter(|other| is_udp(other) == is_udp(port));
+        let clashes = |other: &&HostPortSpec| other.port == port.port || is_udp(port) && other.to == port.to;
+        if earlier.any(|other| clashes(&other)) {
+            let value = match &port.to {
+                HostSide::Tcp(to) => format!("{to}:{}", port.port),
+                HostSide::Udp(to) => format!("{to}:{}/udp", port.port),
+                HostSide::Socket(path) => format!("{}=unix:{}", port.port, path.display()),
+            };
+            let why = "one of its two ports is given already";
+            return Err(bad("--host-port", &value, why, "give each port once"));
+        }
+    }
+    Ok(())
+}
+
 fn forwards(options: &NetworkOptions) -> Result<(), Failure> {
     for (count, forward) in options.forwards.iter().enumerate() {
         let mut earlier = options.forwards.iter().take(count);
-        let is_same =
-            earlier.any(|other| (other.protocol, other.listen) == (forward.protocol, forward.listen));
-        if is_same && forward.listen.port() != 0 {
-            let why = format!("the {} port is given twice", forward.protocol);
-            return Err(bad(
-                "--forward",
-                &forward.listen.to_string(),
-                why,
-                "give each host port once",
-            ));
+        let clash = earlier
+            .find(|other| other.protocol == forward.protocol && other.listen.conflicts_with(&forward.listen));
+        if let Some(other) = clash {
+            let place = |forward: &ForwardSpec| format!("port {} of {}", forward.guest_port, forward.guest);
+            let why = format!(
+                "this leads to {} already, and cannot lead to {}",
+                place(other),
+                place(forward)
+            );
+            let hint = "give each place of the host once";
+            return Err(bad("--forward", &forward.listen.to_string(), why, hint));
         }
     }
     Ok(())

@@ -5,9 +5,6 @@
 //! while. Datagrams are never kept here: what the guest's port or the host has no room for is lost, as on any link. A flow whose
 //! guest is far behind leaves them in its socket ([`Action::UdpPause`]), so that a flood takes no room from the guest's other traffic.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
 use super::*;
 use crate::event::HostError;
 
@@ -159,14 +156,17 @@ impl Flows {
         {
             return self.answer_forward(now, lan, id, (payload, segment));
         }
-        let Some(address) = self.host_address_or_tell(now, lan, packet) else {
-            return;
-        };
+        let listed = self.listed_udp(remote);
+        let to = listed.or_else(|| {
+            let address = self.host_address_or_tell(now, lan, packet)?;
+            Some(SocketAddr::new(address, remote.port))
+        });
+        let Some(to) = to else { return };
         let key = Key::Udp { guest };
         let known = self.table.find(&key);
-        if !self.permits_datagram(now, lan, packet, (known, Transport::Udp, remote))
-            || (known.is_none() && !Self::may_begin(now, lan, packet.ingress))
-        {
+        let is_permitted =
+            listed.is_some() || self.permits_datagram(now, lan, packet, (known, Transport::Udp, remote));
+        if !is_permitted || (known.is_none() && !Self::may_begin(now, lan, packet.ingress)) {
             return;
         }
         let id = known.unwrap_or_else(|| {
@@ -181,7 +181,6 @@ impl Flows {
                 // It has room at another port than the one we wait for.
                 flow.resume(cx);
             }
-            let to = SocketAddr::new(address, remote.port);
             cx.lan.actions.push_back(Action::UdpSend {
                 flow: id,
                 to,
@@ -265,6 +264,14 @@ impl Flows {
                 });
             }
         });
+    }
+
+    /// The guest to which a client's datagrams went last.
+    pub(super) fn forwarded_to(&self, forward: ForwardId, client: SocketAddr) -> Option<Endpoint> {
+        match self.table.get(*self.forward_clients.get(&(forward, client))?)? {
+            Flow::Udp(flow) => Some(flow.guest),
+            Flow::Tcp(_) | Flow::Echo(_) => None,
+        }
     }
 
     /// Datagrams for a guest came to a forward, whose socket serves others too and is never paused.
@@ -371,24 +378,33 @@ impl Flows {
                 flow,
                 from,
                 datagrams,
-            } => self.with(now, lan, flow, |flow, cx| {
-                let Flow::Udp(flow) = flow else { return };
-                let count = || datagrams.iter().map(Datagrams::count).sum();
-                let Some(src) = policy.guest_view(from.ip()) else {
-                    return cx.lan.counters.add(Counter::HostDatagramDropped, count());
-                };
-                let src = Endpoint::new(src, from.port());
-                let guest = flow.guest.ip;
-                if src == flow.peer || cx.permits_reply(guest, (Transport::Udp, src), count()) {
-                    flow.deliver(cx, src, datagrams);
-                }
-            }),
-            Event::UdpRefused { flow, to, error } => self.with(now, lan, flow, |flow, cx| {
-                if let (Flow::Udp(flow), Some(dst)) = (flow, policy.guest_view(to.ip())) {
-                    let quote = Quote::udp(flow.guest, Endpoint::new(dst, to.port()));
-                    icmp::send_error_for_flow(cx.lan, cx.now, &quote, error);
-                }
-            }),
+            } => {
+                let listed = self.listed_view(from);
+                let src = listed.or_else(|| self.udp_view(from));
+                self.with(now, lan, flow, |flow, cx| {
+                    let Flow::Udp(flow) = flow else { return };
+                    let count = || datagrams.iter().map(Datagrams::count).sum();
+                    let Some(src) = src else {
+                        return cx.lan.counters.add(Counter::HostDatagramDropped, count());
+                    };
+                    let guest = flow.guest.ip;
+                    if listed.is_some()
+                        || src == flow.peer
+                        || cx.permits_reply(guest, (Transport::Udp, src), count())
+                    {
+                        flow.deliver(cx, src, datagrams);
+                    }
+                });
+            }
+            Event::UdpRefused { flow, to, error } => {
+                let dst = self.listed_view(to).or_else(|| self.udp_view(to));
+                self.with(now, lan, flow, |flow, cx| {
+                    if let (Flow::Udp(flow), Some(dst)) = (flow, dst) {
+                        let quote = Quote::udp(flow.guest, dst);
+                        icmp::send_error_for_flow(cx.lan, cx.now, &quote, error);
+                    }
+                });
+            }
             Event::IcmpReceived {
                 flow,
                 from,

@@ -4,18 +4,79 @@
 //! its clients at the gateway's address, at the client's own port if that is free.
 
 use super::*;
-use crate::AcceptId;
 use crate::ForwardTarget;
+use crate::event::HostError;
 
 /// Local ports for clients whose own is taken (RFC 6335: dynamic ports).
 const DYNAMIC_PORTS: std::ops::Range<u16> = 49152..65535;
 /// How often another port is tried.
 const TRIES: u16 = 64;
 
+/// How long a guest that did not answer is the last to be tried.
+const DOWN: Duration = Duration::from_secs(10);
+
+/// Finds the addresses of a name, see [`NameView::look_up`](crate::services::names::NameView::look_up).
+type Resolve<'a> = &'a dyn Fn(&Lan, &str) -> Option<Vec<IpAddr>>;
+
 #[derive(Debug)]
 pub(super) struct Forward {
-    pub(super) guest: ForwardTarget,
-    pub(super) port: u16,
+    guest: ForwardTarget,
+    port: u16,
+    /// Whose turn it is among several.
+    turn: usize,
+    /// Those of several that did not answer, and when.
+    down: Vec<(Endpoint, Instant)>,
+}
+
+impl Forward {
+    pub(super) fn note_failure(&mut self, now: Instant, target: Endpoint) {
+        self.note_success(target);
+        self.down.retain(|(_, at)| now.since(*at) < DOWN);
+        self.down.push((target, now));
+    }
+
+    pub(super) fn note_success(&mut self, target: Endpoint) {
+        self.down.retain(|(other, _)| *other != target);
+    }
+
+    /// Several targets in the order in which this client tries them: round and round, those that failed of late last.
+    fn in_turn(&mut self, now: Instant, mut targets: Vec<Endpoint>) -> Vec<Endpoint> {
+        if targets.len() > 1 {
+            let first = self.turn % targets.len();
+            targets.rotate_left(first);
+            self.turn = first + 1;
+            let is_down = |target: &Endpoint| {
+                let mut failures = self.down.iter();
+                failures.any(|(other, at)| other == target && now.since(*at) < DOWN)
+            };
+            targets.sort_by_key(is_down);
+        }
+        targets
+    }
+}
+
+impl ForwardTarget {
+    /// The addresses in it.
+    pub(crate) fn fixed_addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Self::Address(address) => vec![*address],
+            Self::Name(_) | Self::Mac(_) => Vec::new(),
+            Self::OneOf(several) => several.iter().flat_map(Self::fixed_addresses).collect(),
+        }
+    }
+
+    /// All addresses that it has now; `None` when nobody has the name.
+    pub(crate) fn addresses(&self, lan: &Lan, resolve: Resolve<'_>) -> Option<Vec<IpAddr>> {
+        match self {
+            Self::Address(address) => Some(vec![*address]),
+            Self::Mac(mac) => lan.address_of(*mac).map(|address| vec![address]),
+            Self::Name(name) => resolve(lan, name),
+            Self::OneOf(several) => {
+                let found = several.iter().filter_map(|one| one.addresses(lan, resolve));
+                Some(found.flatten().collect())
+            }
+        }
+    }
 }
 
 impl Flows {
@@ -23,7 +84,13 @@ impl Flows {
     pub(crate) fn add_forward(&mut self, id: ForwardId, guest: ForwardTarget, port: u16) -> bool {
         let free = !self.forwards.contains_key(&id);
         if free {
-            self.forwards.insert(id, Forward { guest, port });
+            let forward = Forward {
+                guest,
+                port,
+                turn: 0,
+                down: Vec::new(),
+            };
+            self.forwards.insert(id, forward);
         }
         free
     }
@@ -32,21 +99,20 @@ impl Flows {
         self.forwards.remove(&id);
     }
 
-    /// Where a forward leads now. `resolve` finds the address of a name.
-    fn target(
-        &self,
-        lan: &Lan,
-        id: ForwardId,
-        resolve: impl FnOnce(&Lan, &str) -> Option<IpAddr>,
-    ) -> Option<Endpoint> {
-        let forward = self.forwards.get(&id)?;
-        let address = match &forward.guest {
-            ForwardTarget::Address(address) => Some(*address),
-            ForwardTarget::Mac(mac) => lan.address_of(*mac),
-            ForwardTarget::Name(name) => resolve(lan, name),
+    /// Where a forward leads now: for each of its guests the first address.
+    fn targets(&self, lan: &Lan, id: ForwardId, resolve: Resolve<'_>) -> Vec<Endpoint> {
+        let Some(forward) = self.forwards.get(&id) else {
+            return Vec::new();
         };
-        let is_neighbor = |address: &IpAddr| self.policy.route(*address) == Route::Neighbor;
-        Some(Endpoint::new(address.filter(is_neighbor)?, forward.port))
+        let first = |target: &ForwardTarget| {
+            let address = target.addresses(lan, resolve)?.first().copied()?;
+            let is_neighbor = self.policy.route(address) == Route::Neighbor;
+            is_neighbor.then(|| Endpoint::new(address, forward.port))
+        };
+        match &forward.guest {
+            ForwardTarget::OneOf(several) => several.iter().filter_map(first).collect(),
+            one => first(one).into_iter().collect(),
+        }
     }
 
     /// A port of the gateway's address at which the guest can see a client, which may be of another family.
@@ -70,15 +136,28 @@ impl Flows {
         &mut self,
         now: Instant,
         lan: &mut Lan,
-        (forward, accept, peer): (ForwardId, AcceptId, SocketAddr),
-        resolve: impl FnOnce(&Lan, &str) -> Option<IpAddr>,
+        (id, accept, peer): (ForwardId, AcceptId, SocketAddr),
+        resolve: Resolve<'_>,
     ) -> bool {
-        let guest = self.target(lan, forward, resolve);
+        let targets = self.targets(lan, id, resolve);
+        let Some(forward) = self.forwards.get_mut(&id) else {
+            let why = HostError::HostUnreachable;
+            lan.actions.push_back(Action::TcpRefuse { accept, why });
+            return true;
+        };
+        if let ForwardTarget::OneOf(several) = &forward.guest {
+            let are_known = targets.len() == several.len();
+            let targets = forward.in_turn(now, targets);
+            self.dial(now, lan, (accept, peer, Some(id)), targets);
+            return are_known;
+        }
+        let guest = targets.first().copied();
         let is_known = guest.is_some();
         let remote = guest
             .and_then(|guest| self.free_local(lan, guest, peer.port(), |remote| Key::Tcp { guest, remote }));
         let (Some(guest), Some(remote)) = (guest, remote) else {
-            lan.actions.push_back(Action::TcpRefuse { accept });
+            let why = HostError::HostUnreachable;
+            lan.actions.push_back(Action::TcpRefuse { accept, why });
             return is_known;
         };
         let id = self.admit(now, lan);
@@ -98,11 +177,18 @@ impl Flows {
         &mut self,
         now: Instant,
         lan: &mut Lan,
-        (forward, from, datagrams): (ForwardId, SocketAddr, Vec<Datagrams>),
-        resolve: impl FnOnce(&Lan, &str) -> Option<IpAddr>,
+        (id, from, datagrams): (ForwardId, SocketAddr, Vec<Datagrams>),
+        resolve: Resolve<'_>,
     ) {
-        match self.target(lan, forward, resolve) {
-            Some(guest) => self.deliver_forwarded(now, lan, (forward, from), guest, datagrams),
+        let targets = self.targets(lan, id, resolve);
+        // A client keeps the guest that it has for as long as the forward leads there.
+        let known = self.forwarded_to(id, from);
+        let guest = known.filter(|guest| targets.contains(guest)).or_else(|| {
+            let forward = self.forwards.get_mut(&id)?;
+            forward.in_turn(now, targets).first().copied()
+        });
+        match guest {
+            Some(guest) => self.deliver_forwarded(now, lan, (id, from), guest, datagrams),
             None => {
                 let lost = datagrams.iter().map(Datagrams::count).sum();
                 lan.counters.add(Counter::HostDatagramDropped, lost);

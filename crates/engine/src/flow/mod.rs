@@ -9,8 +9,10 @@
 
 mod datagram;
 mod delivery;
+mod dial;
 mod forward;
 mod held;
+mod host_ports;
 mod permits;
 pub(crate) mod policy;
 mod table;
@@ -20,6 +22,7 @@ mod wheel;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use atoll_wire::packet::ip_len;
 use atoll_wire::tcp::{Flags, Header, Options, TCP_LEN};
@@ -35,10 +38,12 @@ use crate::gateway::icmp::{self, Quote, Unreachable};
 use crate::lan::Lan;
 use crate::policy::Transport;
 use crate::rng::KeyedHash;
-use crate::{Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, PortId};
+use crate::{AcceptId, Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, PortId};
 use datagram::{EchoFlow, UdpFlow};
+use dial::Dials;
 use forward::Forward;
 use held::Held;
+use host_ports::{Destination, HostPorts};
 use policy::{Policy, Route};
 use table::{Key, Table};
 use tcp::{Host, Segment, Service, TcpFlow};
@@ -73,6 +78,8 @@ pub(crate) struct Shared {
     bulk: HashMap<IpAddr, u32, KeyedHash>,
     /// What flows hold for hosts that do not take it.
     pub(crate) held: Held,
+    /// Connections of the host whose guest has answered.
+    pub(crate) answered: Vec<AcceptId>,
     hash: KeyedHash,
 }
 
@@ -168,6 +175,8 @@ pub(crate) struct Flows {
     /// Connections to services that are over.
     gone: Vec<FlowId>,
     documents: BTreeMap<String, Documents>,
+    dials: Dials,
+    host_ports: HostPorts,
 }
 
 impl Flows {
@@ -188,10 +197,13 @@ impl Flows {
                 share: u32::MAX,
                 bulk: HashMap::with_hasher(hash),
                 held: Held::new(config.limits.held_bytes as u64),
+                answered: Vec::new(),
                 hash,
             },
             gone: Vec::new(),
             documents: config.documents.clone(),
+            dials: Dials::default(),
+            host_ports: HostPorts::new(&config.host_ports),
         }
     }
 
@@ -307,6 +319,9 @@ impl Flows {
                 if flow.is_served() {
                     self.gone.push(id);
                 }
+                if let Some((accept, why)) = flow.promise() {
+                    self.dials.fail(accept, why);
+                }
             }
             _ => {}
         }
@@ -406,7 +421,8 @@ impl Flows {
             refuse_tcp(lan, now, guest, remote, &segment);
             return None;
         }
-        if !self.permits(now, lan, packet.ingress, (Transport::Tcp, remote)) {
+        // A listed port is open: whoever listed it said so, as with DNS at the gateway.
+        if !self.is_listed_tcp(remote) && !self.permits(now, lan, packet.ingress, (Transport::Tcp, remote)) {
             refuse_tcp(lan, now, guest, remote, &segment);
             return None;
         }
@@ -438,25 +454,28 @@ impl Flows {
     }
 
     /// Who answers a connection to `remote`.
-    fn tcp_host(&self, lan: &Lan, packet: &Packet, remote: Endpoint) -> Result<(Host, SocketAddr), Refusal> {
+    fn tcp_host(&self, lan: &Lan, packet: &Packet, remote: Endpoint) -> Result<(Host, Destination), Refusal> {
         let metadata = || {
             let label = lan
                 .switch
                 .port(packet.ingress)
                 .and_then(|port| port.config.label.as_ref());
             let documents = label.and_then(|label| self.documents.get(label)).cloned();
-            (Host::Service(Service::http(documents)), remote.into())
+            (
+                Host::Service(Service::http(documents)),
+                Destination::Address(remote.into()),
+            )
         };
         match (self.policy.route(remote.ip), remote.port) {
-            (Route::Gateway, 53) => Ok((Host::Service(Service::dns()), remote.into())),
+            (Route::Gateway, 53) => Ok((Host::Service(Service::dns()), Destination::Address(remote.into()))),
             (Route::Gateway | Route::Metadata, 80) if !self.documents.is_empty() => Ok(metadata()),
             (Route::Gateway | Route::Metadata, _) => Err(Refusal::Reset),
             (Route::Neighbor, _) => Err(Refusal::Unreachable(Unreachable::Host)),
             (Route::Forbidden, _) => Err(Refusal::Unreachable(Unreachable::Prohibited)),
             (Route::Group, _) => Err(Refusal::Silence),
-            (Route::HostAlias | Route::Outside, port) => {
-                let address = self.policy.host_address(remote.ip).ok_or(Refusal::Reset)?;
-                Ok((Host::Socket, SocketAddr::new(address, port)))
+            (Route::HostAlias | Route::Outside, _) => {
+                let to = self.tcp_destination(remote).ok_or(Refusal::Reset)?;
+                Ok((Host::Socket, to))
             }
         }
     }
@@ -504,7 +523,8 @@ impl Flows {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.table.poll_timeout()
+        let timeouts = [self.table.poll_timeout(), self.dials.poll_timeout()];
+        timeouts.into_iter().flatten().min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, lan: &mut Lan) {
@@ -515,6 +535,7 @@ impl Flows {
                 Flow::Echo(flow) => flow.handle_timeout(cx),
             });
         }
+        self.handle_dial_timeouts(now, lan);
     }
 
     pub(crate) fn snapshot(&self) -> Vec<FlowSnapshot> {

@@ -1,7 +1,8 @@
 //! Where the [policy](crate::policy) meets the flows: whether a guest may open one, and hear from a peer.
 //!
 //! A connection is judged when its SYN opens it. A UDP socket or echo identifier has many peers: the latest that was permitted is in the flow, and
-//! only another one is judged. What stays inside (services of the gateway) is nobody's business here.
+//! only another one is judged. What stays inside (services of the gateway) is nobody's business here, nor are
+//! [listed ports](super::host_ports) of the host alias.
 
 use super::*;
 use crate::policy::{Attempt, Transport};

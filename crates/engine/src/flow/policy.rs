@@ -139,7 +139,7 @@ fn bridged(dst: IpAddr) -> Route {
 }
 
 /// The loopback address of the same family.
-fn loopback(like: IpAddr) -> IpAddr {
+pub(super) fn loopback(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use atoll_engine::{AcceptId, Action, Command, Event, FlowId, ForwardId, ForwardTarget};
+use atoll_engine::{AcceptId, Action, Command, Event, FlowId, ForwardId, ForwardTarget, HostError};
 use atoll_wire::tcp::{Flags, Header, Options};
 use atoll_wire::{ArpOperation, Seq};
 
@@ -38,6 +38,13 @@ fn adopted(net: &mut Net) -> FlowId {
     match net.action() {
         Action::TcpAdopt { accept: ACCEPT, flow } => flow,
         other => panic!("an adoption was expected: {other:?}"),
+    }
+}
+
+fn refusal(accept: AcceptId) -> Action {
+    Action::TcpRefuse {
+        accept,
+        why: HostError::HostUnreachable,
     }
 }
 
@@ -227,7 +234,7 @@ fn a_guest_that_refuses_resets_the_client_at_once() {
 #[test]
 fn a_client_that_is_reset_before_the_guest_answered_takes_its_syn_back() {
     let mut tcp = syn_sent();
-    tcp.host_fails(atoll_engine::HostError::Reset);
+    tcp.host_fails(HostError::Reset);
     let reset = tcp.hears().header;
     assert_eq!((reset.flags, reset.seq), (Flags::RST, tcp.ack));
     assert_eq!(tcp.socket.closed, Some(false));
@@ -284,7 +291,7 @@ fn a_guest_that_starts_late_is_found_by_a_later_syn() {
 fn a_forward_to_a_name_follows_the_name_and_refuses_while_there_is_none() {
     let mut net = forwarding(Net::new(), ForwardTarget::Name("web".into()));
     accepted(&mut net, 1, 50_000);
-    assert_eq!(net.action(), Action::TcpRefuse { accept: ACCEPT });
+    assert_eq!(net.action(), refusal(ACCEPT));
     for (accept, guest) in [(2, A), (3, B)] {
         net.command(Command::SetName {
             name: "web".into(),
@@ -299,7 +306,7 @@ fn a_forward_to_a_name_follows_the_name_and_refuses_while_there_is_none() {
         addresses: vec!["198.51.100.1".parse().unwrap()],
     });
     accepted(&mut net, 4, 50_000);
-    assert_eq!(net.action(), Action::TcpRefuse { accept: AcceptId(4) });
+    assert_eq!(net.action(), refusal(AcceptId(4)));
 }
 
 #[test]
@@ -309,7 +316,7 @@ fn a_removed_forward_refuses_and_keeps_what_it_has() {
     tcp.host_sends(b"still here");
     assert_eq!(tcp.hears().payload, b"still here");
     accepted(&mut tcp.net, 2, 50_001);
-    assert_eq!(tcp.net.action(), Action::TcpRefuse { accept: AcceptId(2) });
+    assert_eq!(tcp.net.action(), refusal(AcceptId(2)));
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use atoll_engine::{
-    AcceptId, Action, Command, Config, Event, ForwardId, ForwardTarget, Mode, PortId, Router, Side,
-    StaticLease,
+    AcceptId, Action, Command, Config, Event, ForwardId, ForwardTarget, HostError, Mode, PortId, Router,
+    Side, StaticLease,
 };
 use atoll_wire::packet::{self, ETHERNET_LEN, Ipv4Header};
 use atoll_wire::tcp::{Flags, Header};
@@ -462,6 +462,56 @@ fn forwards_reach_a_guest_at_its_link_local_address_by_name_and_by_mac() {
         frames.iter().all(|frame| frame[6..12] != GATEWAY_MAC.0),
         "{frames:?}"
     );
+}
+
+fn dial(net: &mut Net, accept: u64, guest: ForwardTarget) {
+    net.frames(A);
+    net.event(Event::TcpDialled {
+        accept: AcceptId(accept),
+        peer: "127.0.0.1:5000".parse().unwrap(),
+        guest,
+        port: 22,
+    });
+}
+
+/// The proxy's way in.
+#[test]
+fn a_dial_on_a_bridged_network_leads_to_guests_by_label_or_address_and_to_nobody_else_of_the_lan() {
+    let mut net = bridged();
+    net.send_arp(A, ArpOperation::Request, A_LAN.ip, LAN.ip);
+    net.send_arp(LAN, ArpOperation::Request, LAN.ip, A_LAN.ip);
+    bench6::solicit(&mut net, A_LOCAL, LINK_LOCAL);
+    for (accept, (target, guest)) in (1..).zip([
+        (ForwardTarget::Name("m2".to_owned()), A_LOCAL),
+        (ForwardTarget::Address(A_LOCAL.ip), A_LOCAL),
+        (ForwardTarget::Address(A_LAN.ip), A_LAN),
+    ]) {
+        dial(&mut net, accept, target.clone());
+        let heard = net.heard(A);
+        let is_syn = |heard: &Heard| matches!(heard, Heard::Tcp(segment) if segment.header.flags == Flags::SYN && segment.dst == guest.at(22));
+        assert!(heard.iter().any(is_syn), "{target:?}: {heard:?}");
+    }
+    net.frames(LAN);
+    net.asks_nothing();
+    let world = "198.51.100.7".parse().unwrap();
+    for (accept, address) in (10..).zip([LAN.ip, METADATA, world, LINK_LOCAL]) {
+        dial(&mut net, accept, ForwardTarget::Address(address));
+        let refusal = Action::TcpRefuse {
+            accept: AcceptId(accept),
+            why: HostError::Prohibited,
+        };
+        assert_eq!(net.action(), refusal, "{address}");
+    }
+    assert_eq!(net.frames(LAN), Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn several_guests_may_be_known_by_their_mac_addresses() {
+    let mut net = bridged();
+    bench6::solicit(&mut net, A_LOCAL, LINK_LOCAL);
+    let both = ForwardTarget::OneOf(vec![ForwardTarget::Mac(B.mac), ForwardTarget::Mac(A.mac)]);
+    let (from, to) = forwarded(&mut net, 1, both).unwrap();
+    assert_eq!((from.ip(), to), (LINK_LOCAL, A_LOCAL.at(22)));
 }
 
 #[test]

@@ -9,7 +9,9 @@ use atoll_wire::FrameBuf;
 use bytes::{Buf, Bytes};
 
 use super::TcpFlow;
+use crate::AcceptId;
 use crate::config::Documents;
+use crate::event::HostError;
 use crate::flow::Cx;
 use crate::services::dns::TcpFraming;
 use crate::services::http::HttpConnection;
@@ -21,6 +23,8 @@ const MAX_OUTPUT: usize = 256 * 1024;
 pub(crate) enum Host {
     /// A socket of the runtime's.
     Socket,
+    /// A connection that the runtime keeps until the guest has answered; and what to tell of it if the guest does not.
+    Promised { accept: AcceptId, why: HostError },
     /// A service of ours.
     Service(Box<Service>),
 }
@@ -144,7 +148,7 @@ impl Host {
 
     pub(super) fn peek(&self, offset: u32, segment: u16, count: u16) -> (Vec<FrameBuf>, bool) {
         match self {
-            Self::Socket => (Vec::new(), false),
+            Self::Socket | Self::Promised { .. } => (Vec::new(), false),
             Self::Service(service) => service.peek(offset, segment, count),
         }
     }

@@ -46,9 +46,10 @@ use bytes::Bytes;
 
 use crate::action::Action;
 use crate::counters::Counter;
+use crate::event::HostError;
 use crate::flow::Cx;
 use crate::lan::partial_checksum;
-use crate::{FlowId, Instant, PortId};
+use crate::{AcceptId, FlowId, Instant, PortId};
 
 pub(crate) use host::{Host, Service};
 use receive::Receiver;
@@ -112,7 +113,15 @@ impl TcpFlow {
 
     /// Whether a service of ours is the other end.
     pub(crate) fn is_served(&self) -> bool {
-        !self.host.is_socket()
+        matches!(self.host, Host::Service(_))
+    }
+
+    /// The connection that waits for the guest's answer, and what to tell of it if none comes.
+    pub(crate) fn promise(&self) -> Option<(AcceptId, HostError)> {
+        match self.host {
+            Host::Promised { accept, why } => Some((accept, why)),
+            Host::Socket | Host::Service(_) => None,
+        }
     }
 
     /// Whether a new SYN may take this connection's place: in TIME-WAIT, with a later sequence number (RFC 9293, 3.6.1).

@@ -5,7 +5,6 @@
 //! connection; the guest gets a SYN from the gateway, and the client waits, accepted, until the guest answers; a guest that
 //! refuses resets it, as does one that is not there.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use atoll_wire::tcp::{Flags, Header, Options};
@@ -18,6 +17,7 @@ use super::{Host, State, TcpFlow};
 use crate::action::{Action, Notice};
 use crate::event::HostError;
 use crate::flow::Cx;
+use crate::flow::host_ports::Destination;
 use crate::gateway::icmp;
 use crate::{AcceptId, FlowId};
 
@@ -36,12 +36,16 @@ pub(crate) struct Opening {
 }
 
 impl TcpFlow {
-    /// A guest's SYN to a host at `to`.
-    pub(crate) fn outbound(cx: &mut Cx<'_>, opening: Opening, syn: &Header, to: SocketAddr) -> Self {
+    /// A guest's SYN to a host at `to`, or to a service of the gateway's own.
+    pub(crate) fn outbound(cx: &mut Cx<'_>, opening: Opening, syn: &Header, to: Destination) -> Self {
         let mut flow = Self::new(cx, opening, State::Connecting);
         flow.hear_syn(cx, syn);
         if flow.host.is_socket() {
-            cx.lan.actions.push_back(Action::TcpConnect { flow: flow.id, to });
+            let id = flow.id;
+            cx.lan.actions.push_back(match to {
+                Destination::Address(to) => Action::TcpConnect { flow: id, to },
+                Destination::Service(service) => Action::TcpConnectService { flow: id, service },
+            });
         } else {
             flow.handle_connected(cx);
         }
@@ -58,6 +62,22 @@ impl TcpFlow {
         flow.guard_handshake(cx);
         flow.send_syn(cx);
         flow
+    }
+
+    /// A connection towards a guest that waits on the host for the guest's answer.
+    pub(crate) fn dialled(cx: &mut Cx<'_>, opening: Opening) -> Self {
+        let mut flow = Self::new(cx, opening, State::SynSent);
+        flow.guard_handshake(cx);
+        flow.send_syn(cx);
+        flow
+    }
+
+    /// The guest did not answer in the time that there is for it.
+    pub(crate) fn give_up_dial(&mut self, cx: &mut Cx<'_>, error: HostError) {
+        if let Host::Promised { why, .. } = &mut self.host {
+            *why = error;
+            self.abort(cx);
+        }
     }
 
     fn new(cx: &mut Cx<'_>, opening: Opening, state: State) -> Self {
@@ -171,6 +191,9 @@ impl TcpFlow {
         let acknowledges = header.flags.ack && header.ack == self.sender.next();
         if header.flags.rst {
             if acknowledges {
+                if let Host::Promised { why, .. } = &mut self.host {
+                    *why = HostError::Refused;
+                }
                 self.abort_host(cx);
             }
             return;
@@ -195,6 +218,14 @@ impl TcpFlow {
     }
 
     fn open(&mut self, cx: &mut Cx<'_>) {
+        if let Host::Promised { accept, .. } = self.host {
+            self.host = Host::Socket;
+            cx.shared.answered.push(accept);
+            cx.lan.actions.push_back(Action::TcpAdopt {
+                accept,
+                flow: self.id,
+            });
+        }
         self.enter(cx, State::Open);
         self.timers.acknowledged(cx.now, self.sender.next());
         self.timers.disarm();

@@ -135,7 +135,7 @@ fn a_name_goes_to_whoever_has_the_better_right_to_it() {
         ("WEB.atoll.internal.", 36),
     ];
     for (name, last) in expected {
-        assert_eq!(world.view().address_of(name), Some(host(last).into()), "{name}");
+        assert_eq!(world.view().look_up(name).unwrap()[0], host(last), "{name}");
     }
     let all: [(&str, IpAddr); 7] = [
         ("db", host(10).into()),

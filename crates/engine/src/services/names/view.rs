@@ -41,9 +41,13 @@ pub(crate) struct NameView<'a> {
 }
 
 impl NameView<'_> {
-    /// The first address of a name as people give it: a full one, or a single label of our domain.
-    pub(crate) fn address_of(&self, name: &str) -> Option<IpAddr> {
-        self.addresses_of_full(&self.names.full(name))?.first().copied()
+    /// The addresses of a name as people give it: a full one, or a single label of our domain. `None` when it is a name of ours
+    /// that nobody has now; empty when it is none of ours.
+    pub(crate) fn look_up(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let full = self.names.full(name);
+        let found = self.addresses_of_full(&full).unwrap_or_default();
+        let is_ours = full == self.names.domain || self.label_of(&full).is_some();
+        (!found.is_empty() || !is_ours).then_some(found)
     }
 
     /// The addresses of a full name in lower case, those of IPv4 first; `None` when nobody has the name.
