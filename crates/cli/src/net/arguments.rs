@@ -11,7 +11,7 @@ use atoll_control::runtime::{
     StaticRoute, Subnet, Transport, parse_resolver,
 };
 use atoll_control::spec::{self, Hint, OrOff};
-use clap::Args;
+use clap::{Args, Command, Id};
 
 use super::mode::{ModeArguments, mac_in};
 use super::policy::PolicyArguments;
@@ -132,6 +132,12 @@ pub(crate) struct NetworkArguments {
 }
 
 impl NetworkArguments {
+    /// The ids of all of them; clap's own group for this type is empty, as it has flattened parts.
+    pub(super) fn ids() -> Vec<Id> {
+        let all = Self::augment_args(Command::new("network"));
+        all.get_arguments().map(|argument| argument.get_id().clone()).collect()
+    }
+
     /// The arguments, understood.
     pub(super) fn options(&self) -> Result<NetworkOptions, Failure> {
         self.options_for(None)

@@ -35,7 +35,7 @@ pub(crate) struct ExecArguments {
     network: NetworkArguments,
 
     /// Put the command on a network that runs, by the socket of its API.
-    #[arg(long, value_name = "unix:API", conflicts_with = "NetworkArguments")]
+    #[arg(long, value_name = "unix:API", conflicts_with_all = NetworkArguments::ids())]
     join: Option<String>,
 
     /// Which network of a cluster to join, where it has several.
