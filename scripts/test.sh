@@ -63,7 +63,7 @@ docs      600   Documentation: rustdoc, warnings are errors
 macos     900   Types and lints on macOS, both architectures
 fuzz      600   Fuzz targets: seeds and mutations
 count     600   Instructions of the engine's hot paths
-e2e       1200  End to end: the real binary, real QEMU guests
+e2e       1500  End to end: the real binary, real QEMU guests
 "
 
 # A step runs in a process of its own, so that its deadline reaches all it started.

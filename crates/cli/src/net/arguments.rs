@@ -135,7 +135,9 @@ impl NetworkArguments {
     /// The ids of all of them; clap's own group for this type is empty, as it has flattened parts.
     pub(super) fn ids() -> Vec<Id> {
         let all = Self::augment_args(Command::new("network"));
-        all.get_arguments().map(|argument| argument.get_id().clone()).collect()
+        all.get_arguments()
+            .map(|argument| argument.get_id().clone())
+            .collect()
     }
 
     /// The arguments, understood.

@@ -34,4 +34,5 @@ mod tcp_to_host;
 mod udp;
 mod uplinks;
 mod uplinks_hostile;
+mod uplinks_pinned;
 mod uplinks_routed;

@@ -49,12 +49,12 @@ pub(crate) fn net(mode: Mode, change: impl FnOnce(&mut Config)) -> Net {
     net
 }
 
-fn bridged() -> Net {
+pub(crate) fn bridged() -> Net {
     net(Mode::Bridged, |_| ())
 }
 
 /// A frame from one station to another.
-fn between(from: Guest, to: Mac, dst: IpAddr, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn between(from: Guest, to: Mac, dst: IpAddr, payload: &[u8]) -> Vec<u8> {
     let mut buf = udp(from.at(4000), SocketAddr::new(dst, 4001), payload);
     let header = Ipv4Header {
         src: v4(from.ip),
@@ -535,35 +535,6 @@ impl Net {
         let bytes = frame(guest, pair, (IpProtocol::Icmpv6, 64), reply);
         self.send_frame(guest, &bytes);
     }
-}
-
-fn pinned() -> Net {
-    let mut net = Net::of_strangers(|config| {
-        config.mode = Mode::Bridged;
-        config.pinned_uplinks = true;
-    });
-    net.send_arp(A, ArpOperation::Request, A_LAN.ip, LAN.ip);
-    assert_eq!(net.action(), Action::OpenUplink(A.mac));
-    net.attach_uplink(LAN.port, Side::Pinned(A.mac));
-    net
-}
-
-#[test]
-fn a_guests_first_frame_asks_for_its_uplink_and_its_end_gives_it_up() {
-    let mut net = pinned();
-    let frame = between(A_LAN, LAN.mac, LAN.ip, b"out");
-    net.send_frame(A, &frame);
-    assert_eq!(net.frames(LAN), [frame]);
-    net.asks_nothing();
-    net.event(Event::PortDetached(A.port));
-    assert_eq!(net.action(), Action::CloseUplink(A.mac));
-}
-
-#[test]
-fn an_uplink_that_nobody_wants_any_more_is_given_up() {
-    let mut net = pinned();
-    net.attach_uplink(PortId(10), Side::Pinned(B.mac));
-    assert_eq!(net.action(), Action::CloseUplink(B.mac));
 }
 
 #[test]
