@@ -9,11 +9,13 @@
 //! | `imports` | the direction between our crates; which crate may use which dependency; what the pure crates must not reach even through another dependency; platform-dependent dependencies; a line in `docs/dependencies.md` for each |
 //! | `lints`   | the pure crates forbid the clocks, files, sockets and threads of `std` in a `clippy.toml` of their own |
 //! | `tokens`  | `unsafe` and `cfg(target_os)` stay in their places |
+//! | `features` | the tests that `docs/features.md` names exist |
 //! | `text`    | `#![forbid(unsafe_code)]` in crate roots, length of files, no package mirror written down |
 //!
 //! The tables are in `rules`. What clippy itself enforces (the calls that the `clippy.toml` files
 //! forbid) is not repeated here; only that those files say so.
 
+mod features;
 mod imports;
 mod lints;
 mod rules;
@@ -25,7 +27,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// How many kinds of rule [`check`] applies.
-pub(crate) const RULES: usize = 10;
+pub(crate) const RULES: usize = 11;
 
 /// One broken rule: where, and what is wrong there.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,10 +84,12 @@ pub(crate) fn check(root: &Path) -> Result<Vec<Finding>, CheckError> {
         &read(&root.join(imports::DOCUMENT))?,
     ));
     findings.extend(lints::check(root)?);
-    for file in tree::files(root)? {
-        findings.extend(tokens::check(&file));
-        findings.extend(text::check(&file));
+    let files = tree::files(root)?;
+    for file in &files {
+        findings.extend(tokens::check(file));
+        findings.extend(text::check(file));
     }
+    findings.extend(features::check(&files));
     findings.extend(text::missing_roots(root));
     Ok(findings)
 }
