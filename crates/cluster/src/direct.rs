@@ -1,5 +1,5 @@
 //! NICs that are attached to the host's LAN directly: QEMU moves their frames, and no network of ours sees them. On Linux that is a TAP, of
-//! which the rest speaks; on macOS it is QEMU's own connection to vmnet ([`vmnet`]), for which nothing is opened here.
+//! which the rest speaks; on macOS it is QEMU's own connection to vmnet (`vmnet`), for which nothing is opened here.
 //!
 //! The helper opens the TAP and undoes it when its session ends. QEMU inherits the TAP and the session's socket, so a session
 //! lasts until both this daemon and QEMU let go of it: a daemon that is killed takes no network from a machine, and a machine that is

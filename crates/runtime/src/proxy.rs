@@ -362,9 +362,9 @@ impl Client {
         }
     }
 
-    /// The socket's buffer is empty before this, so that the few bytes find room.
+    /// The socket's buffer is empty before this, so that the few bytes find room. Rust's runtime ignores SIGPIPE.
     fn tell(&self, words: &[u8]) {
-        match send(&self.stream, words, SendFlags::NOSIGNAL) {
+        match send(&self.stream, words, SendFlags::empty()) {
             Ok(sent) if sent == words.len() => {}
             other => tracing::debug!(
                 "a client of the proxy was told {other:?} of {} bytes",
