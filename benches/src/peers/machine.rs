@@ -1,7 +1,7 @@
 //! A virtual machine on a TAP in a bridge of the host's: QEMU as one starts it by hand, and as `atoll up` starts it with `attach: tap`.
 //!
-//! Both run the micro image under TCG with the same machine type, processor and memory, and both TAPs are made by `ip tuntap`.
-//! `vm-bare` has QEMU open its TAP by name; `vm-atoll` is the command line of `atoll qemu-args`, with the descriptor open that it names.
+//! Both run the micro image under TCG on the same machine with the same devices, and both TAPs are made by `ip tuntap`. `vm-atoll` is the
+//! command line of `atoll qemu-args`, with the descriptor open that it names; `vm-bare` is that line with a TAP that QEMU opens by name.
 //! `up` would have atoll-helper open it; that takes time once, and no frame passes by there. What is added to atoll's line is an address
 //! and a shell for the measurement, on the guest's kernel command line; what is left out is what QEMU is steered by: its monitor, its console and
 //! its going into the background, so that it ends when the measurement does.
@@ -169,38 +169,22 @@ impl Line {
             .try_for_each(|folder| std::fs::create_dir_all(folder).trying(|| format!("cannot make {folder}")))
     }
 
-    /// The same machine, written by hand.
+    /// The same machine with its TAP as one names it by hand.
     fn by_hand(&self) -> Result<Vec<String>, BenchError> {
-        let netdev = format!("tap,id=n0,ifname={DEVICE},script=no,downscript=no,vhost=off");
-        let machine = self.value("-machine")?.to_owned();
-        let cpu = self.value("-cpu")?.to_owned();
-        let kernel = [
-            self.value("-kernel")?,
-            self.value("-initrd")?,
-            self.value("-append")?,
-        ];
-        let [kernel, initrd, append] = kernel.map(str::to_owned);
-        let pairs = [
-            ("-machine", machine.as_str()),
-            ("-accel", "tcg"),
-            ("-cpu", &cpu),
-            ("-smp", "1"),
-            ("-m", "192M"),
-            ("-display", "none"),
-            ("-serial", "null"),
-            ("-monitor", "none"),
-            ("-kernel", &kernel),
-            ("-initrd", &initrd),
-            ("-append", &append),
-            ("-netdev", &netdev),
-            ("-device", "virtio-net-pci,netdev=n0,mac=52:54:00:12:34:56"),
-        ];
-        let words = pairs.into_iter().flat_map(|(option, value)| [option, value]);
-        Ok(["-nodefaults"]
-            .into_iter()
-            .chain(words)
-            .map(str::to_owned)
-            .collect())
+        let id = self
+            .value("-netdev")?
+            .split(',')
+            .find(|part| part.starts_with("id="));
+        let netdev = format!(
+            "tap,{},ifname={DEVICE},script=no,downscript=no,vhost=off",
+            id.unwrap_or("id=net0")
+        );
+        let mut words = self.words.clone();
+        let value = words.iter_mut().skip_while(|word| *word != "-netdev").nth(1);
+        if let Some(value) = value {
+            *value = netdev;
+        }
+        Ok(words)
     }
 }
 

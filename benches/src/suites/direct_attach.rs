@@ -13,9 +13,9 @@ use crate::results::Values;
 pub(super) const SUITE: Suite = Suite {
     name: "direct-attach",
     title: "TCP, one stream between a VM and the host's LAN by a TAP attached directly",
-    about: "MTU 1500, the micro image under TCG, `nc` in the guest; up is from it. `vm-bare` is QEMU with a command line \
-            written by hand, `vm-atoll` the one that `atoll qemu-args` prints for `attach: tap`, with the descriptor it names open \
-            on a TAP. Both TAPs are made by `ip tuntap` and QEMU carries all frames (`vhost=off`).",
+    about: "MTU 1500, the micro image under TCG, `nc` in the guest; up is from it. `vm-atoll` is the command line \
+            that `atoll qemu-args` prints for `attach: tap`, with the descriptor it names open on a TAP, `vm-bare` the same machine with \
+            `-netdev tap,ifname=…` as one writes it by hand. Both TAPs are made by `ip tuntap` and QEMU carries all frames (`vhost=off`).",
     metrics: &[
         GBIT,
         Metric {

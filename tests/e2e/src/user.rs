@@ -1,11 +1,11 @@
 //! An ordinary user of the host, with what an administrator allowed: a policy for `atoll-helper`, and a rule for `sudo`.
 //!
-//! The files of the administrator lie over `/etc` in the mount namespace of each command alone, and read-only; the machine's own
-//! `/etc` is not touched.
+//! The files of the administrator, the helper among them, lie over `/etc` and `/usr/libexec` in the mount namespace of each command
+//! alone, and read-only; the machine's own are not touched.
 
 use crate::Kit;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -14,15 +14,18 @@ const UID: u32 = 61_345;
 
 const NAME: &str = "atoll-e2e";
 
+/// Where packages put it.
+const HELPER: &str = "/usr/libexec/atoll/atoll-helper";
+
 /// Puts the administrator's files over `/etc`, and becomes the user.
-const ENTER: &str = "mount -t overlay atoll -o \"lowerdir=$0:/etc\" /etc && \
+const ENTER: &str = "mount -t overlay atoll -o \"lowerdir=$0/etc:/etc\" /etc && \
+    mount -t overlay atoll -o \"lowerdir=$0/libexec:/usr/libexec\" /usr/libexec && \
     exec setpriv --reuid=61345 --regid=61345 --clear-groups \"$@\"";
 
 /// The user, and all that is theirs.
 #[derive(Debug)]
 pub struct Unprivileged {
     folder: TempDir,
-    helper: PathBuf,
 }
 
 impl Unprivileged {
@@ -33,12 +36,16 @@ impl Unprivileged {
     #[must_use]
     pub fn make(kit: &Kit, policy: &str) -> Self {
         let folder = TempDir::with_prefix_in("atoll-user-", "/tmp").expect("a folder in /tmp");
-        let helper = kit.atoll.with_file_name("atoll-helper");
+        let installed = folder.path().join("libexec/atoll");
+        fs::create_dir_all(&installed).expect("a new folder");
+        fs::copy(
+            kit.atoll.with_file_name("atoll-helper"),
+            installed.join("atoll-helper"),
+        )
+        .expect("it is built with atoll");
         let etc = folder.path().join("etc");
-        let sudoers = format!(
-            "Defaults:{NAME} !use_pty,!requiretty\n{NAME} ALL=(root) NOPASSWD: {} \"\"\n",
-            helper.display()
-        );
+        let sudoers =
+            format!("Defaults:{NAME} !use_pty,!requiretty\n{NAME} ALL=(root) NOPASSWD: {HELPER} \"\"\n");
         let passwd = fs::read_to_string("/etc/passwd").expect("every system has it");
         let passwd = format!("{passwd}{NAME}:x:{UID}:{UID}::/:/bin/sh\n");
         // sudo asks PAM whether the account is good.
@@ -60,7 +67,7 @@ impl Unprivileged {
             .status();
         assert!(copied.expect("cp is everywhere").success());
         own(&folder.path().join("cache"));
-        let made = Self { folder, helper };
+        let made = Self { folder };
         mode(made.folder.path(), 0o755);
         made
     }
@@ -70,9 +77,9 @@ impl Unprivileged {
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", namespace, "sh", "-c", ENTER])
-            .arg(self.folder.path().join("etc"))
+            .arg(self.folder.path())
             .arg(atoll)
-            .env("ATOLL_HELPER", &self.helper)
+            .env("HOME", self.folder.path())
             .env("XDG_CACHE_HOME", self.folder.path().join("cache"));
         command
     }
