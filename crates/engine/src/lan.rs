@@ -459,13 +459,7 @@ impl Lan {
         mac: Mac,
         (mut buf, offload): (FrameBuf, Offload),
     ) {
-        let header = Ipv6Header {
-            src,
-            dst,
-            protocol: IpProtocol::Icmpv6,
-            hop_limit: ndp::HOP_LIMIT,
-        };
-        ipv6::push_ipv6(&mut buf, &header);
+        push_discovery_header(&mut buf, (src, dst));
         self.send_ethernet(now, mac, EthernetProtocol::Ipv6, (buf, offload));
     }
 
@@ -477,13 +471,7 @@ impl Lan {
         (dst, dst_mac): (Ipv6Addr, Mac),
         mut buf: FrameBuf,
     ) {
-        let header = Ipv6Header {
-            src,
-            dst,
-            protocol: IpProtocol::Icmpv6,
-            hop_limit: ndp::HOP_LIMIT,
-        };
-        ipv6::push_ipv6(&mut buf, &header);
+        push_discovery_header(&mut buf, (src, dst));
         packet::push_ethernet(&mut buf, src_mac, dst_mac, EthernetProtocol::Ipv6);
         self.send_to_guests(now, dst_mac, (buf, Offload::default()));
     }
@@ -559,4 +547,15 @@ pub(crate) fn partial_checksum(address: IpAddr, offset: u16) -> Checksum {
     };
     let start = u16::try_from(start).unwrap_or(u16::MAX);
     Checksum::Partial { start, offset }
+}
+
+/// The header of a message of neighbor discovery, which no router lets pass (RFC 4861, 6.1).
+fn push_discovery_header(buf: &mut FrameBuf, (src, dst): (Ipv6Addr, Ipv6Addr)) {
+    let header = Ipv6Header {
+        src,
+        dst,
+        protocol: IpProtocol::Icmpv6,
+        hop_limit: ndp::HOP_LIMIT,
+    };
+    ipv6::push_ipv6(buf, &header);
 }

@@ -1,7 +1,7 @@
 //! Whether an address that the file gives a NIC is one that a guest of its network can have.
 
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::NicFile;
@@ -21,11 +21,15 @@ pub(crate) fn check(
     if placed.network.mode == Mode::Bridged {
         return check_on_lan(machine, nic_span, nic, placed, report);
     }
-    if let Some(address) = &nic.addresses.v4 {
-        report_unusable_v4(placed, machine, address, report);
+    if let Some(address) = &nic.addresses.v4
+        && let Some(problem) = problem_v4(placed, address.value)
+    {
+        report_unusable(machine, address, problem, report);
     }
-    if let Some(address) = &nic.addresses.v6 {
-        report_unusable_v6(placed, machine, address, report);
+    if let Some(address) = &nic.addresses.v6
+        && let Some(problem) = problem_v6(placed, address.value)
+    {
+        report_unusable(machine, address, problem, report);
     }
 }
 
@@ -54,63 +58,36 @@ fn check_on_lan(machine: &Name, nic_span: &Span, nic: &NicFile, placed: &PlacedN
     }
 }
 
-/// Reports a given address that no guest of the network can have.
-fn report_unusable_v4(placed: &PlacedNetwork, machine: &Name, address: &Spot<Ipv4Addr>, report: &mut Report) {
+/// Why no guest of the network can have an address of IPv4, and what to do about it.
+fn problem_v4(placed: &PlacedNetwork, address: Ipv4Addr) -> Option<(String, String)> {
     let (mode, network) = (placed.network.mode, placed.network.name.as_str());
-    let (problem, hint) = match placed.network.subnet {
-        None => (
+    let Some(subnet) = placed.network.subnet else {
+        return Some((
             format!("is of IPv4, which network {network:?} does not have"),
             "give the network a subnet".to_owned(),
-        ),
-        Some(subnet) => {
-            let first = Ipv4Addr::from_bits(subnet.gateway().to_bits() + 1);
-            let last = Ipv4Addr::from_bits(subnet.host_alias().to_bits() - 1);
-            let hint = format!("machines can have {first} to {last}");
-            let reserved = subnet
-                .reserved_for(address.value)
-                .map(|owner| owner_of(mode, owner));
-            match problem_of(network, &subnet, subnet.contains(address.value), reserved) {
-                Some(problem) => (problem, hint),
-                None => return,
-            }
-        }
+        ));
     };
-    report_unusable(
-        machine,
-        (address.value.into(), &address.span),
-        &problem,
-        hint,
-        report,
-    );
+    let first = Ipv4Addr::from_bits(subnet.gateway().to_bits() + 1);
+    let last = Ipv4Addr::from_bits(subnet.host_alias().to_bits() - 1);
+    let reserved = subnet.reserved_for(address).map(|owner| owner_of(mode, owner));
+    let problem = problem_of(network, &subnet, subnet.contains(address), reserved)?;
+    Some((problem, format!("machines can have {first} to {last}")))
 }
 
 /// The same for IPv6.
-fn report_unusable_v6(placed: &PlacedNetwork, machine: &Name, address: &Spot<Ipv6Addr>, report: &mut Report) {
+fn problem_v6(placed: &PlacedNetwork, address: Ipv6Addr) -> Option<(String, String)> {
     let (mode, network) = (placed.network.mode, placed.network.name.as_str());
-    let (problem, hint) = match placed.network.ipv6 {
-        None => (
+    let Some(prefix) = placed.network.ipv6 else {
+        return Some((
             format!("is of IPv6, which network {network:?} does not have"),
             "give the network a prefix: ipv6: fd77:77::/64".to_owned(),
-        ),
-        Some(prefix) => {
-            let (gateway, alias) = (prefix.gateway(), prefix.host_alias());
-            let hint = format!("machines can have addresses of {prefix} other than {gateway} and {alias}");
-            let reserved = prefix
-                .reserved_for(address.value)
-                .map(|owner| owner_of(mode, owner));
-            match problem_of(network, &prefix, prefix.contains(address.value), reserved) {
-                Some(problem) => (problem, hint),
-                None => return,
-            }
-        }
+        ));
     };
-    report_unusable(
-        machine,
-        (address.value.into(), &address.span),
-        &problem,
-        hint,
-        report,
-    );
+    let (gateway, alias) = (prefix.gateway(), prefix.host_alias());
+    let reserved = prefix.reserved_for(address).map(|owner| owner_of(mode, owner));
+    let problem = problem_of(network, &prefix, prefix.contains(address), reserved)?;
+    let hint = format!("machines can have addresses of {prefix} other than {gateway} and {alias}");
+    Some((problem, hint))
 }
 
 /// What is wrong with an address that is inside the network's range or not, and may be reserved there.
@@ -135,13 +112,17 @@ fn owner_of(mode: Mode, reserved: &'static str) -> &'static str {
     }
 }
 
-fn report_unusable(
+/// Reports an address that no guest of the network can have.
+fn report_unusable<A: Display>(
     machine: &Name,
-    (address, span): (IpAddr, &Span),
-    problem: &str,
-    hint: String,
+    address: &Spot<A>,
+    (problem, hint): (String, String),
     report: &mut Report,
 ) {
-    let title = format!("address {address} of machine {:?} {problem}", machine.as_str());
-    report.push(Diagnostic::new(title, span.clone()).with_hint(hint));
+    let title = format!(
+        "address {} of machine {:?} {problem}",
+        address.value,
+        machine.as_str()
+    );
+    report.push(Diagnostic::new(title, address.span.clone()).with_hint(hint));
 }
