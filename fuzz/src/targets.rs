@@ -100,6 +100,11 @@ pub const TARGETS: &[Target] = &[
         run: streams::vnet_header,
     },
     Target {
+        name: "joined_segments",
+        mutations: 20_000,
+        run: streams::joined_segments,
+    },
+    Target {
         name: "vhost_user_messages",
         mutations: 3000,
         run: vhost_user::messages,

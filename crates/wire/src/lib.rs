@@ -11,6 +11,7 @@ mod endpoint;
 pub mod fragment;
 mod frame;
 pub mod ipv6;
+pub mod join;
 mod mac;
 pub mod ndp;
 pub mod packet;

@@ -113,16 +113,16 @@ fn finished(frame: &Frame) -> Result<Frame, BadOffload> {
 }
 
 /// Where the headers of a large frame end, and what kind they are.
-struct Layout {
-    family: Family,
+pub(crate) struct Layout {
+    pub(crate) family: Family,
     protocol: IpProtocol,
-    ip: usize,
-    transport: usize,
-    payload: usize,
+    pub(crate) ip: usize,
+    pub(crate) transport: usize,
+    pub(crate) payload: usize,
 }
 
 impl Layout {
-    fn of(bytes: &[u8], (family, protocol): (Family, IpProtocol)) -> Result<Self, BadOffload> {
+    pub(crate) fn of(bytes: &[u8], (family, protocol): (Family, IpProtocol)) -> Result<Self, BadOffload> {
         let (start, found) = ip_start(bytes).ok_or(BadOffload)?;
         if found != family {
             return Err(BadOffload);

@@ -3,8 +3,9 @@
 use super::bytes::Choices;
 use atoll_ports::{Decoder, LengthError, MAX_FRAME, MIN_FRAME};
 use atoll_qemu::qmp::{LineBuffer, QmpError, parse_line};
+use atoll_wire::join::join;
 use atoll_wire::proxy::{Parsed, http, socks5};
-use atoll_wire::{Frame, Offload, segment, vnet};
+use atoll_wire::{Checksum, Frame, Gso, Offload, Offloads, segment, vnet};
 use bytes::Bytes;
 
 /// QEMU's `-netdev stream`. The first byte says in how long pieces the rest comes.
@@ -88,6 +89,48 @@ pub(super) fn vnet_header(input: &[u8]) {
     for part in segment::plain(&frame).unwrap_or_default() {
         assert_eq!(part.offload, Offload::default());
         assert!((MIN_FRAME..=frame.len()).contains(&part.len()), "{}", part.len());
+    }
+}
+
+/// Frames in a queue, each a length and its bytes: a run of them as one frame, cut again, is the frames themselves. Their checksums count
+/// as verified, so that the headers alone decide.
+pub(super) fn joined_segments(input: &[u8]) {
+    const CHECKSUM: usize = 16;
+    let mut choices = Choices::new(input);
+    let mut queue = Vec::new();
+    while !choices.is_empty() {
+        let bytes = Bytes::copy_from_slice(choices.chunk());
+        let checksum = Checksum::Valid;
+        let gso = Gso::None;
+        queue.push(Frame {
+            bytes,
+            offload: Offload { checksum, gso },
+        });
+    }
+    let Some(run) = join(&queue, Offloads::ALL) else {
+        return;
+    };
+    let Checksum::Partial { start, .. } = run.headers.offload.checksum else {
+        panic!("a run's checksum is made where it is cut");
+    };
+    let mut whole = run.headers.bytes.to_vec();
+    for frame in &queue[..run.frames] {
+        whole.extend_from_slice(&frame.bytes[run.headers.len()..]);
+    }
+    let whole = Frame {
+        bytes: whole.into(),
+        offload: run.headers.offload,
+    };
+    let parts = segment::plain(&whole).expect("a run can be cut");
+    assert_eq!(parts.len(), run.frames);
+    let unsummed = |frame: &Frame| {
+        let mut bytes = frame.bytes.to_vec();
+        let field = usize::from(start) + CHECKSUM;
+        bytes[field..field + 2].fill(0);
+        bytes
+    };
+    for (part, frame) in parts.iter().zip(&queue) {
+        assert_eq!(unsummed(part), unsummed(frame));
     }
 }
 

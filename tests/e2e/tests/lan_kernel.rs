@@ -197,6 +197,8 @@ fn bridged(side: HostSide, arguments: &[&str], hears_host: bool) {
     let micro = &mut micros[0];
     let theirs = micro.address().to_string();
     assert!(lan.leases().contains(&theirs), "{theirs}: {}", lan.leases());
+    // The router advertises every few seconds, and answers one who asks after a delay (RFC 4861, 6.2.6).
+    micro.ok("until ip -6 route | grep -q ^default && ip -6 address show dev eth0 scope global | grep -v tentative | grep -q 2001:db8:77:; do sleep 0.1; done");
 
     // The LAN, the world behind its router, and each other; both families, both ways.
     for there in [Who::One, Who::Two] {
