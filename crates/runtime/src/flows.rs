@@ -50,7 +50,8 @@ struct Flow {
 #[derive(Debug)]
 enum HostSocket {
     Tcp(TcpSocket),
-    Udp(UdpSocket),
+    /// Larger than the others, and fewer.
+    Udp(Box<UdpSocket>),
     Icmp(IcmpSocket),
 }
 
@@ -119,8 +120,8 @@ impl Flows {
 
     /// `Action::UdpOpen`.
     pub(crate) fn udp_open(&mut self, core: &mut Core, flow: FlowId, family: Family) {
-        let outcome =
-            UdpSocket::open(flow, family).and_then(|udp| self.insert(core, flow, HostSocket::Udp(udp)));
+        let outcome = UdpSocket::open(flow, family)
+            .and_then(|udp| self.insert(core, flow, HostSocket::Udp(Box::new(udp))));
         if let Err(error) = outcome {
             core.tell(Event::FlowFailed { flow, error });
         }

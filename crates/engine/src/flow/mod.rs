@@ -15,6 +15,7 @@ mod held;
 mod host_ports;
 mod permits;
 pub(crate) mod policy;
+mod recency;
 mod table;
 pub(crate) mod tcp;
 mod wheel;

@@ -6,12 +6,14 @@
 //! makes itself addresses of IPv6 as it likes. Each entry has at most one timer, kept in a [wheel](super::wheel) and moved only when its flow
 //! wants to be called earlier; a later wish is noticed when the timer fires. So a busy flow touches no timer per packet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 
 use atoll_wire::Endpoint;
-use lru::LruCache;
+use hashbrown::HashTable;
 
+use super::recency::{Links, Recency};
 use super::wheel::Wheel;
 use crate::rng::KeyedHash;
 use crate::{FlowId, Instant, PortId};
@@ -49,9 +51,11 @@ pub(crate) struct Table<F> {
     free: Vec<u32>,
     /// The flow of the packet before, which packets of a large read share.
     latest: Option<(Key, FlowId)>,
-    index: HashMap<Key, FlowId, KeyedHash>,
-    /// The slots of each port's flows, the latest used first.
-    ports: BTreeMap<PortId, LruCache<u32, (), KeyedHash>>,
+    /// Slots by the hash of their keys, which stand in the slots alone.
+    index: HashTable<u32>,
+    links: Links,
+    /// The slots of each port's flows.
+    ports: BTreeMap<PortId, Recency>,
     timers: Wheel,
     len: usize,
     bound: usize,
@@ -64,7 +68,8 @@ impl<F> Table<F> {
             slots: Vec::new(),
             free: Vec::new(),
             latest: None,
-            index: HashMap::with_hasher(hash),
+            index: HashTable::new(),
+            links: Links::default(),
             ports: BTreeMap::new(),
             timers: Wheel::new(),
             len: 0,
@@ -84,7 +89,9 @@ impl<F> Table<F> {
         {
             return Some(id);
         }
-        let id = self.index.get(key).copied()?;
+        let slot = self.slot_of(key)?;
+        let generation = self.slots[slot as usize].generation;
+        let id = FlowId { slot, generation };
         self.promote(id);
         self.latest = Some((*key, id));
         Some(id)
@@ -100,13 +107,18 @@ impl<F> Table<F> {
         if let Some(port) = self.entry(id).map(|entry| entry.port)
             && let Some(flows) = self.ports.get_mut(&port)
         {
-            flows.promote(&id.slot);
+            flows.promote(&mut self.links, id.slot);
         }
+    }
+
+    fn slot_of(&self, key: &Key) -> Option<u32> {
+        let is_it = |slot: &u32| key_in(&self.slots, *slot) == Some(key);
+        self.index.find(self.hash.hash_one(key), is_it).copied()
     }
 
     /// Whether a packet would have a flow.
     pub(crate) fn contains(&self, key: &Key) -> bool {
-        self.index.contains_key(key)
+        self.slot_of(key).is_some()
     }
 
     pub(crate) fn get(&self, id: FlowId) -> Option<&F> {
@@ -142,7 +154,7 @@ impl<F> Table<F> {
             .ports
             .iter()
             .max_by_key(|(port, flows)| (flows.len(), **port))?;
-        let (&slot, ()) = most.1.peek_lru()?;
+        let slot = most.1.oldest()?;
         let generation = self.slots[slot as usize].generation;
         Some(FlowId { slot, generation })
     }
@@ -150,7 +162,7 @@ impl<F> Table<F> {
     /// The port's least recently used flow, if it has that many, or more.
     pub(crate) fn victim_of(&self, port: PortId, most: usize) -> Option<FlowId> {
         let flows = self.ports.get(&port).filter(|flows| flows.len() >= most)?;
-        let (&slot, ()) = flows.peek_lru()?;
+        let slot = flows.oldest()?;
         let generation = self.slots[slot as usize].generation;
         Some(FlowId { slot, generation })
     }
@@ -174,16 +186,15 @@ impl<F> Table<F> {
 
     /// Add the flow whose name [`Table::next_id`] gave, of a guest behind this port.
     pub(crate) fn insert(&mut self, id: FlowId, port: PortId, key: Key, flow: F) {
+        debug_assert!(self.slot_of(&key).is_none(), "a packet has one flow");
         self.free.pop();
         self.latest = None;
         self.slots[id.slot as usize].entry = Some(Entry { key, port, flow });
-        self.index.insert(key, id);
-        let hash = self.hash;
-        let flows = self
-            .ports
-            .entry(port)
-            .or_insert_with(|| LruCache::unbounded_with_hasher(hash));
-        flows.put(id.slot, ());
+        let (hash, slots) = (self.hash, &self.slots);
+        let rehash = |slot: &u32| key_in(slots, *slot).map_or(0, |key| hash.hash_one(key));
+        self.index.insert_unique(hash.hash_one(key), id.slot, rehash);
+        let flows = self.ports.entry(port).or_default();
+        flows.push(&mut self.links, id.slot);
         self.len += 1;
     }
 
@@ -196,10 +207,13 @@ impl<F> Table<F> {
         self.free.push(id.slot);
         self.len -= 1;
         self.timers.cancel(id.slot);
-        self.index.remove(&entry.key);
+        let hash = self.hash.hash_one(entry.key);
+        if let Ok(found) = self.index.find_entry(hash, |slot| *slot == id.slot) {
+            found.remove();
+        }
         if let Some(flows) = self.ports.get_mut(&entry.port) {
-            flows.pop(&id.slot);
-            if flows.is_empty() {
+            flows.remove(&mut self.links, id.slot);
+            if flows.len() == 0 {
                 self.ports.remove(&entry.port);
             }
         }
@@ -236,6 +250,10 @@ impl<F> Table<F> {
             ))
         })
     }
+}
+
+fn key_in<F>(slots: &[Slot<F>], slot: u32) -> Option<&Key> {
+    Some(&slots.get(slot as usize)?.entry.as_ref()?.key)
 }
 
 #[cfg(test)]

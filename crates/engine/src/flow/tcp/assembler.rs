@@ -30,9 +30,12 @@ impl Piece {
     }
 }
 
-/// The store.
+/// The store, of which a connection in order has none.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Assembler {
+pub(super) struct Assembler(Option<Box<Early>>);
+
+#[derive(Clone, Debug, Default)]
+struct Early {
     pieces: VecDeque<Piece>,
     /// Bytes of all pieces.
     bytes: u32,
@@ -48,16 +51,39 @@ pub(super) struct Full;
 
 impl Assembler {
     pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.0.as_ref().is_none_or(|early| early.pieces.is_empty())
     }
 
     /// Bytes kept.
     pub(super) fn bytes(&self) -> u32 {
-        self.bytes
+        self.0.as_ref().map_or(0, |early| early.bytes)
     }
 
     /// Keep what is new of `bytes` at `start`.
-    pub(super) fn insert(&mut self, mut start: Seq, mut bytes: Bytes) -> Result<(), Full> {
+    pub(super) fn insert(&mut self, start: Seq, bytes: Bytes) -> Result<(), Full> {
+        self.0.get_or_insert_default().insert(start, bytes)
+    }
+
+    /// Take the bytes that continue the stream at `next`, if there are any.
+    pub(super) fn take(&mut self, next: Seq) -> Option<Bytes> {
+        let early = self.0.as_mut()?;
+        let bytes = early.take(next);
+        if bytes.is_none() && early.pieces.is_empty() {
+            self.0 = None;
+        }
+        bytes
+    }
+
+    /// The block of the latest segment, then the others from the left.
+    pub(super) fn sack_blocks(&self) -> Blocks {
+        self.0
+            .as_ref()
+            .map_or_else(Blocks::default, |early| early.sack_blocks())
+    }
+}
+
+impl Early {
+    fn insert(&mut self, mut start: Seq, mut bytes: Bytes) -> Result<(), Full> {
         self.latest = Some(start);
         let mut at = self.pieces.partition_point(|piece| !piece.end().is_after(start));
         while !bytes.is_empty() {
@@ -96,8 +122,7 @@ impl Assembler {
         Ok(())
     }
 
-    /// Take the bytes that continue the stream at `next`, if there are any.
-    pub(super) fn take(&mut self, next: Seq) -> Option<Bytes> {
+    fn take(&mut self, next: Seq) -> Option<Bytes> {
         while let Some(first) = self.pieces.front() {
             if first.start.is_after(next) {
                 break;
@@ -110,15 +135,10 @@ impl Assembler {
             }
         }
         self.covered.advance(next);
-        if self.pieces.is_empty() {
-            // An idle connection keeps no memory.
-            *self = Self::default();
-        }
         None
     }
 
-    /// The block of the latest segment, then the others from the left.
-    pub(super) fn sack_blocks(&self) -> Blocks {
+    fn sack_blocks(&self) -> Blocks {
         let holds_latest = |&(start, end): &(Seq, Seq)| {
             self.latest
                 .is_some_and(|latest| !latest.is_before(start) && latest.is_before(end))
