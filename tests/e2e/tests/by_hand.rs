@@ -1,5 +1,6 @@
 //! The command line that people use today, by hand: `qemu-system-x86_64` with a Debian image, cloud-init from a plain
-//! web server on the host, and `atoll net run` as the network.
+//! web server on the host, and `atoll net run` as the network. Both boot at the same time, each on a processor of its own: Debian 12 on
+//! an e1000, and Debian 13, whose cloud-init (25.1) brings its own network-config, on virtio.
 
 use atoll_e2e::{ByHand, Debian, Files, Kit, Net, Options, Web, debian_disk};
 use std::net::{SocketAddr, TcpListener};
@@ -15,7 +16,8 @@ const E1000_6: &str = "fd77:77::5054:ff:fe77:1001";
 const E1000: (&str, &str) = ("52:54:00:77:10:01", "10.77.0.21");
 const VIRTIO: (&str, &str) = ("52:54:00:77:10:02", "10.77.0.22");
 
-/// The seeds of both guests by path; what the user-data asks for shows whether cloud-init did it.
+/// The seeds of both guests by path; what the user-data asks for, and the metric of the network-config, show whether
+/// cloud-init did it.
 fn seeds(names: &[&str], key: &str) -> Files {
     let user_data = format!(
         "#cloud-config\nssh_authorized_keys:\n  - {key}\nwrite_files:\n  - path: /etc/by-hand\n    content: told by user-data\n"
@@ -28,7 +30,12 @@ fn seeds(names: &[&str], key: &str) -> Files {
             (format!("/{name}/vendor-data"), Vec::new()),
         ]
     };
-    names.iter().flat_map(files).collect()
+    let network = format!(
+        "version: 2\nethernets:\n  eth0:\n    match: {{macaddress: '{}'}}\n    dhcp4: true\n    dhcp4-overrides: {{route-metric: 777}}\n",
+        VIRTIO.0
+    );
+    let network = ("/new/network-config".to_owned(), network.into_bytes());
+    names.iter().flat_map(files).chain([network]).collect()
 }
 
 /// Starts QEMU for one guest; `places` are the folder of its files, the disk and the socket of the network.
@@ -82,6 +89,7 @@ fn meet_over_ipv6(old: &Debian, new: &Debian) {
 fn debian_guests_on_e1000_and_virtio_configure_themselves_and_meet() {
     let Some(kit) = Kit::find() else { return };
     let disk = debian_disk(kit, None);
+    let current_disk = debian_disk(kit, Some("trixie"));
     let virtio_lease6 = format!("{}={VIRTIO6}", VIRTIO.0);
     let (e1000_lease, virtio_lease) = (
         format!("{}={}", E1000.0, E1000.1),
@@ -115,16 +123,21 @@ fn debian_guests_on_e1000_and_virtio_configure_themselves_and_meet() {
     let web = Web::start(seeds(&["old", "new"], &Debian::make_key(net.folder()))).unwrap();
     let forwards = net.forwards();
     let socket = net.socket();
-    let places = [net.folder(), disk.as_path(), socket.as_path()];
+    let places = |disk| [net.folder(), disk, socket.as_path()];
     let e1000 = format!("e1000,mac={}", E1000.0);
     let virtio = format!("virtio-net-pci,mac={}", VIRTIO.0);
-    let mut old = start("old", &e1000, &web, forwards[0], places);
-    let mut new = start("new", &virtio, &web, forwards[1], places);
+    let mut old = start("old", &e1000, &web, forwards[0], places(&disk));
+    let mut new = start("new", &virtio, &web, forwards[1], places(&current_disk));
     old.wait_until_ready();
     new.wait_until_ready();
 
     is_configured(&old, "old", E1000.1, "e1000");
     is_configured(&new, "new", VIRTIO.1, "virtio_net");
+    let found = new.ok("cloud-init --version 2>&1 && cloud-init status --long");
+    let seed = format!("[seed=dmi,http://{HOST_ALIAS}:{}/new/]", web.address.port());
+    assert!(found.contains(" 25.") && found.contains(&seed), "{found}");
+    let routes = new.ok("ip -4 route show default");
+    assert!(routes.contains(" metric 777"), "{routes}");
     let _ = old.ok(&format!("ping -c 3 -W 20 {}", VIRTIO.1));
     let _ = new.ok(&format!("ping -c 3 -W 20 {}", E1000.1));
     // By name as well, which is the network's DNS.
