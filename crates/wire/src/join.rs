@@ -365,7 +365,7 @@ mod tests {
     fn a_run_is_no_longer_than_a_packet() {
         let mut queue = segments(Family::V4, 60_000);
         let mut more = pushed(false);
-        more.seq = more.seq + 60_000;
+        more.seq += 60_000;
         // The last of the first 60 000 bytes is short.
         let last = queue.pop().unwrap();
         queue.extend(plain(&large(Family::V4, &[1; 60_000], SIZE, &more)).unwrap());
