@@ -65,6 +65,16 @@ pub const TARGETS: &[Target] = &[
         run: services::dns_answer,
     },
     Target {
+        name: "ntp",
+        mutations: 5000,
+        run: services::ntp,
+    },
+    Target {
+        name: "tftp",
+        mutations: 5000,
+        run: services::tftp,
+    },
+    Target {
         name: "http",
         mutations: 5000,
         run: services::http,

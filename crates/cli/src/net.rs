@@ -7,6 +7,7 @@ mod naming;
 mod once;
 mod policy;
 mod reach;
+mod services;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

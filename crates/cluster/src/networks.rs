@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 
 use atoll_runtime::{
     Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, ListenSpec, Network,
@@ -15,7 +16,7 @@ use atoll_runtime::{
 use atoll_spec as spec;
 
 use crate::files::{self, FileError};
-use crate::options::{guest_mac, lease, options};
+use crate::options::{dhcp_options, guest_mac, lease, options};
 use crate::paths::ClusterPaths;
 use crate::status::{ForwardStatus, NetworkStatus};
 
@@ -75,12 +76,12 @@ pub struct Networks {
 }
 
 impl Networks {
-    /// Starts what does not run yet of the networks that serve this machine.
+    /// Starts what does not run yet of the networks that serve this machine; `folder` is the one of the cluster file.
     pub fn ensure(
         &mut self,
         cluster: &spec::Cluster,
         machine: &spec::Machine,
-        paths: &ClusterPaths,
+        (folder, paths): (&Path, &ClusterPaths),
     ) -> Result<(), NetworkError> {
         for nic in served(machine) {
             let name = nic.network.as_str();
@@ -88,7 +89,7 @@ impl Networks {
                 return Err(NetworkError::NotRunning(name.to_owned()));
             };
             if !self.running.contains_key(name) {
-                let network = start(cluster, wanted, paths)?;
+                let network = start(cluster, wanted, (folder, paths))?;
                 self.running.insert(
                     name.to_owned(),
                     Running {
@@ -144,6 +145,8 @@ impl Networks {
                 cause,
             };
             handle.set_static_lease(lease(machine, nic)).map_err(failed)?;
+            let told = dhcp_options(&machine.dhcp_options);
+            handle.set_dhcp_options(guest_mac(nic), told).map_err(failed)?;
             handle.set_documents(name, documents.clone()).map_err(failed)?;
             let socket = paths.nic_socket(name, index);
             let listeners = handle.snapshot().map_err(failed)?.listeners;
@@ -247,10 +250,10 @@ fn log_error<E: std::fmt::Display>(result: Result<(), E>) {
 fn start(
     cluster: &spec::Cluster,
     wanted: &spec::Network,
-    paths: &ClusterPaths,
+    (folder, paths): (&Path, &ClusterPaths),
 ) -> Result<Network, NetworkError> {
     files::make_private(&paths.network_state(wanted.name.as_str()))?;
-    Network::start(options(cluster, wanted, paths)).map_err(|cause| NetworkError::Start {
+    Network::start(options(cluster, wanted, (folder, paths))).map_err(|cause| NetworkError::Start {
         network: wanted.name.to_string(),
         cause,
     })

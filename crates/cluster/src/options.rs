@@ -1,9 +1,11 @@
 //! From a network of the file to what the runtime is told of it. Pure.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use atoll_runtime::{
-    Addresses, Mac, NetworkOptions, Prefix, StaticLease, StaticRoute, Subnet, UplinkSpec, Via,
+    Addresses, BootClient, DhcpOptions, Mac, NetBoot, NetworkOptions, Prefix, StaticLease, StaticRoute,
+    Subnet, TimeServer, UplinkSpec, Via,
 };
 use atoll_spec as spec;
 use sha2::{Digest, Sha256};
@@ -13,11 +15,11 @@ use crate::paths::ClusterPaths;
 /// Characters of a name that a host's interface is made for: what the helper takes, less room for what makes it unique.
 const NAME_MAX: usize = 54;
 
-/// All that a network is started with.
+/// All that a network is started with; `folder` is the one of the cluster file.
 pub(crate) fn options(
     cluster: &spec::Cluster,
     wanted: &spec::Network,
-    paths: &ClusterPaths,
+    (folder, paths): (&Path, &ClusterPaths),
 ) -> NetworkOptions {
     let mut options = NetworkOptions::new(addresses(wanted));
     options.uplink = uplink(cluster, wanted, paths);
@@ -33,6 +35,14 @@ pub(crate) fn options(
         .map(|(name, addresses)| (name.to_string(), addresses.iter().collect()))
         .collect();
     options.ntp.clone_from(&wanted.ntp);
+    options.time_server = time_server(wanted.ntp_server);
+    options.tftp = wanted.tftp.as_deref().map(|path| folder.join(path));
+    options.net_boot = net_boot(&wanted.boot);
+    options.dhcp_options = dhcp_options(&wanted.dhcp_options);
+    options.dhcp_options_of = on_it(cluster, wanted)
+        .filter(|(machine, _)| !machine.dhcp_options.is_empty())
+        .map(|(machine, nic)| (guest_mac(nic), dhcp_options(&machine.dhcp_options)))
+        .collect();
     options.resolvers = (!wanted.dns.is_empty()).then(|| wanted.dns.clone());
     options.state_dir = Some(paths.network_state(wanted.name.as_str()));
     options.networks = u32::try_from(cluster.networks.len())
@@ -84,6 +94,43 @@ fn uplink(cluster: &spec::Cluster, network: &spec::Network, paths: &ClusterPaths
         spec::Mode::Host => Some(UplinkSpec::Host {
             network: unique_name(cluster, network, paths),
         }),
+    }
+}
+
+/// The runtime's word for DHCP options.
+pub(crate) fn dhcp_options(options: &spec::DhcpOptions) -> DhcpOptions {
+    DhcpOptions {
+        v4: options.v4.clone(),
+        v6: options.v6.clone(),
+    }
+}
+
+/// The runtime's words for what clients load that boot from the network.
+fn net_boot(boot: &spec::NetBoot) -> NetBoot {
+    let client = |client: spec::BootClient| match client {
+        spec::BootClient::Ipxe => BootClient::Ipxe,
+        spec::BootClient::Bios => BootClient::Bios,
+        spec::BootClient::EfiX64 => BootClient::EfiX64,
+        spec::BootClient::EfiArm64 => BootClient::EfiArm64,
+        spec::BootClient::HttpX64 => BootClient::HttpX64,
+        spec::BootClient::HttpArm64 => BootClient::HttpArm64,
+        spec::BootClient::Any => BootClient::Any,
+    };
+    let files = boot.files.iter();
+    NetBoot {
+        server: boot.server,
+        files: files
+            .map(|(kind, file)| (client(*kind), file.to_string()))
+            .collect(),
+    }
+}
+
+/// The runtime's word for a time server.
+fn time_server(server: spec::TimeServer) -> TimeServer {
+    match server {
+        spec::TimeServer::Auto => TimeServer::Auto,
+        spec::TimeServer::Always => TimeServer::Always,
+        spec::TimeServer::Off => TimeServer::Off,
     }
 }
 
@@ -160,7 +207,11 @@ machines:
             run: run.into(),
             images: "/i".into(),
         };
-        options(&cluster, cluster.network(network).unwrap(), &paths)
+        options(
+            &cluster,
+            cluster.network(network).unwrap(),
+            (Path::new("/p"), &paths),
+        )
     }
 
     #[test]

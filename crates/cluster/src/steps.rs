@@ -189,7 +189,9 @@ impl Job<'_> {
             documents::write(&self.host.paths.seed(name), &documents)?;
         }
         let mut shared = self.host.shared();
-        shared.networks.ensure(&self.cluster, machine, &self.host.paths)?;
+        shared
+            .networks
+            .ensure(&self.cluster, machine, (&self.host.folder, &self.host.paths))?;
         shared.networks.join(machine, &documents, &self.host.paths)?;
         drop(shared);
         self.forwards(machine)?;

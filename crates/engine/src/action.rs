@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use atoll_wire::{Family, Frame, Mac};
 use bytes::Bytes;
 
-use crate::{AcceptId, FlowId, ForwardId, HostError, PortId, QueryId};
+use crate::{AcceptId, ClockQuestion, FlowId, ForwardId, HostError, PortId, QueryId, TransferId};
 
 /// One thing to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +150,27 @@ pub enum Action {
     },
     /// Nobody waits for this question any more: close its socket.
     DnsForget(QueryId),
+
+    /// Open a file below the folder that is served, then tell `FileOpened` or `FileFailed` at once.
+    FileOpen {
+        /// Its name until `FileClose`.
+        transfer: TransferId,
+        /// Where it is from the folder: never empty, and without parts that lead up. The runtime makes sure of that itself.
+        path: String,
+    },
+    /// Read from an open file, as many bytes as are asked for or as there are, then tell `FileRead` or `FileFailed` at once.
+    FileRead {
+        /// The file.
+        transfer: TransferId,
+        /// From this byte on.
+        offset: u64,
+        /// How many.
+        len: u32,
+    },
+    /// The file is not needed any more, whether or not it was opened.
+    FileClose(TransferId),
+    /// A guest asks for the time: read the clock, then tell `ClockRead` at once.
+    ReadClock(ClockQuestion),
 
     /// A guest's MAC address wants an uplink of its own: attach a port with [`Side::Pinned`](crate::Side::Pinned). Asked once for each
     /// MAC address, and again when its port was detached and the guest speaks.

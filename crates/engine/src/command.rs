@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use atoll_wire::Mac;
 
-use crate::{Addresses, Documents, ForwardId, StaticLease};
+use crate::{Addresses, DhcpOptions, Documents, ForwardId, StaticLease};
 
 /// One change to a running network.
 #[derive(Clone, Debug)]
@@ -26,6 +26,13 @@ pub enum Command {
     SetStaticLease(StaticLease),
     /// The address that a MAC address had for good is free for anybody.
     RemoveStaticLease(Mac),
+    /// What one guest is told by DHCP beside the network's own options, in place of what it was told before.
+    SetDhcpOptions {
+        /// Its MAC address.
+        mac: Mac,
+        /// Its options; none removes them.
+        options: DhcpOptions,
+    },
     /// A configured name. Relative to the domain, or absolute when it holds a dot.
     SetName {
         /// The name.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::lan::METADATA;
 use crate::policy::Policy;
+use crate::{DhcpOptions, NetBoot, TimeServer};
 
 /// An IPv4 subnet: its network address and prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -294,6 +295,16 @@ pub struct Config {
     pub ntp: Vec<Ipv4Addr>,
     /// NTP servers named by DHCPv6 options 31 and 56; none when empty.
     pub ntp6: Vec<Ipv6Addr>,
+    /// Whether the gateway is a TFTP server: the runtime has a folder for it.
+    pub tftp: bool,
+    /// What clients that boot from the network are told.
+    pub net_boot: NetBoot,
+    /// Whether the gateway is a time server. It is announced where it is and no other is named, of either family.
+    pub time_server: TimeServer,
+    /// What guests are told by DHCP beside what the network itself tells, or in its place.
+    pub dhcp_options: DhcpOptions,
+    /// The same for single guests, in place of what all are told.
+    pub dhcp_options_of: BTreeMap<Mac, DhcpOptions>,
     /// How long a dynamic lease lasts.
     pub lease_time: Duration,
     /// The host's resolvers, in order of preference.
@@ -334,6 +345,11 @@ impl Config {
             leases6: Vec::new(),
             ntp: Vec::new(),
             ntp6: Vec::new(),
+            tftp: false,
+            net_boot: NetBoot::default(),
+            time_server: TimeServer::default(),
+            dhcp_options: DhcpOptions::default(),
+            dhcp_options_of: BTreeMap::new(),
             lease_time: Duration::from_secs(3600),
             resolvers: Vec::new(),
             dns: DnsOptions::default(),
@@ -354,6 +370,11 @@ impl Config {
             subnet: self.subnet,
             prefix: self.ipv6,
         }
+    }
+
+    /// Whether guests are told of the gateway's own time server: where it is on, and they are told of no other.
+    pub(crate) fn announces_time(&self) -> bool {
+        self.time_server != TimeServer::Off && self.ntp.is_empty() && self.ntp6.is_empty()
     }
 
     /// The default router of IPv4, where there is one.

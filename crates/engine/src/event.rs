@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use atoll_wire::{FrameBuf, Mac, Offloads};
 use bytes::Bytes;
 
-use crate::{AcceptId, FlowId, ForwardId, ForwardTarget, PortId, QueryId};
+use crate::{
+    AcceptId, ClockQuestion, ClockReading, FlowId, ForwardId, ForwardTarget, PortId, QueryId, TransferId,
+};
 
 /// One thing that happened. Events about flows that are no more are ignored.
 #[derive(Clone, Debug)]
@@ -153,6 +155,35 @@ pub enum Event {
     },
     /// A resolver refused, or could not be reached.
     DnsFailed(QueryId),
+
+    /// A file is open.
+    FileOpened {
+        /// As asked.
+        transfer: TransferId,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Bytes of a file.
+    FileRead {
+        /// As asked.
+        transfer: TransferId,
+        /// Fewer than were asked for where the file ends.
+        data: Bytes,
+    },
+    /// A file could not be opened, or not be read.
+    FileFailed {
+        /// As asked.
+        transfer: TransferId,
+        /// Why.
+        error: FileError,
+    },
+    /// The answer to `ReadClock`.
+    ClockRead {
+        /// As asked.
+        question: ClockQuestion,
+        /// What the host's clock says.
+        reading: ClockReading,
+    },
 }
 
 /// The payload of a datagram, or of several of one size that came as one.
@@ -210,6 +241,17 @@ pub enum Side {
     Uplink,
     /// The host's LAN, for the frames of one guest's MAC address and no other (macvtap).
     Pinned(Mac),
+}
+
+/// Why a file is not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileError {
+    /// There is none.
+    NotFound,
+    /// It is outside the folder, no regular file, or not for us to read.
+    Forbidden,
+    /// Anything else.
+    Other,
 }
 
 /// Why the host's network could not do it, in terms of what a router or host would tell the guest.

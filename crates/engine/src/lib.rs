@@ -20,9 +20,12 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod boot;
+mod clock;
 mod command;
 mod config;
 mod counters;
+mod dhcp_options;
 mod event;
 mod flow;
 mod gateway;
@@ -38,17 +41,21 @@ mod time;
 
 pub use action::{Action, Notice};
 pub use atoll_wire::Family;
+pub use boot::{BootClient, NetBoot};
+pub use clock::{ClockReading, ClockState, Leap, TimeServer};
 pub use command::{Command, CommandError, ForwardTarget, Router};
 pub use config::{
     Addresses, Config, DnsOptions, Documents, HostPort, HostTarget, Lease, Lease6, Limits, Mode, Prefix,
     StaticLease, StaticRoute, Subnet,
 };
-pub use event::{Datagrams, Event, HostError, PortConfig, Side};
-pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
+pub use dhcp_options::DhcpOptions;
+pub use event::{Datagrams, Event, FileError, HostError, PortConfig, Side};
+pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId, TransferId};
 pub use policy::{
     Destination, GuestLimits, GuestPolicy, NamePattern, Network, Policy, PortPolicySnapshot, Rule, Transport,
     Verdict, Who,
 };
+pub use services::ntp::ClockQuestion;
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
 pub use time::Instant;
 
@@ -69,6 +76,8 @@ use services::dhcp::DhcpServer;
 use services::dhcp6::Dhcp6Server;
 use services::dns::{DnsClient, DnsOutput, DnsService, DnsVia};
 use services::names::{NameView, Names};
+use services::ntp::NtpServer;
+use services::tftp::{TftpOutput, TftpServer};
 
 /// One network.
 #[derive(Debug)]
@@ -79,6 +88,8 @@ pub struct Engine {
     dhcp: DhcpServer,
     dhcp6: Dhcp6Server,
     dns: DnsService,
+    ntp: NtpServer,
+    tftp: TftpServer,
     router: Advertiser,
     roll_call: RollCall,
     /// Ways by guests into other networks.
@@ -108,6 +119,8 @@ impl Engine {
             dhcp: DhcpServer::new(config),
             dhcp6: Dhcp6Server::new(config),
             dns: DnsService::new(config, dns_seed),
+            ntp: NtpServer::new(config),
+            tftp: TftpServer::new(config),
             router: Advertiser::new(config),
             roll_call: RollCall::default(),
             routes: config.routes.clone(),
@@ -191,6 +204,8 @@ impl Engine {
         counters.extend(self.dhcp.counters());
         counters.extend(self.dhcp6.counters());
         counters.extend(self.dns.counters());
+        counters.extend(self.ntp.counters());
+        counters.extend(self.tftp.counters());
         Snapshot {
             ports,
             leases: self.dhcp.leases(now),
@@ -250,6 +265,8 @@ impl Engine {
                 lan.firewall.detach(port);
                 gateway::ask_for_uplinks(lan);
                 self.fragments.forget_port(port);
+                self.ntp.forget_port(port);
+                self.tftp.forget_port(port);
                 self.flows.handle_room(now, lan, port);
             }
             Event::Transmitted { port, frames } => {
@@ -296,6 +313,14 @@ impl Engine {
             }
             Event::DnsAnswered { query, message } => self.dns.handle_answer(now, query, &message),
             Event::DnsFailed(query) => self.dns.handle_failure(now, query),
+            Event::FileOpened { transfer, size } => self.tftp.handle_opened(now, transfer, size),
+            Event::FileRead { transfer, data } => self.tftp.handle_data(now, transfer, data),
+            Event::FileFailed { transfer, error } => self.tftp.handle_failed(transfer, error),
+            Event::ClockRead { question, reading } => {
+                let (from, to, message) = self.ntp.answer(&question, &reading);
+                let answer = atoll_wire::FrameBuf::copy_from(&message).into();
+                lan.send_udp(now, (from, to), answer, false);
+            }
             other => self.flows.handle_event(now, lan, other),
         }
         self.collect(now);
@@ -312,6 +337,7 @@ impl Engine {
         self.dhcp.handle_timeout(now);
         self.dhcp6.handle_timeout(now);
         self.dns.handle_timeout(now);
+        self.tftp.handle_timeout(now);
         self.flows.handle_timeout(now, &mut self.lan);
         self.collect(now);
     }
@@ -352,6 +378,10 @@ impl Engine {
                 self.dhcp.remove_static_lease(mac);
                 self.dhcp6.remove_static_lease(mac);
             }
+            Command::SetDhcpOptions { mac, options } => {
+                self.dhcp.set_options(mac, &options);
+                self.dhcp6.set_options(mac, &options);
+            }
             Command::SetName { name, addresses } => self.names.set(&name, &addresses),
             Command::SetDocuments { label, documents } => self.flows.set_documents(label, documents),
             Command::SetRouter(router) => self.router.set_router(now, &mut self.lan, router),
@@ -378,6 +408,7 @@ impl Engine {
             self.dhcp.poll_timeout(),
             self.dhcp6.poll_timeout(),
             self.dns.poll_timeout(),
+            self.tftp.poll_timeout(),
             self.flows.poll_timeout(),
         ];
         timeouts.into_iter().flatten().min()
@@ -420,6 +451,9 @@ impl Engine {
         while let Some(output) = self.dns.poll_output() {
             self.handle_dns_output(now, output);
         }
+        while let Some(output) = self.tftp.poll_output() {
+            self.handle_tftp_output(now, output);
+        }
         if self.dhcp.take_changed() | self.dhcp6.take_changed() {
             self.lan.actions.push_back(Action::LeasesChanged);
         }
@@ -449,6 +483,27 @@ impl Engine {
                 self.send_dns_answer(now, client, &message);
             }
         }
+    }
+
+    fn handle_tftp_output(&mut self, now: Instant, output: TftpOutput) {
+        let action = match output {
+            TftpOutput::Send { from, to, message } => {
+                let message = atoll_wire::FrameBuf::copy_from(&message).into();
+                return self.lan.send_udp(now, (from, to), message, false);
+            }
+            TftpOutput::Open { transfer, path } => Action::FileOpen { transfer, path },
+            TftpOutput::Read {
+                transfer,
+                offset,
+                len,
+            } => Action::FileRead {
+                transfer,
+                offset,
+                len,
+            },
+            TftpOutput::Close(transfer) => Action::FileClose(transfer),
+        };
+        self.lan.actions.push_back(action);
     }
 
     fn send_dns_answer(&mut self, now: Instant, client: DnsClient, message: &[u8]) {

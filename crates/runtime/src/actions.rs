@@ -1,6 +1,6 @@
 //! Each of the engine's actions, and who carries it out.
 
-use atoll_engine::{Action, Command};
+use atoll_engine::{Action, Command, Event};
 
 use crate::event_loop::EventLoop;
 use crate::icmp::Echo;
@@ -94,6 +94,29 @@ impl EventLoop {
                 self.follow_resolvers();
             }
             Action::DnsForget(query) => self.dns.forget(query),
+            Action::FileOpen { transfer, path } => {
+                let event = match self.files.open(transfer, &path) {
+                    Ok(size) => Event::FileOpened { transfer, size },
+                    Err(error) => Event::FileFailed { transfer, error },
+                };
+                self.core.tell(event);
+            }
+            Action::FileRead {
+                transfer,
+                offset,
+                len,
+            } => {
+                let event = match self.files.read(transfer, offset, len) {
+                    Ok(data) => Event::FileRead { transfer, data },
+                    Err(error) => Event::FileFailed { transfer, error },
+                };
+                self.core.tell(event);
+            }
+            Action::FileClose(transfer) => self.files.close(transfer),
+            Action::ReadClock(question) => {
+                let reading = crate::sys::read_clock();
+                self.core.tell(Event::ClockRead { question, reading });
+            }
             Action::LeasesChanged => {
                 if let Some(store) = &self.leases {
                     let now = self.core.now();

@@ -25,6 +25,14 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The folder of a TFTP server.
+    #[error("cannot serve the folder {}: {source}", path.display())]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The state folder.
     #[error("cannot use the state folder {}: {source}", path.display())]
     State {

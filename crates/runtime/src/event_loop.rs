@@ -21,6 +21,7 @@ use mio::{Events, Poll, Waker};
 use crate::capture::Capture;
 use crate::core::{Core, Readiness, Ready};
 use crate::dns::Dns;
+use crate::files::Files;
 use crate::flows::Flows;
 use crate::forwards::Forwards;
 use crate::guests::Guests;
@@ -55,6 +56,7 @@ pub(crate) struct EventLoop {
     pub(crate) capture: Option<Capture>,
     pub(crate) leases: Option<LeaseStore>,
     pub(crate) spare: Spare,
+    pub(crate) files: Files,
     pub(crate) about: About,
     pub(crate) uplinks: Uplinks,
     pub(crate) stopping: bool,
@@ -163,6 +165,7 @@ impl EventLoop {
             capture: None,
             leases,
             spare: Spare::new(),
+            files: Files::default(),
             about,
             uplinks: Uplinks::default(),
             stopping: false,
@@ -191,6 +194,9 @@ impl EventLoop {
         }
         for spec in options.listeners {
             self.guests.listen(&self.core, spec)?;
+        }
+        if let Some(path) = options.tftp {
+            self.files = Files::of(&path).map_err(|source| StartError::Folder { path, source })?;
         }
         if let Some(path) = options.pcap {
             let capture = Capture::create(&path).map_err(|source| StartError::Capture { path, source })?;
@@ -435,6 +441,11 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Re
         leases6: leases.v6,
         ntp: options.ntp.clone(),
         ntp6: options.ntp6.clone(),
+        time_server: options.time_server,
+        tftp: options.tftp.is_some(),
+        net_boot: options.net_boot.clone(),
+        dhcp_options: options.dhcp_options.clone(),
+        dhcp_options_of: options.dhcp_options_of.clone(),
         dns: options.dns.clone(),
         lease_time: options.lease_time,
         resolvers: resolvers.servers().to_vec(),

@@ -12,8 +12,8 @@ use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use mio::Waker;
 
 use crate::{
-    AttachError, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, ListenSpec, ListenerInfo,
-    NetworkSnapshot, RequestError, StaticLease, TapInfo, TapSpec, Transport,
+    AttachError, DhcpOptions, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, ListenSpec,
+    ListenerInfo, Mac, NetworkSnapshot, RequestError, StaticLease, TapInfo, TapSpec, Transport,
 };
 
 /// Where the answer to one request goes.
@@ -33,6 +33,7 @@ pub(crate) enum Request {
     DetachTap(u32, Reply<bool>),
     SetDocuments(String, Documents, Reply<Result<(), RequestError>>),
     SetStaticLease(StaticLease, Reply<Result<(), RequestError>>),
+    SetDhcpOptions(Mac, DhcpOptions, Reply<Result<(), RequestError>>),
     SetName(String, Vec<IpAddr>, Reply<Result<(), RequestError>>),
     AddProxy(SocketAddr, Reply<Result<SocketAddr, ForwardError>>),
     RemoveProxy(SocketAddr, Reply<bool>),
@@ -185,6 +186,14 @@ impl Handle {
     /// The address is not for guests, or somebody else's.
     pub fn set_static_lease(&self, lease: StaticLease) -> Result<(), RequestError> {
         self.change(|reply| Request::SetStaticLease(lease, reply))
+    }
+
+    /// Tell a guest these options by DHCP beside those of the network, when it asks next; none removes them.
+    ///
+    /// # Errors
+    /// The network has stopped.
+    pub fn set_dhcp_options(&self, mac: Mac, options: DhcpOptions) -> Result<(), RequestError> {
+        self.change(|reply| Request::SetDhcpOptions(mac, options, reply))
     }
 
     /// Let DNS answer a name with these addresses; none removes it.

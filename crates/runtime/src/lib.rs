@@ -21,6 +21,7 @@ mod dns;
 mod errno;
 mod error;
 mod event_loop;
+mod files;
 mod flows;
 mod forwards;
 mod guests;
@@ -51,7 +52,10 @@ mod udp;
 mod uplink;
 mod vhost_user;
 
-pub use atoll_engine::{Addresses, DnsOptions, Documents, Family, Prefix, StaticLease, StaticRoute, Subnet};
+pub use atoll_engine::{
+    Addresses, BootClient, DhcpOptions, DnsOptions, Documents, Family, NetBoot, Prefix, StaticLease,
+    StaticRoute, Subnet, TimeServer,
+};
 pub use atoll_engine::{
     Destination, GuestLimits, GuestPolicy, NamePattern, Network as IpNetwork, Policy, Rule,
     Transport as RuleTransport, Verdict, Who,

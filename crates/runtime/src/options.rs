@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use atoll_engine::{
-    Addresses, Config, DnsOptions, Documents, ForwardTarget, Policy, StaticLease, StaticRoute,
+    Addresses, Config, DhcpOptions, DnsOptions, Documents, ForwardTarget, NetBoot, Policy, StaticLease,
+    StaticRoute, TimeServer,
 };
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,16 @@ pub struct NetworkOptions {
     pub host_ports: Vec<HostPortSpec>,
     /// NTP servers for guests that speak IPv6.
     pub ntp6: Vec<Ipv6Addr>,
+    /// What guests are told by DHCP beside what the network itself tells, or in its place.
+    pub dhcp_options: DhcpOptions,
+    /// The same for single guests, in place of what all are told.
+    pub dhcp_options_of: BTreeMap<Mac, DhcpOptions>,
+    /// The folder whose files guests may read over TFTP; the gateway is no such server without it.
+    pub tftp: Option<PathBuf>,
+    /// What clients that boot from the network are told.
+    pub net_boot: NetBoot,
+    /// Whether the gateway hands on the host's time, and says so to guests that are told of no other server.
+    pub time_server: TimeServer,
     /// What DNS does beside answering and asking.
     pub dns: DnsOptions,
     /// What guests may do.
@@ -108,6 +119,11 @@ impl NetworkOptions {
             proxies: Vec::new(),
             host_ports: Vec::new(),
             ntp6: Vec::new(),
+            dhcp_options: DhcpOptions::default(),
+            dhcp_options_of: BTreeMap::new(),
+            tftp: None,
+            net_boot: NetBoot::default(),
+            time_server: TimeServer::default(),
             dns: DnsOptions::default(),
             policy: Policy::default(),
         }

@@ -37,6 +37,9 @@ impl EventLoop {
             Request::SetStaticLease(lease, reply) => {
                 answer(&reply, self.apply(Command::SetStaticLease(lease)));
             }
+            Request::SetDhcpOptions(mac, options, reply) => {
+                answer(&reply, self.apply(Command::SetDhcpOptions { mac, options }));
+            }
             Request::SetName(name, addresses, reply) => {
                 answer(&reply, self.apply(Command::SetName { name, addresses }));
             }

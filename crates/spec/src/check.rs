@@ -6,6 +6,7 @@
 use crate::Source;
 use crate::attach;
 use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh};
+use crate::dhcp_options;
 use crate::diagnostic::{Diagnostic, Report};
 use crate::file::{ClusterFile, MachineFile};
 use crate::forward::Forward;
@@ -207,6 +208,7 @@ fn finish(machine: PlacedMachine, nics: Vec<Nic>, source: &Source<'_>) -> Machin
             user: ssh.user.map(|user| user.0),
             keys: ssh.keys.unwrap_or_default(),
         },
+        dhcp_options: dhcp_options::finish(file.dhcp_options, file.dhcp6_options),
         forwards: file
             .forwards
             .unwrap_or_default()

@@ -7,17 +7,20 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::Addresses;
+use crate::dhcp_options::DhcpOptions;
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::image::{Image, SshKey, UserData};
 use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
+use crate::net_boot::NetBoot;
 use crate::policy::NetworkPolicy;
 use crate::prefix::Prefix;
 use crate::route::Route;
 use crate::size::ByteSize;
 use crate::subnet::Subnet;
+use crate::time_server::TimeServer;
 
 /// The machines and networks of one file.
 ///
@@ -70,6 +73,18 @@ pub struct Network {
     pub hosts: BTreeMap<Domain, Addresses>,
     /// Time servers to announce.
     pub ntp: Vec<Ipv4Addr>,
+    /// Whether the gateway is a time server.
+    #[serde(default)]
+    pub ntp_server: TimeServer,
+    /// What DHCP tells guests beside what the network itself tells.
+    #[serde(default)]
+    pub dhcp_options: DhcpOptions,
+    /// A folder whose files guests may read over TFTP, as written.
+    #[serde(default)]
+    pub tftp: Option<PathBuf>,
+    /// What clients that boot from the network load.
+    #[serde(default)]
+    pub boot: NetBoot,
     /// What guests may do.
     #[serde(default)]
     pub policy: NetworkPolicy,
@@ -98,6 +113,9 @@ pub struct Machine {
     pub nics: Vec<Nic>,
     /// First-boot configuration.
     pub user_data: Option<UserData>,
+    /// What DHCP tells it, in place of what its networks tell all.
+    #[serde(default)]
+    pub dhcp_options: DhcpOptions,
     /// How to log in.
     pub ssh: Ssh,
     /// Host ports that lead here.

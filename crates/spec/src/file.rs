@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 
 use crate::addresses::{Addresses, GivenAddresses};
 use crate::choice::OrOff;
+use crate::dhcp_options::OptionsFile;
 use crate::diagnostic::{Report, Span};
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
@@ -17,6 +18,7 @@ use crate::image::{Image, SshKey, UserData};
 use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
+use crate::net_boot::NetBootFile;
 use crate::policy::PolicyFile;
 use crate::prefix::Prefix;
 use crate::read::{ByName, Entries, FromYaml, Keys, Noun, Spot};
@@ -24,6 +26,7 @@ use crate::route::{Destination, Hop};
 use crate::scalar::{Count, DnsServer, Mtu, UserName};
 use crate::size::ByteSize;
 use crate::subnet::Subnet;
+use crate::time_server::TimeServer;
 use crate::yaml::{Kind, Node};
 
 /// A cluster: machines and the networks they are on.
@@ -81,6 +84,17 @@ pub(crate) struct NetworkFile {
     /// Time servers that DHCP announces.
     #[schemars(with = "Option<Vec<String>>")]
     pub(crate) ntp: Option<Vec<Ipv4Addr>>,
+    /// Whether the gateway hands on the host's time by NTP, and says so by DHCP where ntp names nobody; auto when left out.
+    pub(crate) ntp_server: Option<TimeServer>,
+    /// What DHCP tells guests beside what the network itself tells, or in its place.
+    pub(crate) dhcp_options: Option<OptionsFile<false>>,
+    /// The same of DHCPv6.
+    pub(crate) dhcp6_options: Option<OptionsFile<true>>,
+    /// A folder whose files guests may read over TFTP at the gateway.
+    #[schemars(with = "Option<String>")]
+    pub(crate) tftp: Option<PathBuf>,
+    /// What clients that boot from the network load.
+    pub(crate) boot: Option<NetBootFile>,
     /// What guests may do.
     pub(crate) policy: Option<PolicyFile>,
     /// Networks that lie behind a machine, told to the others by DHCP and router advertisements.
@@ -129,6 +143,10 @@ pub(crate) struct MachineFile {
     pub(crate) nics: Option<Vec<NicFile>>,
     /// A cloud-config or a script for the first boot, or the file that holds one.
     pub(crate) user_data: Option<UserData>,
+    /// What DHCP tells this machine, in place of what its networks tell all.
+    pub(crate) dhcp_options: Option<OptionsFile<false>>,
+    /// The same of DHCPv6.
+    pub(crate) dhcp6_options: Option<OptionsFile<true>>,
     /// How `atoll ssh` logs in.
     pub(crate) ssh: Option<SshFile>,
     /// Ports of the host that lead to this machine.
@@ -239,6 +257,11 @@ impl FromYaml for NetworkFile {
             dns: keys.take_list("dns", "DNS server"),
             hosts: keys.take("hosts"),
             ntp: keys.take_list("ntp", "time server"),
+            ntp_server: keys.take("ntp-server"),
+            tftp: keys.take("tftp"),
+            boot: keys.take("boot"),
+            dhcp_options: keys.take("dhcp-options"),
+            dhcp6_options: keys.take("dhcp6-options"),
             policy: keys.take("policy"),
             routes: keys.take_list("routes", "route"),
             wrong: false,
@@ -279,6 +302,8 @@ impl FromYaml for MachineFile {
             disk: keys.take("disk"),
             nics: keys.take_list("nics", "NIC"),
             user_data: keys.take("user-data"),
+            dhcp_options: keys.take("dhcp-options"),
+            dhcp6_options: keys.take("dhcp6-options"),
             ssh: keys.take("ssh"),
             forwards: keys.take_list("forwards", "forward"),
             firmware: keys.take("firmware"),
@@ -309,6 +334,8 @@ impl MachineFile {
             disk: self.disk.or(defaults.disk),
             nics: self.nics.or(defaults.nics),
             user_data: self.user_data.or(defaults.user_data),
+            dhcp_options: OptionsFile::merge(self.dhcp_options, defaults.dhcp_options),
+            dhcp6_options: OptionsFile::merge(self.dhcp6_options, defaults.dhcp6_options),
             ssh: SshFile::merge(self.ssh, defaults.ssh),
             forwards: self.forwards.or(defaults.forwards),
             firmware: self.firmware.or(defaults.firmware),

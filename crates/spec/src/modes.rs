@@ -37,6 +37,15 @@ const NOT_TAKEN: &[(Mode, &str, &str)] = &[
     ),
     (
         Mode::Bridged,
+        "ntp-server",
+        "the LAN's DHCP server says which time servers to ask",
+    ),
+    (Mode::Bridged, "dhcp-options", LAN_HAS_DHCP),
+    (Mode::Bridged, "dhcp6-options", LAN_HAS_DHCP),
+    (Mode::Bridged, "tftp", LAN_HAS_DHCP),
+    (Mode::Bridged, "boot", LAN_HAS_DHCP),
+    (
+        Mode::Bridged,
         "routes",
         "the LAN's DHCP server says which routes there are",
     ),
@@ -63,6 +72,7 @@ const NOT_TAKEN: &[(Mode, &str, &str)] = &[
 ];
 
 const LAN_GIVES_ADDRESSES: &str = "machines on a LAN have addresses that it gives them";
+const LAN_HAS_DHCP: &str = "machines on a LAN hear what its DHCP server says";
 const KERNEL_ROUTES: &str =
     "rules and limits are for networks of mode user, whose packets Atoll itself carries";
 const HOST_IS_FIRST: &str = "machines reach the host at the first address of the subnet";

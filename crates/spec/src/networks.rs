@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::{Network, Nic};
+use crate::dhcp_options;
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::{NetworkFile, RouteFile};
 use crate::lan::Mode;
@@ -243,6 +244,10 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
             .collect(),
         hosts: addresses,
         ntp: file.ntp.unwrap_or_default(),
+        ntp_server: file.ntp_server.unwrap_or_default(),
+        tftp: file.tftp,
+        boot: file.boot.unwrap_or_default().finish(),
+        dhcp_options: dhcp_options::finish(file.dhcp_options, file.dhcp6_options),
         policy,
         routes: Vec::new(),
     };

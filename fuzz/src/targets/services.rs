@@ -2,7 +2,7 @@
 
 use super::bytes::Choices;
 use super::guest::{
-    self, ACK, BROADCAST_MAC, FIN, GATEWAY, GATEWAY_MAC, GATEWAY6, GUEST, SYN, Segment, TCP, UDP,
+    self, ACK, BROADCAST_MAC, FIN, GATEWAY, GATEWAY_MAC, GATEWAY6, GUEST, GUEST6, SYN, Segment, TCP, UDP,
 };
 use super::world::{LIMITS, World};
 use atoll_engine::PortId;
@@ -51,6 +51,45 @@ pub(super) fn dhcp6(input: &[u8]) {
         assert!(leases.len() <= LIMITS.leases, "more leases than there may be");
     }
     world.advance(Duration::from_secs(7200));
+}
+
+/// Requests for the time, one a chunk, to the gateway's addresses of either family in turn.
+pub(super) fn ntp(input: &[u8]) {
+    let mut world = World::new();
+    let mut choices = Choices::new(input);
+    while !choices.is_empty() {
+        let datagram = guest::udp(123, 123, choices.chunk());
+        world.frame(PORT, guest::ipv4(GATEWAY_MAC, (GUEST, GATEWAY), UDP, &datagram));
+        let datagram = guest::udp(40_000, 123, choices.chunk());
+        world.frame(
+            PORT,
+            guest::ipv6(GATEWAY_MAC, (GUEST6, GATEWAY6), (UDP, 64), &datagram),
+        );
+        world.advance(Duration::from_millis(10));
+    }
+}
+
+/// Datagrams to the TFTP server, each behind a byte that says whether it goes to the port of the latest transfer, over which family, and
+/// whether time goes by before it. Which files there are is the world's to say.
+pub(super) fn tftp(input: &[u8]) {
+    const CLIENT: u16 = 2000;
+    let mut world = World::new();
+    let mut choices = Choices::new(input);
+    while !choices.is_empty() {
+        let how = choices.byte();
+        if how & 4 != 0 {
+            world.advance(Duration::from_secs(3));
+        }
+        let transfer = world.peer(CLIENT).map(|peer| peer.port);
+        let port = transfer.filter(|_| how & 1 != 0).unwrap_or(69);
+        let datagram = guest::udp(CLIENT, port, choices.chunk());
+        let frame = match how & 2 {
+            0 => guest::ipv4(GATEWAY_MAC, (GUEST, GATEWAY), UDP, &datagram),
+            _ => guest::ipv6(GATEWAY_MAC, (GUEST6, GATEWAY6), (UDP, 64), &datagram),
+        };
+        world.frame(PORT, frame);
+    }
+    world.advance(Duration::from_secs(3600));
 }
 
 /// One DNS question over UDP.

@@ -7,8 +7,9 @@
 
 use super::guest::{GATEWAY_MAC, GUEST_MAC, OUTSIDE6, PREFIX, Peer};
 use atoll_engine::{
-    AcceptId, Action, Config, Datagrams, Engine, Event, FlowId, HostError, HostPort, HostTarget, Instant,
-    Limits, Mode, PortConfig, PortId, Prefix, QueryId, Side, StaticRoute, Subnet,
+    AcceptId, Action, ClockReading, ClockState, Config, Datagrams, Engine, Event, FileError, FlowId,
+    HostError, HostPort, HostTarget, Instant, Leap, Limits, Mode, PortConfig, PortId, Prefix, QueryId, Side,
+    StaticRoute, Subnet, TransferId,
 };
 use atoll_wire::{Frame, FrameBuf};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +60,7 @@ pub(super) struct World {
     streams: BTreeMap<FlowId, Stream>,
     datagrams: Vec<FlowId>,
     queries: Vec<QueryId>,
+    files: BTreeSet<TransferId>,
     accepts: u64,
     /// Connections that found a guest, or none.
     ended: BTreeSet<AcceptId>,
@@ -121,6 +123,7 @@ impl World {
         let mut config = Config::new((subnet, Prefix { address: PREFIX }));
         config.gateway_mac = GATEWAY_MAC;
         config.host_loopback = true;
+        config.tftp = true;
         config.resolvers = vec![([192, 0, 2, 53], 53).into()];
         config.names.insert("a".to_owned(), vec![[10, 77, 0, 2].into()]);
         config.documents.insert(
@@ -145,6 +148,7 @@ impl World {
             streams: BTreeMap::new(),
             datagrams: Vec::new(),
             queries: Vec::new(),
+            files: BTreeSet::new(),
             accepts: 0,
             ended: BTreeSet::new(),
             stalled: Vec::new(),
@@ -384,6 +388,45 @@ impl World {
                 }
             }
             Action::DnsAsk { query, .. } => self.queries.push(query),
+            Action::FileOpen { transfer, ref path } => {
+                assert!(path.split('/').all(|part| !matches!(part, "" | "." | "..")));
+                assert!(self.files.insert(transfer), "{transfer:?} is opened twice");
+                assert!(self.files.len() <= 64, "open files are bounded");
+                let event = match path.len() {
+                    1 => Event::FileFailed {
+                        transfer,
+                        error: FileError::NotFound,
+                    },
+                    len => Event::FileOpened {
+                        transfer,
+                        size: len as u64 * 1000,
+                    },
+                };
+                self.event(event);
+            }
+            Action::FileRead {
+                transfer,
+                offset,
+                len,
+            } => {
+                assert!(self.files.contains(&transfer) && len <= 49_152);
+                let left = 3000_u64.saturating_sub(offset).min(len.into());
+                let data = vec![7; usize::try_from(left).unwrap_or(0)].into();
+                self.event(Event::FileRead { transfer, data });
+            }
+            Action::FileClose(transfer) => {
+                self.files.remove(&transfer);
+            }
+            Action::ReadClock(question) => {
+                let since_1970 = self.now.elapsed();
+                let (state, leap) = (ClockState::Untold, Leap::None);
+                let reading = ClockReading {
+                    since_1970,
+                    state,
+                    leap,
+                };
+                self.event(Event::ClockRead { question, reading });
+            }
             Action::DnsForget(query) => self.queries.retain(|other| *other != query),
             Action::UdpSend { flow, to, .. } => {
                 self.reached.insert(to);

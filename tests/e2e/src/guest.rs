@@ -127,6 +127,29 @@ impl Guest {
         guests
     }
 
+    /// Starts a guest without a disk and without a kernel, whose NIC's own firmware boots from the network, and waits until what it
+    /// booted has its address.
+    ///
+    /// # Panics
+    /// With its console's text, when it does not come up.
+    #[must_use]
+    pub fn boot_from_network(kit: &Kit, net: &Net, name: &str) -> Self {
+        let child = Command::new("qemu-system-x86_64")
+            .args(["-machine", "q35", "-accel", "tcg", "-m", MEMORY])
+            .args(["-nodefaults", "-no-user-config", "-display", "none"])
+            .args(["-serial", "stdio", "-no-reboot", "-boot", "n"])
+            .args(Attach::Stream.arguments(kit, net, 0))
+            .args(["-device", "virtio-net-pci,netdev=n0,mac=52:54:00:77:00:02"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("QEMU was found when the kit was put together");
+        let mut guest = Self::driven_by(child, name);
+        guest.wait_until_ready();
+        guest
+    }
+
     fn start(kit: &Kit, (arguments, device): (&[String], &str), name: &str, number: usize) -> Self {
         let child = Command::new("qemu-system-x86_64")
             .args([

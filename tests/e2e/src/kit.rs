@@ -17,10 +17,12 @@ const QEMU: &str = "qemu-system-x86_64";
 pub struct Kit {
     /// The binary under test.
     pub atoll: PathBuf,
-    pub(crate) kernel: PathBuf,
+    /// The micro image's kernel.
+    pub kernel: PathBuf,
     /// The micro image's initramfs with the probe added.
-    pub(crate) initramfs: PathBuf,
-    pub(crate) append: String,
+    pub initramfs: PathBuf,
+    /// The kernel's command line.
+    pub append: String,
     /// Where the micro image lies.
     micro: PathBuf,
     /// How `-netdev stream` is told to connect again: the option of this QEMU.

@@ -15,7 +15,7 @@ use clap::{Args, Command, Id};
 
 use super::mode::{ModeArguments, mac_in};
 use super::policy::PolicyArguments;
-use super::{naming, once, reach};
+use super::{naming, once, reach, services};
 use crate::failure::Failure;
 
 /// The smallest MTU every IPv4 link has (RFC 1122, 3.3.2), and the largest that fits a frame.
@@ -127,6 +127,8 @@ pub(crate) struct NetworkArguments {
 
     #[command(flatten)]
     dns_more: naming::DnsArguments,
+    #[command(flatten)]
+    services: services::ServiceArguments,
     #[command(flatten, next_help_heading = "What guests may do")]
     policy: PolicyArguments,
 }
@@ -166,6 +168,7 @@ impl NetworkArguments {
         options.proxies = reach::proxies(&self.proxy)?;
         options.host_ports = reach::host_ports(&self.host_port, &self.host_socket)?;
         self.dns_more.apply(&mut options)?;
+        self.services.apply(&mut options)?;
         options.policy = self
             .policy
             .policy(|argument, value, address| lan.check_guest(argument, value, address))?;
@@ -193,7 +196,8 @@ impl NetworkArguments {
             ("--host-socket", !self.host_socket.is_empty()),
         ])?;
         self.mode.check_policy(&self.policy.said())?;
-        self.mode.check_words(&self.dns_more.said())
+        self.mode.check_words(&self.dns_more.said())?;
+        self.mode.check_words(&self.services.said())
     }
 
     /// The routes, each by way of a guest of the network.

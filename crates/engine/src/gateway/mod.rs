@@ -2,7 +2,7 @@
 //!
 //! Frames are checked from the outside in, and every check that fails is counted under its own name: source MAC, EtherType,
 //! [IPv4](ipv4) or [IPv6](ipv6) header, source address, [transport](transport) header and its checksum. What passes goes to ARP or
-//! [neighbor discovery](ndp), to a service (DHCP on 67, DHCPv6 on 547, DNS on 53, which is also TCP's by way of a flow), to the echo
+//! [neighbor discovery](ndp), to a service (DHCP on 67, DHCPv6 on 547, TFTP on 69, NTP on 123, DNS on 53, which is also TCP's by way of a flow), to the echo
 //! responder, or to the flows. What came in [fragments] is put together first. A family that the network has no addresses of is an unknown EtherType.
 //!
 //! What passes between guests and an uplink is [looked at](transit), and never answered towards the uplink.

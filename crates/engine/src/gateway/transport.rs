@@ -10,6 +10,7 @@ use atoll_wire::{BadOffload, Endpoint, FrameBuf, Gso, IpProtocol, UdpPacket, seg
 
 use super::packet::{Arrival, Packet};
 use super::{is_for_group, is_from_guest, learn, leaves};
+use crate::action::Action;
 use crate::counters::Counter;
 use crate::flow::tcp::Segment;
 use crate::lan::DEFAULT_TTL;
@@ -17,6 +18,7 @@ use crate::services::dhcp::{Client, ReplyTo};
 use crate::services::dhcp6::Client6;
 use crate::services::dns::{DnsClient, DnsVia};
 use crate::services::names::{NameRules, NameView};
+use crate::services::tftp::Asker;
 use crate::{Engine, FlowId, Instant, Mode};
 
 /// All DHCPv6 servers and relays of the link (RFC 8415, 7.1).
@@ -108,6 +110,25 @@ pub(super) fn handle_udp(engine: &mut Engine, now: Instant, arrival: Arrival, pa
             heard: &engine.lan.neighbors,
         };
         return engine.dns.handle_query(now, client, &payload, names);
+    }
+    if engine.lan.is_gateway(packet.dst) {
+        let pair = (
+            Endpoint::new(packet.src, ports.0),
+            Endpoint::new(packet.dst, ports.1),
+        );
+        if ports.1 == 123 && engine.ntp.is_on() {
+            let question = engine.ntp.handle_request(now, arrival.ingress, pair, &payload);
+            return engine.lan.actions.extend(question.map(Action::ReadClock));
+        }
+        if engine.tftp.takes(pair.1) {
+            let client = Asker {
+                ingress: arrival.ingress,
+                guest: pair.0,
+                ours: pair.1,
+            };
+            let rng = &mut engine.lan.rng;
+            return engine.tftp.handle_datagram(now, rng, client, &payload);
+        }
     }
     if leaves(engine, now, packet) {
         let flows = &mut engine.flows;

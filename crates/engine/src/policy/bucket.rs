@@ -10,7 +10,7 @@ use crate::Instant;
 
 /// What passes in a second on the long run, and how much at once.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     rate: u64,
     /// As long as the whole bucket takes to fill.
     depth: Duration,
@@ -19,7 +19,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A full bucket. `rate` a second, `burst` at once.
-    pub(super) fn new(rate: u64, burst: u64) -> Self {
+    pub(crate) fn new(rate: u64, burst: u64) -> Self {
         let rate = rate.max(1);
         Self {
             rate,
@@ -29,7 +29,7 @@ impl Bucket {
     }
 
     /// Take so much, or nothing. What is more than the bucket holds can be taken from a full one: else it could never be.
-    pub(super) fn try_take(&mut self, now: Instant, amount: u64) -> bool {
+    pub(crate) fn try_take(&mut self, now: Instant, amount: u64) -> bool {
         let wait = self.full_at.since(now);
         let cost = time_for(amount, self.rate);
         let fits = wait.saturating_add(cost) <= self.depth || wait.is_zero();

@@ -51,6 +51,7 @@ use limits::PortLimits;
 use names::Told;
 use rules::{Circumstances, Decision};
 
+pub(crate) use bucket::Bucket;
 pub use config::{GuestLimits, GuestPolicy, Policy};
 pub(crate) use rules::Attempt;
 pub use rules::{Destination, NamePattern, Network, Rule, Transport, Verdict, Who};

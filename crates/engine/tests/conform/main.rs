@@ -18,6 +18,7 @@ mod ipv6;
 mod ipv6_errors;
 mod limits;
 mod ndp;
+mod ntp;
 mod policy;
 mod relay;
 mod router;

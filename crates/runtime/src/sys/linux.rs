@@ -4,9 +4,13 @@
     reason = "socket options and control messages that rustix does not know"
 )]
 
+mod below;
+mod clock;
 mod datagram;
 mod name;
 
+pub(crate) use below::open_below;
+pub(crate) use clock::read as read_clock;
 #[cfg(test)]
 pub(crate) use datagram::forbid_batches;
 pub(crate) use datagram::{Inbox, enable_batches, send_messages};

@@ -10,8 +10,8 @@ mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
     CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
-    icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_socket, peek_method,
-    send_messages, set_peek_offset, stream_interest,
+    icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_below, open_socket,
+    peek_method, read_clock, send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, target_os = "linux"))]
@@ -22,8 +22,8 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{
     CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
-    icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_socket, peek_method,
-    send_messages, set_peek_offset, stream_interest,
+    icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_below, open_socket,
+    peek_method, read_clock, send_messages, set_peek_offset, stream_interest,
 };
 
 #[cfg(all(test, not(target_os = "linux")))]
@@ -34,8 +34,9 @@ pub(crate) use interfaces::{host_addresses, interface_addresses};
 
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
 
-use atoll_engine::{Datagrams, Family, HostError};
+use atoll_engine::{ClockReading, ClockState, Datagrams, Family, HostError, Leap};
 use rustix::net::AddressFamily;
 
 /// The system's word for a family.
@@ -43,6 +44,16 @@ pub(crate) fn address_family(family: Family) -> AddressFamily {
     match family {
         Family::V4 => AddressFamily::INET,
         Family::V6 => AddressFamily::INET6,
+    }
+}
+
+/// The clock alone. One that stands before 1970 stands there.
+pub(crate) fn untold() -> ClockReading {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    ClockReading {
+        since_1970: since_1970.unwrap_or(Duration::ZERO),
+        state: ClockState::Untold,
+        leap: Leap::None,
     }
 }
 

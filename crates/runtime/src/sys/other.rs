@@ -141,6 +141,32 @@ pub(crate) mod namespace {
     }
 }
 
+/// Opens a file for reading, part by part, so that no link leads elsewhere.
+pub(crate) fn open_below(folder: impl AsFd, path: &str) -> Result<OwnedFd, Errno> {
+    use rustix::fs::{Mode, OFlags, openat};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let mut parts = path.split('/').peekable();
+    let mut at: Option<OwnedFd> = None;
+    while let Some(part) = parts.next() {
+        if matches!(part, "" | "..") {
+            return Err(Errno::XDEV);
+        }
+        let is_last = parts.peek().is_none();
+        let flags = if is_last { flags } else { flags | OFlags::DIRECTORY };
+        let next = match &at {
+            Some(folder) => openat(folder, part, flags, Mode::empty()),
+            None => openat(&folder, part, flags, Mode::empty()),
+        };
+        at = Some(next?);
+    }
+    at.ok_or(Errno::NOENT)
+}
+
+/// What the clock says. Who keeps it in time is not asked for.
+pub(crate) fn read_clock() -> atoll_engine::ClockReading {
+    super::untold()
+}
+
 /// There are no batches.
 pub(crate) fn enable_batches(_fd: impl AsFd) -> bool {
     false

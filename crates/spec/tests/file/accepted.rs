@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use atoll_spec::{
-    Accel, Arch, Attach, Boot, Checksum, Image, Mode, NicModel, Source, SshKey, UserData, Via, parse,
+    Accel, Arch, Attach, Boot, Checksum, Image, Mode, NicModel, Source, SshKey, TimeServer, UserData, Via,
+    parse,
 };
 
 use crate::accepted;
@@ -21,6 +22,7 @@ networks:
     ipv6: fd77:77::/64
     hosts: {nas: [10.1.2.9, 'fd77:77::9'], host.internal: 10.1.2.254}
     ntp: [10.1.2.254]
+    ntp-server: always
   storage:
 defaults: {memory: 1G, cpus: 1, ssh: {user: debian}}
 machines:
@@ -65,6 +67,7 @@ fn every_key_has_its_place() {
     assert_eq!(dns, ["1.1.1.1:53", "127.0.0.1:5353", "[::1]:53"]);
     assert_eq!(lan.hosts.len(), 2);
     assert_eq!(lan.ntp, [Ipv4Addr::new(10, 1, 2, 254)]);
+    assert_eq!(lan.ntp_server, TimeServer::Always);
     let storage = cluster.network("storage").unwrap();
     assert_eq!(storage.subnet.unwrap().to_string(), "10.77.0.0/24");
     let nas = lan.hosts.values().find(|nas| nas.v6.is_some()).unwrap();

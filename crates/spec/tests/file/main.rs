@@ -10,6 +10,7 @@ mod lan_errors;
 mod policy;
 mod properties;
 mod schema;
+mod services;
 mod value_errors;
 mod whole_file_errors;
 

@@ -49,7 +49,7 @@ use self::request::{Dropped, Request};
 use self::statics::{Static, Statics};
 use super::leases::{self, Binding, Leases};
 use super::names::{NameRules, is_label};
-use crate::{CommandError, Config, Instant, Lease, Mode, Notice, PortId, StaticLease, Subnet};
+use crate::{CommandError, Config, DhcpOptions, Instant, Lease, Mode, Notice, PortId, StaticLease, Subnet};
 
 /// Where a message came from, as the frame that carried it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,6 +287,11 @@ impl DhcpServer {
         // By which port it would come makes no difference to which it is.
         let wish = pool::wish(mac, PortId(0), None);
         fixed.or_else(|| self.leases.choose(now, &wish))
+    }
+
+    /// What a guest is told beside what all are told; it hears of a change when it asks next.
+    pub(crate) fn set_options(&mut self, mac: Mac, options: &DhcpOptions) {
+        self.parameters.set_options(mac, options);
     }
 
     /// Whether leases changed since this was last asked.

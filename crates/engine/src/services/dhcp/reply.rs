@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use atoll_wire::Mac;
 use dhcproto::encoder::{Encodable, Encoder};
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode, UnknownOption};
 use hickory_proto::rr::Name;
 
 use super::request::Request;
-use crate::{Config, StaticRoute, Subnet};
+use crate::dhcp_options::{Custom, CustomOf};
+use crate::{BootClient, Config, DhcpOptions, NetBoot, StaticRoute, Subnet};
 
 /// What every client must be able to take: RFC 2131 section 2, 312 bytes of options, without IP and UDP headers.
 const MAX_SIZE: usize = 548;
@@ -36,6 +38,9 @@ const ORDINARY: [OptionCode; 7] = [
     OptionCode::DomainSearch,
 ];
 
+/// What users may not choose: the protocol's own, and what says which client an answer is for (RFC 2132, 9; RFC 6842).
+const OWN: [u8; 13] = [0, 1, 50, 51, 52, 53, 54, 55, 57, 58, 59, 61, 255];
+
 /// What is the same for every client of a network.
 #[derive(Debug)]
 pub(super) struct Parameters {
@@ -48,6 +53,8 @@ pub(super) struct Parameters {
     domain: String,
     search: Vec<Name>,
     ntp: Vec<Ipv4Addr>,
+    custom: Custom<u8>,
+    boot: NetBoot,
 }
 
 /// What one client is told.
@@ -80,7 +87,12 @@ impl Parameters {
             mtu: config.mtu,
             domain: config.domain.clone(),
             search: search.into_iter().collect(),
-            ntp: config.ntp.clone(),
+            ntp: match config.announces_time() {
+                true => vec![config.mode.services4(subnet)],
+                false => config.ntp.clone(),
+            },
+            custom: Custom::new(config, |options| &options.v4, &OWN),
+            boot: config.net_boot.clone(),
         }
     }
 
@@ -100,9 +112,18 @@ impl Parameters {
         }
         // The mask goes before the routers: RFC 2132 section 3.3.
         writer.add(&DhcpOption::SubnetMask(self.subnet.netmask()));
-        for code in wanted(request) {
-            if let Some(option) = self.option(code, answer.hostname) {
-                writer.add(&option);
+        let custom = self.custom.of(request.chaddr);
+        let boot = self.boot(request);
+        boot.iter()
+            .for_each(|boot| self.add_boot(&mut writer, request, boot, &custom));
+        for code in wanted(request, custom.codes()) {
+            match custom.get(u8::from(code)) {
+                Some(Some(data)) => writer.add_raw(code, data),
+                Some(None) => {}
+                None => {
+                    let option = self.option(code, &custom, answer.hostname);
+                    option.iter().for_each(|option| writer.add(option));
+                }
             }
         }
         writer.finish()
@@ -117,9 +138,60 @@ impl Parameters {
         writer.finish()
     }
 
+    /// The file for a client that boots from the network.
+    fn boot(&self, request: &Request) -> Option<(BootClient, &str)> {
+        let client = &request.boot;
+        let boots = client.is_pxe() || client.is_http() || client.is_ipxe();
+        boots.then(|| self.boot.file(client.architecture, client.is_ipxe()))?
+    }
+
+    /// The file where BOOTP has it, and as an option where the client asks for that or where the field is too short. UEFI's HTTP boot takes
+    /// an offer for one of its own by the class that it has itself (UEFI 2.10, 24.7.3).
+    fn add_boot(
+        &self,
+        writer: &mut Writer,
+        request: &Request,
+        (client, file): &(BootClient, &str),
+        custom: &CustomOf<'_, u8>,
+    ) {
+        let server = self.boot.server.unwrap_or(self.server);
+        let fits = !client.is_http() && writer.set_file(server, file);
+        let asks = |code: OptionCode| {
+            request
+                .parameters
+                .as_ref()
+                .is_some_and(|codes| codes.contains(&code))
+        };
+        let is_free = |code: OptionCode| custom.get(u8::from(code)).is_none();
+        let mut add = |code: OptionCode, words: &str| {
+            if is_free(code) {
+                writer.add_raw(code, words.as_bytes());
+            }
+        };
+        if client.is_http() {
+            add(OptionCode::ClassIdentifier, "HTTPClient");
+        } else if asks(OptionCode::TFTPServerName) {
+            add(OptionCode::TFTPServerName, &server.to_string());
+        }
+        if !fits || asks(OptionCode::BootfileName) {
+            add(OptionCode::BootfileName, file);
+        }
+    }
+
+    /// What single clients are told from now on.
+    pub(super) fn set_options(&mut self, mac: Mac, options: &DhcpOptions) {
+        self.custom.set(mac, &options.v4, &OWN);
+    }
+
     /// Option 121. A client that takes it does not look at the routers of option 3 (RFC 3442), so these are in it, too.
-    fn classless_routes(&self) -> DhcpOption {
-        let default = self.router.map(|router| (Ipv4Addr::UNSPECIFIED, 0, router));
+    fn classless_routes(&self, custom: &CustomOf<'_, u8>) -> DhcpOption {
+        let router = match custom.get(u8::from(OptionCode::Router)) {
+            Some(routers) => {
+                routers.and_then(|routers| routers.first_chunk::<4>().copied().map(Ipv4Addr::from))
+            }
+            None => self.router,
+        };
+        let default = router.map(|router| (Ipv4Addr::UNSPECIFIED, 0, router));
         let mut octets = Vec::new();
         for route in self.routes.iter().copied().chain(default) {
             push_route(&mut octets, route);
@@ -127,11 +199,18 @@ impl Parameters {
         DhcpOption::Unknown(UnknownOption::new(OptionCode::ClasslessStaticRoute, octets))
     }
 
-    fn option(&self, code: OptionCode, hostname: Option<&str>) -> Option<DhcpOption> {
+    fn option(
+        &self,
+        code: OptionCode,
+        custom: &CustomOf<'_, u8>,
+        hostname: Option<&str>,
+    ) -> Option<DhcpOption> {
         match code {
             OptionCode::Router => Some(DhcpOption::Router(vec![self.router?])),
             OptionCode::DomainNameServer => Some(DhcpOption::DomainNameServer(vec![self.server])),
-            OptionCode::ClasslessStaticRoute if !self.routes.is_empty() => Some(self.classless_routes()),
+            OptionCode::ClasslessStaticRoute if !self.routes.is_empty() => {
+                Some(self.classless_routes(custom))
+            }
             OptionCode::Hostname => hostname.map(|name| DhcpOption::Hostname(name.to_owned())),
             OptionCode::DomainName if !self.domain.is_empty() => {
                 Some(DhcpOption::DomainName(self.domain.clone()))
@@ -155,19 +234,22 @@ fn push_route(octets: &mut Vec<u8>, (to, prefix_len, via): (Ipv4Addr, u8, Ipv4Ad
     octets.extend_from_slice(&via.octets());
 }
 
-/// Codes in the order in which the client listed them (RFC 2132 section 9.8), then what it gets anyway.
-fn wanted(request: &Request) -> Vec<OptionCode> {
+/// Codes in the order in which the client listed them (RFC 2132 section 9.8), then what it gets anyway: what it needs, and what somebody
+/// chose for it (RFC 2131 section 4.3.1: "explicitly configured").
+fn wanted(request: &Request, chosen: impl Iterator<Item = u8>) -> Vec<OptionCode> {
+    let chosen: Vec<OptionCode> = chosen.map(OptionCode::from).collect();
     let listed: &[OptionCode] = request.parameters.as_deref().unwrap_or(&ORDINARY);
     let mut codes: Vec<OptionCode> = Vec::new();
     // The mask is written already.
     let mut seen = vec![OptionCode::SubnetMask];
     let anyway: &[OptionCode] = &ALWAYS;
     let order = match request.parameters {
-        Some(_) => [listed, anyway],
-        None => [anyway, listed],
+        Some(_) => [listed, anyway, &chosen],
+        None => [anyway, listed, &chosen],
     };
     for code in order.into_iter().flatten() {
-        if (ALWAYS.contains(code) || ORDINARY.contains(code)) && !seen.contains(code) {
+        let is_known = ALWAYS.contains(code) || ORDINARY.contains(code) || chosen.contains(code);
+        if is_known && !seen.contains(code) {
             seen.push(*code);
             codes.push(*code);
         }
@@ -214,6 +296,34 @@ impl Writer {
             && self.message.len() + bytes.len() < self.max
         {
             self.message.extend_from_slice(&bytes);
+        }
+    }
+
+    /// Server and file in the fixed fields (RFC 2131, 2: `siaddr` and `file`, whose text ends with a NUL); `false` when it is too long.
+    fn set_file(&mut self, server: Ipv4Addr, file: &str) -> bool {
+        if let Some(field) = self.message.get_mut(20..24) {
+            field.copy_from_slice(&server.octets());
+        }
+        let Some(field) = self
+            .message
+            .get_mut(108..236)
+            .filter(|field| file.len() < field.len())
+        else {
+            return false;
+        };
+        for (to, from) in field.iter_mut().zip(file.bytes()) {
+            *to = from;
+        }
+        true
+    }
+
+    /// An option whose data are not ours to understand; what no length can say is left out.
+    fn add_raw(&mut self, code: OptionCode, data: &[u8]) {
+        if let Ok(len) = u8::try_from(data.len())
+            && self.message.len() + 2 + data.len() < self.max
+        {
+            self.message.extend([u8::from(code), len]);
+            self.message.extend_from_slice(data);
         }
     }
 

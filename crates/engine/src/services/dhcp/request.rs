@@ -41,6 +41,42 @@ pub(super) struct Request {
     pub(super) max_size: Option<u16>,
     /// Option 61 as it came.
     pub(super) client_id: Option<Vec<u8>>,
+    /// What it says of itself when it boots from the network.
+    pub(super) boot: Boot,
+}
+
+/// What a client says that boots from the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Boot {
+    /// Option 93, the first of its list.
+    pub(super) architecture: Option<u16>,
+    /// Option 60.
+    class: Option<Vec<u8>>,
+    /// Option 77.
+    user_class: Option<Vec<u8>>,
+}
+
+impl Boot {
+    /// Whether it boots over TFTP (RFC 4578, 2.1: the "Intel Preboot eXecution Environment").
+    pub(super) fn is_pxe(&self) -> bool {
+        self.has_class(b"PXEClient")
+    }
+
+    /// Whether it boots over HTTP (UEFI 2.10, 24.7).
+    pub(super) fn is_http(&self) -> bool {
+        self.has_class(b"HTTPClient")
+    }
+
+    /// iPXE sends its name as it is, without the length that RFC 3004 has before it.
+    pub(super) fn is_ipxe(&self) -> bool {
+        matches!(self.user_class.as_deref(), Some(b"iPXE" | b"\x04iPXE"))
+    }
+
+    fn has_class(&self, beginning: &[u8]) -> bool {
+        self.class
+            .as_ref()
+            .is_some_and(|class| class.starts_with(beginning))
+    }
 }
 
 /// Why a message is dropped.
@@ -81,6 +117,7 @@ impl Request {
             parameters: None,
             max_size: None,
             client_id: None,
+            boot: Boot::default(),
         };
         let overload = request.read_options(message.opts());
         // Option overload, RFC 2132 section 9.3: 1 the file field, 2 sname, 3 both.
@@ -116,6 +153,12 @@ impl Request {
                     fill(&mut self.parameters, Some(codes));
                 }
                 OptionCode::ClientIdentifier => fill(&mut self.client_id, Some(data.to_vec())),
+                OptionCode::ClassIdentifier => fill(&mut self.boot.class, Some(data.to_vec())),
+                OptionCode::UserClass => fill(&mut self.boot.user_class, Some(data.to_vec())),
+                OptionCode::ClientSystemArchitecture => {
+                    let first = data.first_chunk::<2>().copied();
+                    fill(&mut self.boot.architecture, first.map(u16::from_be_bytes));
+                }
                 _ => {}
             }
         }

@@ -53,7 +53,9 @@ use self::request::Request;
 use self::statics::{Static, Statics};
 use super::leases::{Binding, Leases, Wish};
 use super::names::{NameRules, is_label};
-use crate::{CommandError, Config, Instant, Lease6, Mode, Notice, PortId, Prefix, StaticLease, Subnet};
+use crate::{
+    CommandError, Config, DhcpOptions, Instant, Lease6, Mode, Notice, PortId, Prefix, StaticLease, Subnet,
+};
 
 /// Associations with an address that one station may have at a time.
 const IAS_MAX: usize = 4;
@@ -321,6 +323,11 @@ impl Dhcp6Server {
         let main = main.filter(|main| self.leases.is_available_to(mac, *main));
         let reserved = main.filter(|_| self.statics.get(mac).is_some());
         reserved.or_else(|| self.address_of(mac)).or(main)
+    }
+
+    /// What a guest is told beside what all are told; it hears of a change when it asks next.
+    pub(crate) fn set_options(&mut self, mac: Mac, options: &DhcpOptions) {
+        self.parameters.set_options(mac, options);
     }
 
     /// Whether leases changed since this was last asked.

@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use atoll_wire::Mac;
 use dhcproto::encoder::{Encodable, Encoder};
 use dhcproto::v6::{
     DhcpOption, DhcpOptions, IAAddr, IANA, IAPD, IATA, MessageType, NtpSuboption, OptionCode, Status,
@@ -11,7 +12,8 @@ use dhcproto::v6::{
 use hickory_proto::rr::Name;
 
 use super::request::{IaKind, Request};
-use crate::Config;
+use crate::dhcp_options::Custom;
+use crate::{Config, NetBoot};
 
 /// The only server has the first word: its offer is taken without waiting for others.
 const PREFERENCE: u8 = u8::MAX;
@@ -19,6 +21,8 @@ const PREFERENCE: u8 = u8::MAX;
 const LARGEST: usize = 1232;
 /// RFC 8415 section 7.6: IRT_MINIMUM.
 const REFRESH_MIN: Duration = Duration::from_secs(600);
+/// What users may not choose: what RFC 8415 itself needs, and the client's name (RFC 4704).
+const OWN: [u16; 19] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 19, 20, 25, 26, 32, 39];
 /// What a client that lists no options is told.
 const ORDINARY: [OptionCode; 2] = [OptionCode::DomainNameServers, OptionCode::DomainSearchList];
 
@@ -31,6 +35,8 @@ pub(super) struct Parameters {
     search: Vec<Name>,
     ntp: Vec<Ipv6Addr>,
     lease_time: Duration,
+    custom: Custom<u16>,
+    boot: NetBoot,
 }
 
 /// What one association is told.
@@ -61,15 +67,19 @@ impl Parameters {
             name.set_fqdn(true);
             name
         });
+        let services = config
+            .addresses()
+            .prefix
+            .map(|prefix| config.mode.services6(prefix));
+        let ours = services.filter(|_| config.announces_time());
         Self {
             server_id: [&[0, 3, 0, 1], config.gateway_mac.0.as_slice()].concat(),
-            dns: config
-                .addresses()
-                .prefix
-                .map(|prefix| config.mode.services6(prefix)),
+            dns: services,
             search: search.into_iter().collect(),
-            ntp: config.ntp6.clone(),
+            ntp: ours.map_or_else(|| config.ntp6.clone(), |ours| vec![ours]),
             lease_time: config.lease_time.max(Duration::from_secs(1)),
+            custom: Custom::new(config, |options| &options.v6, &OWN),
+            boot: config.net_boot.clone(),
         }
     }
 
@@ -126,21 +136,50 @@ impl Parameters {
         });
     }
 
-    /// What the client asks for of what we know, in its order.
-    pub(super) fn add_options(&self, writer: &mut Writer, request: &Request) {
+    /// What single clients are told from now on.
+    pub(super) fn set_options(&mut self, mac: Mac, options: &crate::DhcpOptions) {
+        self.custom.set(mac, &options.v6, &OWN);
+    }
+
+    /// What the client asks for of what we know, in its order, then what somebody chose for it.
+    pub(super) fn add_options(&self, writer: &mut Writer, request: &Request, mac: Mac) {
+        let custom = self.custom.of(mac);
         let wanted: &[OptionCode] = request.wanted.as_deref().unwrap_or(&ORDINARY);
+        let chosen = custom.codes().map(OptionCode::from);
         let mut seen = Vec::new();
-        for code in wanted {
-            if !seen.contains(code) {
-                seen.push(*code);
-                let option = self.option(*code, request.kind);
-                option.into_iter().for_each(|option| writer.add(&option));
+        for code in wanted.iter().copied().chain(chosen) {
+            if seen.contains(&code) {
+                continue;
+            }
+            seen.push(code);
+            match custom.get(u16::from(code)) {
+                Some(Some(data)) => writer.add(&DhcpOption::Unknown(UnknownOption::new(code, data.to_vec()))),
+                Some(None) => {}
+                None => {
+                    let option = self.option(code, request);
+                    option.iter().for_each(|option| writer.add(option));
+                }
             }
         }
     }
 
-    fn option(&self, code: OptionCode, kind: MessageType) -> Option<DhcpOption> {
+    /// Where the client's file is (RFC 5970, 3.1): of a path, at the gateway.
+    fn boot_url(&self, request: &Request) -> Option<DhcpOption> {
+        let (client, file) = self.boot.file(request.architecture, request.is_ipxe)?;
+        let url = match (file.contains("://"), self.boot.server) {
+            (true, _) => file.to_owned(),
+            (false, None) if !client.is_http() => {
+                format!("tftp://[{}]/{}", self.dns?, file.trim_start_matches('/'))
+            }
+            (false, _) => return None,
+        };
+        let url = UnknownOption::new(OptionCode::OptBootfileUrl, url.into_bytes());
+        Some(DhcpOption::Unknown(url))
+    }
+
+    fn option(&self, code: OptionCode, request: &Request) -> Option<DhcpOption> {
         match code {
+            OptionCode::OptBootfileUrl => self.boot_url(request),
             OptionCode::DomainNameServers => Some(DhcpOption::DomainNameServers(vec![self.dns?])),
             OptionCode::DomainSearchList if !self.search.is_empty() => {
                 Some(DhcpOption::DomainSearchList(self.search.clone()))
@@ -153,7 +192,7 @@ impl Parameters {
                 let servers = self.ntp.iter().map(|server| NtpSuboption::ServerAddress(*server));
                 Some(DhcpOption::NtpServer(servers.collect()))
             }
-            OptionCode::InformationRefreshTime if kind == MessageType::InformationRequest => {
+            OptionCode::InformationRefreshTime if request.kind == MessageType::InformationRequest => {
                 let time = seconds(self.lease_time.max(REFRESH_MIN));
                 Some(DhcpOption::InformationRefreshTime(time))
             }

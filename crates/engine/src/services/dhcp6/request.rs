@@ -36,6 +36,10 @@ pub(super) struct Request {
     pub(super) wanted: Option<Vec<OptionCode>>,
     /// Option 39.
     pub(super) fqdn: Option<Fqdn>,
+    /// Option 61 (RFC 5970), the first of its list.
+    pub(super) architecture: Option<u16>,
+    /// Option 15 holds iPXE's name.
+    pub(super) is_ipxe: bool,
 }
 
 /// An identity association.
@@ -89,6 +93,8 @@ impl Request {
             rapid_commit: false,
             wanted: None,
             fqdn: None,
+            architecture: None,
+            is_ipxe: false,
         };
         let mut options = Options(options);
         for (code, data) in &mut options {
@@ -102,6 +108,12 @@ impl Request {
             OptionCode::ClientId => fill(&mut self.client_id, duid(data)),
             OptionCode::ServerId => fill(&mut self.server_id, Some(data.to_vec())),
             OptionCode::RapidCommit => self.rapid_commit |= data.is_empty(),
+            OptionCode::ClientArchType => {
+                let first = data.first_chunk::<2>().copied();
+                fill(&mut self.architecture, first.map(u16::from_be_bytes));
+            }
+            // RFC 8415, 21.15: each class behind its length.
+            OptionCode::UserClass => self.is_ipxe |= data == b"\x00\x04iPXE",
             OptionCode::ClientFqdn => fill(&mut self.fqdn, fqdn(data)),
             OptionCode::ORO => {
                 let codes = data.as_chunks::<2>().0.iter().take(WANTED_READ);

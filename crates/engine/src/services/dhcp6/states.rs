@@ -54,7 +54,7 @@ impl Dhcp6Server {
             MessageType::Confirm => self.handle_confirm(context),
             MessageType::Release => Some(self.handle_release(context)),
             MessageType::Decline => Some(self.handle_decline(context)),
-            _ => Some(self.handle_information_request(request)),
+            _ => Some(self.handle_information_request(context)),
         }
     }
 
@@ -127,7 +127,7 @@ impl Dhcp6Server {
         }
         let fqdn = self.fqdn(context);
         fqdn.iter().for_each(|fqdn| writer.add_fqdn(fqdn));
-        self.parameters.add_options(writer, request);
+        self.parameters.add_options(writer, request, context.client.mac);
     }
 
     /// An address for one association; `given` are those of the message's earlier ones.
@@ -291,9 +291,10 @@ impl Dhcp6Server {
         writer.finish()
     }
 
-    fn handle_information_request(&self, request: &Request) -> Vec<u8> {
-        let mut writer = self.parameters.begin(MessageType::Reply, request);
-        self.parameters.add_options(&mut writer, request);
+    fn handle_information_request(&self, context: &Context<'_>) -> Vec<u8> {
+        let mut writer = self.parameters.begin(MessageType::Reply, context.request);
+        self.parameters
+            .add_options(&mut writer, context.request, context.client.mac);
         writer.finish()
     }
 

@@ -1,12 +1,15 @@
 //! One test a rule. A client is driven by hand-made messages; time is an argument.
 
 mod acquiring;
+mod boot;
 mod bounds;
 mod hostnames;
 mod keeping;
+mod options;
 mod statics;
 mod telling;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 

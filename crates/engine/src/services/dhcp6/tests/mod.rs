@@ -4,6 +4,7 @@ mod acquiring;
 mod bounds;
 mod hostnames;
 mod keeping;
+mod options;
 mod statics;
 mod telling;
 
