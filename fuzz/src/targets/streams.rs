@@ -4,7 +4,7 @@ use super::bytes::Choices;
 use atoll_ports::{Decoder, LengthError, MAX_FRAME, MIN_FRAME};
 use atoll_qemu::qmp::{LineBuffer, QmpError, parse_line};
 use atoll_wire::proxy::{Parsed, http, socks5};
-use atoll_wire::{Frame, Offload, segment, vnet};
+use atoll_wire::{Checksum, Frame, Offload, segment, vlan, vnet};
 use bytes::Bytes;
 
 /// QEMU's `-netdev stream`. The first byte says in how long pieces the rest comes.
@@ -88,6 +88,34 @@ pub(super) fn vnet_header(input: &[u8]) {
     for part in segment::plain(&frame).unwrap_or_default() {
         assert_eq!(part.offload, Offload::default());
         assert!((MIN_FRAME..=frame.len()).contains(&part.len()), "{}", part.len());
+    }
+}
+
+/// A frame's tags: what is left of them without those that carry no VLAN says the same VLAN, and nothing else of the frame is touched. The
+/// first two bytes say where its checksum is to be finished.
+pub(super) fn vlan_tags(input: &[u8]) {
+    let Some((start, bytes)) = input.split_first_chunk() else {
+        return;
+    };
+    let start = u16::from_le_bytes(*start);
+    let checksum = match start % 2 {
+        0 => Checksum::Unverified,
+        _ => Checksum::Partial { start, offset: 16 },
+    };
+    let frame = Frame {
+        bytes: Bytes::copy_from_slice(bytes),
+        offload: Offload {
+            checksum,
+            ..Offload::default()
+        },
+    };
+    let Ok((vlan, before)) = vlan::classify(&frame.bytes) else {
+        return;
+    };
+    if let Ok(plain) = vlan::without_priority(&frame, before) {
+        assert_eq!(vlan::classify(&plain.bytes), Ok((vlan, 0)));
+        assert_eq!(plain.bytes[..vlan::TAG_AT], frame.bytes[..vlan::TAG_AT]);
+        assert_eq!(plain.bytes[vlan::TAG_AT..], frame.bytes[vlan::TAG_AT + before..]);
     }
 }
 

@@ -36,3 +36,4 @@ mod uplinks;
 mod uplinks_hostile;
 mod uplinks_pinned;
 mod uplinks_routed;
+mod vlans;
