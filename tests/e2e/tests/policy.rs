@@ -184,6 +184,113 @@ impl Hostile {
         }
     }
 
+    /// A whole packet to the gateway, with its IPv4 header's length, fragment field and checksum put right.
+    fn send_v4(&mut self, mut packet: Vec<u8>, place: u16) {
+        let len = u16::try_from(packet.len()).unwrap();
+        packet[2..4].copy_from_slice(&len.to_be_bytes());
+        packet[6..8].copy_from_slice(&place.to_be_bytes());
+        let header_len = usize::from(packet[0] & 0x0f) * 4;
+        let frame = self.frame(THERE);
+        self.guest
+            .send(&[&frame[..14], &with_checksum(packet, header_len)].concat())
+            .unwrap();
+    }
+
+    /// A SYN whose first fragment is as short as they get: the flags are in the second (RFC 1858, 3).
+    fn try_tiny_fragments(&mut self, to: &str) {
+        let (src, dst) = (SocketAddr::new(ip(OWN), 5002), at(to));
+        let whole = ip_frame(
+            (HOSTILE, GATEWAY),
+            (src.ip(), dst.ip()),
+            IpProtocol::Tcp,
+            syn(src, dst),
+        );
+        let (header, payload) = whole[14..].split_at(20);
+        self.send_v4([header, &payload[..8]].concat(), 0x2000);
+        self.send_v4([header, &payload[8..]].concat(), 1);
+    }
+
+    /// A datagram for one port, over which a later fragment writes another (RFC 1858, 4; RFC 5722).
+    fn try_overlap(&mut self, to: &str) {
+        let whole = self.frame(to);
+        let (header, payload) = whole[14..].split_at(20);
+        self.send_v4([header, &payload[..24]].concat(), 0x2000);
+        self.send_v4([header, &payload[8..32]].concat(), 0x2001);
+        self.send_v4([header, &payload[24..]].concat(), 3);
+    }
+
+    /// The datagram in a tunnel (RFC 2003, RFC 4213, GRE).
+    fn try_tunnels(&mut self, to: &str) {
+        for protocol in [4, 41, 47] {
+            let inner = self.frame(to)[14..].to_vec();
+            let mut outer = self.frame(ALLOWED)[14..34].to_vec();
+            outer[9] = protocol;
+            self.send_v4([outer, inner].concat(), 0);
+        }
+    }
+
+    /// Errors about connections that nobody has, to the gateway and to the denied host itself (RFC 792; RFC 5927).
+    fn try_errors(&mut self, to: &str) {
+        let quoted = self.frame(to)[14..].to_vec();
+        for (kind, code) in [(3, 1), (3, 4), (5, 1), (11, 0), (12, 0)] {
+            for dst in ["10.77.0.1", to] {
+                let mut buf = FrameBuf::copy_from(&quoted);
+                packet::push_icmpv4(&mut buf, kind.into(), code, [0, 0, 2, 64]);
+                self.guest
+                    .send_ip((ip(OWN), ip(dst)), IpProtocol::Icmp, buf)
+                    .unwrap();
+            }
+        }
+    }
+
+    /// The datagram behind these extension headers: the first one's number, and all of them but each one's own next header.
+    fn try_headers(&mut self, to: &str, headers: &[(u8, &[u8])]) {
+        const UDP: u8 = 17;
+        let (src, dst) = (SocketAddr::new(ip(OWN6), 5003), at(to));
+        let frame = ip_frame(
+            (HOSTILE, GATEWAY),
+            (src.ip(), dst.ip()),
+            IpProtocol::Udp,
+            udp(src, dst, b"behind headers"),
+        );
+        let (ahead, transport) = frame.split_at(54);
+        let mut packet = ahead.to_vec();
+        let nexts = headers[1..].iter().map(|(number, _)| *number).chain([UDP]);
+        let chain: Vec<u8> = nexts
+            .zip(headers)
+            .flat_map(|(next, (_, rest))| [&[next], *rest].concat())
+            .collect();
+        packet[14 + 6] = headers[0].0;
+        let len = u16::try_from(chain.len() + transport.len()).unwrap();
+        packet[14 + 4..14 + 6].copy_from_slice(&len.to_be_bytes());
+        self.guest
+            .send(&[&packet[..], &chain, transport].concat())
+            .unwrap();
+    }
+
+    /// The datagram with tags before it.
+    fn try_tags(&mut self, to: &str, tags: &[[u8; 4]]) {
+        let frame = self.frame(to);
+        self.guest
+            .send(&[&frame[..12], tags.as_flattened(), &frame[12..]].concat())
+            .unwrap();
+    }
+
+    /// An answer of DNS that nobody asked for, to the gateway and in its name to all: a name that is allowed, at an address that is not.
+    fn try_answer(&mut self, name: &str, to: &str) {
+        let mut message = question(name);
+        message[2..4].copy_from_slice(&[0x81, 0x80]);
+        message[7] = 1;
+        message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        message.extend(v4(to));
+        let dns = SocketAddr::new(ip("10.77.0.1"), 53);
+        let src = SocketAddr::new(ip(OWN), 53);
+        let pair = (src.ip(), dns.ip());
+        self.guest
+            .send_ip(pair, IpProtocol::Udp, udp(src, dns, &message))
+            .unwrap();
+    }
+
     /// Source routed by an allowed host, loosely and strictly (RFC 791).
     fn try_options(&mut self, to: &str) {
         let whole = self.frame(to);
@@ -238,6 +345,102 @@ fn with_checksum(mut packet: Vec<u8>, header_len: usize) -> Vec<u8> {
     packet
 }
 
+/// Make an attempt, after which this counter is to say so, so many times at least.
+type Refused<'a> = dyn Fn(&mut Hostile, &str, u64, &dyn Fn(&mut Hostile)) + 'a;
+
+fn try_in_pieces(hostile: &mut Hostile, refused: &Refused<'_>) {
+    for counter in ["denied_by_default", "reassembled"] {
+        refused(hostile, counter, 1, &|it| it.try_tiny_fragments(THERE));
+    }
+    refused(hostile, "reassembly_failed", 1, &|it| it.try_overlap(THERE));
+    refused(hostile, "unknown_protocol", 3, &|it| it.try_tunnels(THERE));
+    // Priority tags are none: the packet is judged. A VLAN is not the gateway's, nor carried with anti-spoofing.
+    let (priority, vlan) = ([0x81, 0x00, 0xe0, 0], [0x81, 0x00, 0, 7]);
+    refused(hostile, "denied_by_default", 2, &|it| {
+        it.try_tags(THERE, &[priority]);
+        it.try_tags(THERE, &[[0x88, 0xa8, 0, 0], priority]);
+    });
+    refused(hostile, "vlan_refused", 3, &|it| {
+        it.try_tags(THERE, &[vlan]);
+        it.try_tags(THERE, &[priority, vlan]);
+        it.try_tags(THERE, &[[0x88, 0xa8, 0, 7], priority]);
+    });
+    refused(hostile, "malformed", 2, &|it| {
+        it.try_tags(THERE, &[priority; 8]);
+        it.try_tags(THERE, &[[0x81, 0x00, 0x0f, 0xff]]);
+    });
+}
+
+fn try_behind_headers(hostile: &mut Hostile, refused: &Refused<'_>) {
+    const PADDING: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+    const NO_MORE_SEGMENTS: &[u8] = &[0, 0, 0, 0, 0, 0, 0];
+    /// Length, type, segments left, and four bytes reserved; then an allowed host.
+    const BY_WAY: &[u8] = &[
+        2, 0, 1, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3,
+    ];
+    const WHOLE: &[u8] = &[0, 0, 0, 0, 0, 0, 9];
+    let (hop_by_hop, routing, fragment, options) = (0, 43, 44, 60);
+    for headers in [
+        &[(hop_by_hop, PADDING)][..],
+        &[(options, PADDING)],
+        &[(routing, NO_MORE_SEGMENTS)],
+        &[(fragment, WHOLE)],
+        &[
+            (hop_by_hop, PADDING),
+            (routing, NO_MORE_SEGMENTS),
+            (fragment, WHOLE),
+            (options, PADDING),
+        ],
+    ] {
+        refused(hostile, "denied_by_default", 1, &|it| {
+            it.try_headers(THERE6, headers)
+        });
+    }
+    // In whose name these speak cannot be told, since no receiver reads on.
+    refused(hostile, "spoofed", 3, &|it| {
+        it.try_headers(THERE6, &[(routing, BY_WAY)]);
+        it.try_headers("2001:db8:7::3", &[(routing, BY_WAY)]);
+        // A hop-by-hop header is the first or none (RFC 8200, 4.1).
+        it.try_headers(THERE6, &[(options, PADDING), (hop_by_hop, PADDING)]);
+    });
+}
+
+fn try_by_services(hostile: &mut Hostile, world: &World, refused: &Refused<'_>) {
+    refused(hostile, "denied_by_default", 2, &|it| {
+        it.try_answer("good.example", THERE);
+        it.try_both(OWN, THERE);
+    });
+    // What is no request opens nothing; what is spoken of opens nothing either.
+    refused(hostile, "denied_by_default", 1, &|it| {
+        it.try_errors(THERE);
+        it.try_echo(THERE);
+    });
+    // The proxy is the host's, and so is the way to it.
+    refused(hostile, "denied_host", 1, &|it| {
+        let (src, dst) = (
+            SocketAddr::new(ip(OWN), 5004),
+            SocketAddr::new(ip("10.77.0.254"), 7001),
+        );
+        let pair = (src.ip(), dst.ip());
+        it.guest.send_ip(pair, IpProtocol::Tcp, syn(src, dst)).unwrap();
+    });
+    // A forward's client is seen at the gateway's address, where only the guest that it speaks with can answer.
+    let client = world.open_here(|| UdpSocket::bind("127.0.0.1:0")).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    client.send_to(b"hello", "127.0.0.1:7002").unwrap();
+    let reflected = SocketAddr::new(ip("10.77.0.1"), client.local_addr().unwrap().port());
+    let answer = |it: &mut Hostile, from: &str| {
+        let src = SocketAddr::new(ip(from), 7002);
+        let pair = (src.ip(), reflected.ip());
+        it.guest
+            .send_ip(pair, IpProtocol::Udp, udp(src, reflected, b"forged"))
+            .unwrap();
+    };
+    answer(hostile, OWN);
+    refused(hostile, "spoofed", 1, &|it| answer(it, "10.77.0.9"));
+    assert!(client.recv_from(&mut [0; 64]).is_err(), "a forged answer arrived");
+}
+
 #[test]
 fn no_way_leads_a_guest_to_what_it_is_denied() {
     let Some(atoll) = with_namespaces() else { return };
@@ -272,6 +475,13 @@ fn no_way_leads_a_guest_to_what_it_is_denied() {
         "--anti-spoof",
     ]);
     arguments.extend(["--deny", "private", "--allow", ALLOWED, "--allow", "*.example"]);
+    // Ways by which the host speaks to guests, of which none is to lead back.
+    arguments.extend([
+        "--proxy",
+        "127.0.0.1:7001",
+        "--forward",
+        "127.0.0.1:7002:10.77.0.9:7002/udp",
+    ]);
     let done = folder.path().join("done");
     // The honest guest asks for the name, which opens nothing to another.
     let script = format!(
@@ -284,7 +494,7 @@ fn no_way_leads_a_guest_to_what_it_is_denied() {
     let mut hostile = Hostile::attach(&socket);
 
     let count = |name: &str| counter(&picture(&api).unwrap(), name);
-    let refused = |hostile: &mut Hostile, name: &str, at_least: u64, attempt: &dyn Fn(&mut Hostile)| {
+    let refused: &Refused<'_> = &|hostile, name, at_least, attempt| {
         let before = count(name);
         attempt(hostile);
         let _ = hostile.guest.hear().unwrap();
@@ -304,25 +514,50 @@ fn no_way_leads_a_guest_to_what_it_is_denied() {
     refused(&mut hostile, by_default, 2, &|it| it.try_options(THERE));
     refused(&mut hostile, by_default, 2, &|it| it.try_both(OWN, NAMED));
     refused(&mut hostile, by_default, 2, &|it| it.try_both(OWN, HOST));
-    for forms in ["64:ff9b::198.18.7.2", "2002:c612:702::1", "64:ff9b:1::198.18.7.2"] {
+    for forms in [
+        "64:ff9b::198.18.7.2",
+        "2002:c612:702::1",
+        "64:ff9b:1::198.18.7.2",
+        "2001:0:1234::39ed:f8fd",
+        "2001:db8:7::5efe:198.18.7.2",
+    ] {
         refused(&mut hostile, by_default, 2, &|it| it.try_both(OWN6, forms));
     }
-    for alias in ["10.77.0.254", "64:ff9b::192.168.77.1", "fd77:77::fe"] {
+    for alias in ["10.77.0.254", "fd77:77::fe"] {
         let own = if alias.contains(':') { OWN6 } else { OWN };
-        refused(&mut hostile, "denied_host", 0, &|it| it.try_both(own, alias));
+        refused(&mut hostile, "denied_host", 2, &|it| it.try_both(own, alias));
     }
+    refused(&mut hostile, "denied_by_rule", 2, &|it| {
+        it.try_both(OWN6, "64:ff9b::192.168.77.1");
+    });
+    try_in_pieces(&mut hostile, refused);
+    try_behind_headers(&mut hostile, refused);
+    try_by_services(&mut hostile, &world, refused);
     for mapped in [
         "::ffff:198.18.7.2",
         "::198.18.7.2",
         "::ffff:127.0.0.1",
         "::1",
         "fe80::2",
+        "ff02::1",
+        "ff0e::7",
     ] {
         refused(&mut hostile, "destination_forbidden", 2, &|it| {
             it.try_both(OWN6, mapped);
         });
     }
-    for forbidden in ["127.0.0.1", "169.254.1.1", "0.0.0.0"] {
+    // From where it is known on the link only, nothing leads beyond it.
+    refused(&mut hostile, "destination_forbidden", 2, &|it| {
+        it.try_both("fe80::66", THERE6);
+    });
+    for forbidden in [
+        "127.0.0.1",
+        "169.254.1.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "10.77.0.255",
+    ] {
         refused(&mut hostile, "destination_forbidden", 2, &|it| {
             it.try_both(OWN, forbidden);
         });
