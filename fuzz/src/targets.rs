@@ -105,6 +105,11 @@ pub const TARGETS: &[Target] = &[
         run: files::ndp,
     },
     Target {
+        name: "vlan_tags",
+        mutations: 10_000,
+        run: streams::vlan_tags,
+    },
+    Target {
         name: "vnet_header",
         mutations: 20_000,
         run: streams::vnet_header,

@@ -28,6 +28,7 @@ pub(crate) fn options(
     options.host_loopback = wanted.host_loopback;
     options.isolate = wanted.isolate;
     options.policy = crate::policy::policy(&wanted.policy);
+    options.policy.vlans = wanted.vlans;
     options.domain = cluster.domain.to_string();
     options.names = wanted
         .hosts

@@ -25,6 +25,8 @@ pub(crate) fn policy(wanted: &spec::NetworkPolicy) -> Policy {
         default_verdict: verdict(wanted.otherwise),
         internal: wanted.internal,
         anti_spoof: wanted.anti_spoof,
+        // The file says it of the network.
+        vlans: false,
         extra_addresses: BTreeMap::new(),
         limits: limits(&wanted.limits),
         guests,

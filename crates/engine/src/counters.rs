@@ -39,6 +39,8 @@ counters! {
     /// Frame in the name of another guest, where the network is isolated or has anti-spoofing, or by an uplink in the name of a
     /// guest or of the gateway.
     Spoofed = "spoofed",
+    /// Frame of a VLAN where the network carries none.
+    VlanRefused = "vlan_refused",
     /// Frame lost at a full egress queue.
     EgressDropped = "egress_dropped",
     /// MAC address forgotten because its port brought too many.

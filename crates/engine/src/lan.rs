@@ -74,6 +74,8 @@ pub(crate) struct Lan {
     pub(crate) mac: Mac,
     pub(crate) mtu: u16,
     pub(crate) isolate: bool,
+    /// Whether frames of VLANs pass.
+    pub(crate) carries_vlans: bool,
     pub(crate) capture: bool,
     pub(crate) switch: Switch,
     pub(crate) neighbors: Neighbors,
@@ -102,6 +104,7 @@ impl Lan {
             mac: config.gateway_mac,
             mtu: config.mtu,
             isolate: config.isolate,
+            carries_vlans: config.policy.vlans || (config.mode == Mode::User && !config.policy.anti_spoof),
             capture: false,
             switch: Switch::new(config, hash),
             neighbors: Neighbors::new(config.limits.neighbors, hash),

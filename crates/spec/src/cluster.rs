@@ -65,6 +65,9 @@ pub struct Network {
     pub host_loopback: bool,
     /// Whether guests are kept from each other.
     pub isolate: bool,
+    /// Whether frames of VLANs pass where they do not anyway.
+    #[serde(default)]
+    pub vlans: bool,
     /// The largest IP packet in bytes.
     pub mtu: u16,
     /// Servers to ask instead of the host's own; empty for the host's own.

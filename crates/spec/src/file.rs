@@ -74,6 +74,9 @@ pub(crate) struct NetworkFile {
     pub(crate) host_loopback: Option<bool>,
     /// Whether guests are kept from each other; false when left out.
     pub(crate) isolate: Option<bool>,
+    /// Whether frames with VLAN tags (802.1Q, 802.1ad) pass onto a LAN, and between guests that anti-spoof keeps to their own addresses; false
+    /// when left out. On other networks they always pass.
+    pub(crate) vlans: Option<bool>,
     /// The largest IP packet, 576 to 65535, with IPv6 from 1280. When left out: 65520 where the mode is user and every NIC virtio, else
     /// 1500.
     pub(crate) mtu: Option<Spot<Mtu>>,
@@ -253,6 +256,7 @@ impl FromYaml for NetworkFile {
             ipv6: keys.take("ipv6"),
             host_loopback: keys.take("host-loopback"),
             isolate: keys.take("isolate"),
+            vlans: keys.take("vlans"),
             mtu: keys.take("mtu"),
             dns: keys.take_list("dns", "DNS server"),
             hosts: keys.take("hosts"),

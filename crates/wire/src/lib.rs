@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod segment;
 mod seq;
 pub mod tcp;
+pub mod vlan;
 pub mod vnet;
 
 pub use endpoint::{Endpoint, Family};

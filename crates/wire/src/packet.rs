@@ -7,6 +7,7 @@ use smoltcp::wire::{
 };
 
 use crate::ipv6::IPV6_LEN;
+use crate::vlan::TAG_LEN;
 use crate::{ArpOperation, ArpPacket, ArpRepr, Endpoint, Family, FrameBuf, Icmpv4Message, Mac, checksum};
 
 /// Bytes of an Ethernet header without tags.
@@ -18,9 +19,6 @@ pub const UDP_LEN: usize = 8;
 /// Bytes of an ICMP echo or error header.
 pub const ICMP_LEN: usize = 8;
 
-/// Bytes of an 802.1Q tag.
-pub(crate) const VLAN_LEN: usize = 4;
-
 /// Bytes of the IP header that the gateway sends between addresses of this family: without options or extension headers.
 #[must_use]
 pub fn ip_len(family: Family) -> usize {
@@ -30,14 +28,14 @@ pub fn ip_len(family: Family) -> usize {
     }
 }
 
-/// Where the IP header of a frame begins, behind one 802.1Q tag at most, and which it is; `None` for another protocol.
+/// Where the IP header of a frame begins, behind one tag of a VLAN at most, and which it is; `None` for another protocol.
 pub(crate) fn ip_start(frame: &[u8]) -> Option<(usize, Family)> {
     match *frame.get(12..14)? {
         [0x08, 0x00] => Some((ETHERNET_LEN, Family::V4)),
         [0x86, 0xdd] => Some((ETHERNET_LEN, Family::V6)),
-        [0x81, 0x00] => match *frame.get(16..18)? {
-            [0x08, 0x00] => Some((ETHERNET_LEN + VLAN_LEN, Family::V4)),
-            [0x86, 0xdd] => Some((ETHERNET_LEN + VLAN_LEN, Family::V6)),
+        [0x81, 0x00] | [0x88, 0xa8] => match *frame.get(16..18)? {
+            [0x08, 0x00] => Some((ETHERNET_LEN + TAG_LEN, Family::V4)),
+            [0x86, 0xdd] => Some((ETHERNET_LEN + TAG_LEN, Family::V6)),
             _ => None,
         },
         _ => None,

@@ -283,8 +283,9 @@ mod tests {
 
     use super::*;
     use crate::ipv6::{self, Ipv6Header};
-    use crate::packet::{self, ETHERNET_LEN, Ipv4Header, VLAN_LEN};
+    use crate::packet::{self, ETHERNET_LEN, Ipv4Header};
     use crate::tcp::{Flags, Header};
+    use crate::vlan::TAG_LEN;
     use crate::{Endpoint, EthernetProtocol, FrameBuf, Mac};
 
     const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
@@ -392,12 +393,16 @@ mod tests {
 
     #[test]
     fn segments_of_a_tagged_frame_are_the_same_behind_the_tag() {
-        const TAG: [u8; VLAN_LEN] = [0x81, 0x00, 0, 7];
-        let tagged = |frame: &Frame| Frame {
-            bytes: [&frame.bytes[..12], &TAG, &frame.bytes[12..]].concat().into(),
-            offload: frame.offload,
-        };
-        for family in FAMILIES {
+        const TAGS: [[u8; TAG_LEN]; 2] = [[0x81, 0x00, 0, 7], [0x88, 0xa8, 0, 7]];
+        for (family, tag) in FAMILIES
+            .into_iter()
+            .zip(TAGS)
+            .chain(FAMILIES.into_iter().rev().zip(TAGS))
+        {
+            let tagged = |frame: &Frame| Frame {
+                bytes: [&frame.bytes[..12], &tag, &frame.bytes[12..]].concat().into(),
+                offload: frame.offload,
+            };
             let frame = tcp_frame(family, &[7; 300], 100);
             let segments: Vec<Frame> = plain(&frame).unwrap().iter().map(tagged).collect();
             assert_eq!(plain(&tagged(&frame)), Ok(segments));

@@ -5,7 +5,7 @@ use atoll_ports::{Decoder, LengthError, MAX_FRAME, MIN_FRAME};
 use atoll_qemu::qmp::{LineBuffer, QmpError, parse_line};
 use atoll_wire::join::join;
 use atoll_wire::proxy::{Parsed, http, socks5};
-use atoll_wire::{Checksum, Frame, Gso, Offload, Offloads, segment, vnet};
+use atoll_wire::{Checksum, Frame, Gso, Offload, Offloads, segment, vlan, vnet};
 use bytes::Bytes;
 
 /// QEMU's `-netdev stream`. The first byte says in how long pieces the rest comes.
@@ -131,6 +131,34 @@ pub(super) fn joined_segments(input: &[u8]) {
     };
     for (part, frame) in parts.iter().zip(&queue) {
         assert_eq!(unsummed(part), unsummed(frame));
+    }
+}
+
+/// A frame's tags: what is left of them without those that carry no VLAN says the same VLAN, and nothing else of the frame is touched. The
+/// first two bytes say where its checksum is to be finished.
+pub(super) fn vlan_tags(input: &[u8]) {
+    let Some((start, bytes)) = input.split_first_chunk() else {
+        return;
+    };
+    let start = u16::from_le_bytes(*start);
+    let checksum = match start % 2 {
+        0 => Checksum::Unverified,
+        _ => Checksum::Partial { start, offset: 16 },
+    };
+    let frame = Frame {
+        bytes: Bytes::copy_from_slice(bytes),
+        offload: Offload {
+            checksum,
+            ..Offload::default()
+        },
+    };
+    let Ok((vlan, before)) = vlan::classify(&frame.bytes) else {
+        return;
+    };
+    if let Ok(plain) = vlan::without_priority(&frame, before) {
+        assert_eq!(vlan::classify(&plain.bytes), Ok((vlan, 0)));
+        assert_eq!(plain.bytes[..vlan::TAG_AT], frame.bytes[..vlan::TAG_AT]);
+        assert_eq!(plain.bytes[vlan::TAG_AT..], frame.bytes[vlan::TAG_AT + before..]);
     }
 }
 

@@ -2,11 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that finds nothing fails its test")]
 
-use atoll_e2e::{
-    Exec, LONG_PATIENCE, RawGuest, THERE, THERE6, World, ip_frame, picture, syn, udp, with_namespaces,
-};
-use atoll_wire::packet;
-use atoll_wire::{ArpOperation, EthernetProtocol, FrameBuf, IpProtocol, Mac};
+#[path = "policy/hostile.rs"]
+mod hostile;
+
+use atoll_e2e::{Exec, LONG_PATIENCE, THERE, THERE6, World, picture, syn, udp, with_namespaces};
+use atoll_wire::{IpProtocol, Mac};
+use hostile::Hostile;
 use serde_json::Value;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -133,109 +134,100 @@ fn counter(picture: &Value, name: &str) -> u64 {
         .unwrap_or_else(|| panic!("no {name} in {picture}"))
 }
 
-/// The hostile guest, which answers when the gateway asks for its addresses, as far as it likes.
-struct Hostile {
-    guest: RawGuest,
+/// Make an attempt, after which this counter is to say so, so many times at least.
+type Refused<'a> = dyn Fn(&mut Hostile, &str, u64, &dyn Fn(&mut Hostile)) + 'a;
+
+fn try_in_pieces(hostile: &mut Hostile, refused: &Refused<'_>) {
+    for counter in ["denied_by_default", "reassembled"] {
+        refused(hostile, counter, 1, &|it| it.try_tiny_fragments(THERE));
+    }
+    refused(hostile, "reassembly_failed", 1, &|it| it.try_overlap(THERE));
+    refused(hostile, "unknown_protocol", 3, &|it| it.try_tunnels(THERE));
+    // Priority tags are none: the packet is judged. A VLAN is not the gateway's, nor carried with anti-spoofing.
+    let (priority, vlan) = ([0x81, 0x00, 0xe0, 0], [0x81, 0x00, 0, 7]);
+    refused(hostile, "denied_by_default", 2, &|it| {
+        it.try_tags(THERE, &[priority]);
+        it.try_tags(THERE, &[[0x88, 0xa8, 0, 0], priority]);
+    });
+    refused(hostile, "vlan_refused", 3, &|it| {
+        it.try_tags(THERE, &[vlan]);
+        it.try_tags(THERE, &[priority, vlan]);
+        it.try_tags(THERE, &[[0x88, 0xa8, 0, 7], priority]);
+    });
+    refused(hostile, "malformed", 2, &|it| {
+        it.try_tags(THERE, &[priority; 8]);
+        it.try_tags(THERE, &[[0x81, 0x00, 0x0f, 0xff]]);
+    });
 }
 
-impl Hostile {
-    fn attach(socket: &Path) -> Self {
-        let guest = RawGuest::attach(socket, HOSTILE, GATEWAY).unwrap();
-        let mut hostile = Self { guest };
-        let mut buf = packet::arp(
-            ArpOperation::Request,
-            (HOSTILE, OWN.parse().unwrap()),
-            (Mac::default(), OWN.parse().unwrap()),
-        );
-        packet::push_ethernet(&mut buf, HOSTILE, Mac::BROADCAST, EthernetProtocol::Arp);
-        hostile.guest.send(buf.payload()).unwrap();
-        hostile
+fn try_behind_headers(hostile: &mut Hostile, refused: &Refused<'_>) {
+    const PADDING: &[u8] = &[0, 1, 4, 0, 0, 0, 0];
+    const NO_MORE_SEGMENTS: &[u8] = &[0, 0, 0, 0, 0, 0, 0];
+    /// Length, type, segments left, and four bytes reserved; then an allowed host.
+    const BY_WAY: &[u8] = &[
+        2, 0, 1, 0, 0, 0, 0, 0x20, 1, 0x0d, 0xb8, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3,
+    ];
+    const WHOLE: &[u8] = &[0, 0, 0, 0, 0, 0, 9];
+    let (hop_by_hop, routing, fragment, options) = (0, 43, 44, 60);
+    for headers in [
+        &[(hop_by_hop, PADDING)][..],
+        &[(options, PADDING)],
+        &[(routing, NO_MORE_SEGMENTS)],
+        &[(fragment, WHOLE)],
+        &[
+            (hop_by_hop, PADDING),
+            (routing, NO_MORE_SEGMENTS),
+            (fragment, WHOLE),
+            (options, PADDING),
+        ],
+    ] {
+        refused(hostile, "denied_by_default", 1, &|it| {
+            it.try_headers(THERE6, headers)
+        });
     }
+    // In whose name these speak cannot be told, since no receiver reads on.
+    refused(hostile, "spoofed", 3, &|it| {
+        it.try_headers(THERE6, &[(routing, BY_WAY)]);
+        it.try_headers("2001:db8:7::3", &[(routing, BY_WAY)]);
+        // A hop-by-hop header is the first or none (RFC 8200, 4.1).
+        it.try_headers(THERE6, &[(options, PADDING), (hop_by_hop, PADDING)]);
+    });
+}
 
-    /// A SYN, a datagram from these addresses.
-    fn try_both(&mut self, from: &str, to: &str) {
-        let (src, dst) = (SocketAddr::new(ip(from), 5000), at(to));
+fn try_by_services(hostile: &mut Hostile, world: &World, refused: &Refused<'_>) {
+    refused(hostile, "denied_by_default", 2, &|it| {
+        it.try_answer("good.example", THERE);
+        it.try_both(OWN, THERE);
+    });
+    // What is no request opens nothing; what is spoken of opens nothing either.
+    refused(hostile, "denied_by_default", 1, &|it| {
+        it.try_errors(THERE);
+        it.try_echo(THERE);
+    });
+    // The proxy is the host's, and so is the way to it.
+    refused(hostile, "denied_host", 1, &|it| {
+        let (src, dst) = (
+            SocketAddr::new(ip(OWN), 5004),
+            SocketAddr::new(ip("10.77.0.254"), 7001),
+        );
         let pair = (src.ip(), dst.ip());
-        self.guest.send_ip(pair, IpProtocol::Tcp, syn(src, dst)).unwrap();
-        self.guest
-            .send_ip(pair, IpProtocol::Udp, udp(src, dst, b"secret"))
+        it.guest.send_ip(pair, IpProtocol::Tcp, syn(src, dst)).unwrap();
+    });
+    // A forward's client is seen at the gateway's address, where only the guest that it speaks with can answer.
+    let client = world.open_here(|| UdpSocket::bind("127.0.0.1:0")).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    client.send_to(b"hello", "127.0.0.1:7002").unwrap();
+    let reflected = SocketAddr::new(ip("10.77.0.1"), client.local_addr().unwrap().port());
+    let answer = |it: &mut Hostile, from: &str| {
+        let src = SocketAddr::new(ip(from), 7002);
+        let pair = (src.ip(), reflected.ip());
+        it.guest
+            .send_ip(pair, IpProtocol::Udp, udp(src, reflected, b"forged"))
             .unwrap();
-    }
-
-    fn frame(&self, to: &str) -> Vec<u8> {
-        let (src, dst) = (SocketAddr::new(ip(OWN), 5001), at(to));
-        let buf = udp(src, dst, b"sixteen bytes ..sixteen bytes ..");
-        ip_frame((HOSTILE, GATEWAY), (src.ip(), dst.ip()), IpProtocol::Udp, buf)
-    }
-
-    /// The datagram in two fragments.
-    fn try_fragments(&mut self, to: &str) {
-        let whole = self.frame(to);
-        let (header, payload) = whole[14..].split_at(20);
-        for (at, part) in [(0, &payload[..24]), (24, &payload[24..])] {
-            let mut packet = [header, part].concat();
-            let len = u16::try_from(packet.len()).unwrap();
-            let place = u16::try_from(at / 8).unwrap() | if at == 0 { 0x2000 } else { 0 };
-            packet[2..4].copy_from_slice(&len.to_be_bytes());
-            packet[6..8].copy_from_slice(&place.to_be_bytes());
-            self.guest
-                .send(&[&whole[..14], &with_checksum(packet, 20)].concat())
-                .unwrap();
-        }
-    }
-
-    /// Source routed by an allowed host, loosely and strictly (RFC 791).
-    fn try_options(&mut self, to: &str) {
-        let whole = self.frame(to);
-        for kind in [131, 137] {
-            let [a, b, c, d] = ALLOWED.parse::<Ipv4Addr>().unwrap().octets();
-            let mut packet = [&whole[14..34], &[kind, 7, 4, a, b, c, d, 0], &whole[34..]].concat();
-            packet[0] = 0x47;
-            let len = u16::try_from(packet.len()).unwrap();
-            packet[2..4].copy_from_slice(&len.to_be_bytes());
-            self.guest
-                .send(&[&whole[..14], &with_checksum(packet, 28)].concat())
-                .unwrap();
-        }
-    }
-
-    /// Echo.
-    fn try_echo(&mut self, to: &str) {
-        let mut buf = FrameBuf::copy_from(b"secret");
-        packet::push_icmpv4(&mut buf, atoll_wire::Icmpv4Message::EchoRequest, 0, [0, 9, 0, 1]);
-        self.guest
-            .send_ip((ip(OWN), ip(to)), IpProtocol::Icmp, buf)
-            .unwrap();
-    }
-
-    /// Ask our DNS, and go where it says at once.
-    fn try_name(&mut self, name: &str, to: &str) {
-        let (src, dns) = (
-            SocketAddr::new(ip(OWN), 5353),
-            SocketAddr::new(ip("10.77.0.1"), 53),
-        );
-        let pair = (src.ip(), dns.ip());
-        self.guest
-            .send_ip(pair, IpProtocol::Udp, udp(src, dns, &question(name)))
-            .unwrap();
-        let heard = self.guest.hear().unwrap();
-        assert!(
-            heard.iter().any(|frame| frame.ends_with(&v4(to))),
-            "{name} was not answered with {to}"
-        );
-        self.try_both(OWN, to);
-    }
-}
-
-fn v4(text: &str) -> [u8; 4] {
-    text.parse::<Ipv4Addr>().unwrap().octets()
-}
-
-fn with_checksum(mut packet: Vec<u8>, header_len: usize) -> Vec<u8> {
-    packet[10..12].fill(0);
-    let sum = !atoll_wire::checksum::sum(&packet[..header_len]);
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet
+    };
+    answer(hostile, OWN);
+    refused(hostile, "spoofed", 1, &|it| answer(it, "10.77.0.9"));
+    assert!(client.recv_from(&mut [0; 64]).is_err(), "a forged answer arrived");
 }
 
 #[test]
@@ -272,6 +264,13 @@ fn no_way_leads_a_guest_to_what_it_is_denied() {
         "--anti-spoof",
     ]);
     arguments.extend(["--deny", "private", "--allow", ALLOWED, "--allow", "*.example"]);
+    // Ways by which the host speaks to guests, of which none is to lead back.
+    arguments.extend([
+        "--proxy",
+        "127.0.0.1:7001",
+        "--forward",
+        "127.0.0.1:7002:10.77.0.9:7002/udp",
+    ]);
     let done = folder.path().join("done");
     // The honest guest asks for the name, which opens nothing to another.
     let script = format!(
@@ -284,7 +283,7 @@ fn no_way_leads_a_guest_to_what_it_is_denied() {
     let mut hostile = Hostile::attach(&socket);
 
     let count = |name: &str| counter(&picture(&api).unwrap(), name);
-    let refused = |hostile: &mut Hostile, name: &str, at_least: u64, attempt: &dyn Fn(&mut Hostile)| {
+    let refused: &Refused<'_> = &|hostile, name, at_least, attempt| {
         let before = count(name);
         attempt(hostile);
         let _ = hostile.guest.hear().unwrap();
@@ -304,25 +303,50 @@ fn no_way_leads_a_guest_to_what_it_is_denied() {
     refused(&mut hostile, by_default, 2, &|it| it.try_options(THERE));
     refused(&mut hostile, by_default, 2, &|it| it.try_both(OWN, NAMED));
     refused(&mut hostile, by_default, 2, &|it| it.try_both(OWN, HOST));
-    for forms in ["64:ff9b::198.18.7.2", "2002:c612:702::1", "64:ff9b:1::198.18.7.2"] {
+    for forms in [
+        "64:ff9b::198.18.7.2",
+        "2002:c612:702::1",
+        "64:ff9b:1::198.18.7.2",
+        "2001:0:1234::39ed:f8fd",
+        "2001:db8:7::5efe:198.18.7.2",
+    ] {
         refused(&mut hostile, by_default, 2, &|it| it.try_both(OWN6, forms));
     }
-    for alias in ["10.77.0.254", "64:ff9b::192.168.77.1", "fd77:77::fe"] {
+    for alias in ["10.77.0.254", "fd77:77::fe"] {
         let own = if alias.contains(':') { OWN6 } else { OWN };
-        refused(&mut hostile, "denied_host", 0, &|it| it.try_both(own, alias));
+        refused(&mut hostile, "denied_host", 2, &|it| it.try_both(own, alias));
     }
+    refused(&mut hostile, "denied_by_rule", 2, &|it| {
+        it.try_both(OWN6, "64:ff9b::192.168.77.1");
+    });
+    try_in_pieces(&mut hostile, refused);
+    try_behind_headers(&mut hostile, refused);
+    try_by_services(&mut hostile, &world, refused);
     for mapped in [
         "::ffff:198.18.7.2",
         "::198.18.7.2",
         "::ffff:127.0.0.1",
         "::1",
         "fe80::2",
+        "ff02::1",
+        "ff0e::7",
     ] {
         refused(&mut hostile, "destination_forbidden", 2, &|it| {
             it.try_both(OWN6, mapped);
         });
     }
-    for forbidden in ["127.0.0.1", "169.254.1.1", "0.0.0.0"] {
+    // From where it is known on the link only, nothing leads beyond it.
+    refused(&mut hostile, "destination_forbidden", 2, &|it| {
+        it.try_both("fe80::66", THERE6);
+    });
+    for forbidden in [
+        "127.0.0.1",
+        "169.254.1.1",
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "10.77.0.255",
+    ] {
         refused(&mut hostile, "destination_forbidden", 2, &|it| {
             it.try_both(OWN, forbidden);
         });

@@ -1,5 +1,7 @@
 //! Guests on `-netdev vhost-user`, whose memory the network shares.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
+
 use atoll_e2e::{
     Attach, Cluster, Guest, Kit, LONG_PATIENCE, Net, Options, PATIENCE, TcpEcho, checksum, make_data,
     transfer,
@@ -106,11 +108,25 @@ fn after_sigkill_the_network_comes_back_to_guests_that_run() {
     drop(net);
 }
 
+/// Two networks, on which each machine has a NIC; on the first only one of them may reach the host.
 const CLUSTER: &str = "\
 name: shared
+networks:
+  lan:
+    host-loopback: true
+    policy: { anti-spoof: true, rules: [{ allow: host, from: a }], otherwise: deny }
+  back: { subnet: 10.77.7.0/24, mtu: 1400 }
 machines:
-  a: { image: 'built:micro', memory: 256M, accel: tcg, nics: [{ attach: vhost-user }] }
-  b: { image: 'built:micro', memory: 256M, accel: tcg, nics: [{ attach: stream }] }
+  a:
+    image: 'built:micro'
+    memory: 256M
+    accel: tcg
+    nics: [{ network: lan, attach: vhost-user }, { network: back, address: 10.77.7.50 }]
+  b:
+    image: 'built:micro'
+    memory: 256M
+    accel: tcg
+    nics: [{ network: lan, attach: stream }, { network: back }]
 ";
 
 #[test]
@@ -119,11 +135,45 @@ fn up_attaches_a_machine_by_vhost_user_that_asks_for_it() {
     let cluster = Cluster::of(kit, CLUSTER);
     let _ = cluster.ok(&["up"]);
     let mut shared = Guest::of_cluster(&cluster, "a");
-    let plain = Guest::of_cluster(&cluster, "b");
+    let mut plain = Guest::of_cluster(&cluster, "b");
     shared.ok(&format!("ping -c 1 -W 10 {}", plain.address()));
     let status = cluster.ok(&["status", "--json"]);
     assert!(status.contains("\"vhost-user\""), "{status}");
+    each_has_a_nic_on_both_networks(&cluster, &mut shared, &mut plain);
+    the_policy_of_the_file_holds(&cluster, &mut shared, &mut plain);
     let _ = cluster.ok(&["down"]);
+}
+
+/// With the address that the file gives, and with one that follows from it; told by the network's own DHCP, with its MTU.
+fn each_has_a_nic_on_both_networks(cluster: &Cluster, one: &mut Guest, other: &mut Guest) {
+    for guest in [&mut *one, &mut *other] {
+        guest.ok("ip link set eth1 up; udhcpc -f -n -q -i eth1 -t 20 -T 2 -A 1 -O mtu -s /etc/udhcpc");
+    }
+    let found = one.ok("ip -4 -o address show dev eth1");
+    assert!(found.contains("10.77.7.50/24"), "{found}");
+    let address = cluster.nic("b", 1)["address"].as_str().unwrap().to_owned();
+    assert!(address.starts_with("10.77.7."), "{address}");
+    one.ok(&format!("ping -c 1 -W 10 -I eth1 {address}"));
+    let network = network(cluster, "back");
+    assert_eq!(network["mtu"], 1400, "{network:#}");
+}
+
+fn the_policy_of_the_file_holds(cluster: &Cluster, allowed: &mut Guest, denied: &mut Guest) {
+    let echo = TcpEcho::start().unwrap();
+    let ask = format!("echo hello | nc -w 10 {HOST_ALIAS} {}", echo.address.port());
+    assert_eq!(allowed.ok(&ask), "hello");
+    let answer = denied.run(&ask);
+    assert!(!answer.text.contains("hello"), "{}", answer.text);
+    let counted = network(cluster, "lan")["counters"]["denied_by_default"].as_u64();
+    assert!(counted >= Some(1), "{counted:?}");
+}
+
+/// What the daemon says of a network.
+fn network(cluster: &Cluster, name: &str) -> serde_json::Value {
+    let status: serde_json::Value = serde_json::from_str(&cluster.ok(&["status", "--json"])).unwrap();
+    let mut networks = status["networks"].as_array().unwrap().iter();
+    let found = networks.find(|network| network["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {status:#}")).clone()
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub(crate) struct PolicyArguments {
     #[arg(long)]
     anti_spoof: bool,
 
+    /// Frames with VLAN tags (802.1Q, 802.1ad) pass between guests with --anti-spoof, and onto a LAN, too; elsewhere they always do.
+    #[arg(long)]
+    vlans: bool,
+
     /// An address, or a network, that this guest may use beside its own, and nobody else may: with one line for each of several guests
     /// it moves between them, as VRRP has it. DHCP does not lease it. Repeatable.
     #[arg(long, value_name = "MAC=ADDRESS[/PREFIX]")]
@@ -93,7 +97,7 @@ impl FromArgMatches for RuleArguments {
 }
 
 impl PolicyArguments {
-    /// The arguments that can be here, each with whether it was given.
+    /// The arguments that only a network of mode user takes, each with whether it was given.
     pub(super) fn said(&self) -> [(&'static str, bool); 6] {
         let rules = |verdict| self.rules.rules.iter().any(|(given, _)| *given == verdict);
         [
@@ -124,6 +128,7 @@ impl PolicyArguments {
             default_verdict,
             internal: self.internal,
             anti_spoof: self.anti_spoof,
+            vlans: self.vlans,
             extra_addresses: extra_addresses(&self.allow_address, check)?,
             limits: self.limit.as_deref().map_or(Ok(GuestLimits::default()), limits)?,
             guests: BTreeMap::new(),

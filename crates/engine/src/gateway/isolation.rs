@@ -23,6 +23,7 @@ use atoll_wire::{EthernetProtocol, Frame, Mac};
 use super::packet::Arrival;
 use crate::counters::Counter;
 use crate::policy::sources;
+use crate::switch::Station;
 use crate::{Engine, Instant, PortId};
 
 /// MAC addresses behind one port, with anti-spoofing.
@@ -75,7 +76,14 @@ fn is_guarded(engine: &Engine) -> bool {
 }
 
 fn may_have_mac(engine: &Engine, now: Instant, sender: Arrival) -> bool {
-    match is_behind(engine, now, sender.mac, sender.ingress) {
+    let switch = &engine.lan.switch;
+    let is_here = |station| {
+        switch
+            .port_of_station(now, station)
+            .map(|known| known == sender.ingress)
+    };
+    // Who is known without a tag is the same in every VLAN.
+    match is_here(Station::untagged(sender.mac)).or_else(|| is_here(sender.station())) {
         Some(is_here) => is_here,
         None if engine.lan.firewall.is_strict() => {
             engine.lan.switch.stations_of(now, sender.ingress) < STATIONS

@@ -5,7 +5,8 @@
 //! [neighbor discovery](ndp), to a service (DHCP on 67, DHCPv6 on 547, TFTP on 69, NTP on 123, DNS on 53, which is also TCP's by way of a flow), to the echo
 //! responder, or to the flows. What came in [fragments] is put together first. A family that the network has no addresses of is an unknown EtherType.
 //!
-//! What passes between guests and an uplink is [looked at](transit), and never answered towards the uplink.
+//! What passes between guests and an uplink is [looked at](transit), and never answered towards the uplink. [Tagged](vlans) frames are the
+//! switch's business alone.
 //!
 //! Left out: IPv4 options (ignored: nothing is routed by them).
 
@@ -24,6 +25,7 @@ pub(crate) mod snoop;
 pub(crate) mod train;
 mod transit;
 mod transport;
+mod vlans;
 
 use std::net::IpAddr;
 
@@ -44,6 +46,7 @@ use icmp::{Quote, Unreachable};
 use packet::Arrival;
 pub(crate) use packet::Packet;
 use train::{Head, Train};
+use vlans::Admitted;
 
 /// A frame came from a port, for the switch and perhaps for us.
 pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, frame: Frame) {
@@ -58,9 +61,15 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
     if !src.is_station() || src == engine.lan.mac {
         return engine.lan.counters.count(Counter::BadSourceMac);
     }
+    let vlan = match vlans::admit(&engine.lan, protocol, &frame) {
+        Ok(Admitted::In(vlan)) => vlan,
+        Ok(Admitted::As(frame)) => return handle_frame(engine, now, ingress, frame),
+        Err(counter) => return engine.lan.counters.count(counter),
+    };
     let arrival = Arrival {
         ingress,
         mac: src,
+        vlan,
         for_us: dst == engine.lan.mac,
     };
     if !isolation::permits_mac(engine, now, arrival) {
@@ -69,10 +78,11 @@ pub(crate) fn handle_frame(engine: &mut Engine, now: Instant, ingress: PortId, f
     let lan = &mut engine.lan;
     let side = lan
         .switch
-        .learn(now, ingress, src, frame.len(), &mut lan.counters);
+        .learn(now, ingress, arrival.station(), frame.len(), &mut lan.counters);
     ask_for_uplinks(lan);
     let Some(side) = side else { return };
-    if side == Side::Guest && !isolation::permits_claims(engine, now, arrival, (protocol, &frame)) {
+    let is_judged = side == Side::Guest && vlan.is_untagged();
+    if is_judged && !isolation::permits_claims(engine, now, arrival, (protocol, &frame)) {
         return;
     }
     let lan = &mut engine.lan;
@@ -109,7 +119,7 @@ fn handle_guest(
     // A question to a group stays one; a packet is as good as sent to our own MAC address.
     arrival.for_us |= is_taken && !dst.is_group();
     if !arrival.for_us && !is_taken {
-        let target = lan.switch.target(now, (arrival.mac, dst), arrival.ingress);
+        let target = lan.switch.target(now, (arrival.station(), dst), arrival.ingress);
         let leads_nowhere = target == Target::Nobody || !has_uplinks;
         if lan.isolate && leads_nowhere && !dst.is_group() {
             return lan.counters.count(Counter::Isolated);
@@ -148,7 +158,7 @@ fn handle_uplink(
     {
         handle_leased(lan, now, mac, address.into());
     }
-    let target = lan.switch.target(now, (arrival.mac, dst), arrival.ingress);
+    let target = lan.switch.target(now, (arrival.station(), dst), arrival.ingress);
     switch(engine, now, arrival, target, (protocol, frame));
 }
 

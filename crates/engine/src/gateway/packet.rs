@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use atoll_wire::vlan::Vlan;
 use atoll_wire::{Checksum, IpProtocol, Mac, Offload, packet};
 use bytes::Bytes;
 
 use super::icmp::Quote;
 use crate::PortId;
+use crate::switch::Station;
 
 /// How a frame came.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +17,18 @@ pub(crate) struct Arrival {
     pub(crate) ingress: PortId,
     /// Whose it is.
     pub(crate) mac: Mac,
+    /// The VLAN of which it is.
+    pub(crate) vlan: Vlan,
     /// To our own MAC address, not to a group's.
     pub(crate) for_us: bool,
+}
+
+impl Arrival {
+    /// Its sender, as the switch knows it.
+    pub(super) fn station(&self) -> Station {
+        let (mac, vlan) = (self.mac, self.vlan);
+        Station { mac, vlan }
+    }
 }
 
 /// An IP packet of a guest's that passed the header checks.

@@ -4,7 +4,8 @@
 //! table found for the first of them holds for the next as long as nothing else happened in between: it comes at the same instant
 //! from the same port, and its Ethernet header, addresses, ports, TTL or hop limit, fragment bits and flow label are the same, byte for byte.
 //! What differs from segment to segment (lengths, numbers, flags, checksums) is looked at in each. (Van Jacobson's header prediction, one
-//! layer below.) Frames from one station to another follow each other in the same way: what is looked at is their Ethernet header.
+//! layer below.) Frames from one station to another follow each other in the same way: what is looked at is their Ethernet header, with the
+//! first tag if there is one.
 //!
 //! A segment that differs in any way, or that is not plain data or an acknowledgement, takes the ordinary way, which judges and counts it;
 //! so does everything after it. The train also ends with every other input of the engine's.
@@ -14,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use atoll_wire::ipv6::IPV6_LEN;
 use atoll_wire::packet::{self, ETHERNET_LEN, IPV4_LEN};
 use atoll_wire::tcp::{self, TCP_LEN};
+use atoll_wire::vlan;
 use atoll_wire::{Checksum, EthernetProtocol, Frame, IpProtocol, checksum};
 use bytes::Buf;
 
@@ -98,6 +100,8 @@ enum Towards {
     Port {
         port: PortId,
         header: [u8; ETHERNET_LEN],
+        /// The rest of the first tag, of a frame with tags.
+        tci: Option<[u8; 2]>,
         /// Where guests may use their own addresses only: what says whose the packet is, too.
         source: Option<Head>,
     },
@@ -130,6 +134,10 @@ impl Train {
         is_strict: bool,
     ) -> Option<Self> {
         let header = *frame.bytes.first_chunk()?;
+        let tci = match ethertype {
+            EthernetProtocol::Unknown(ethertype) if vlan::is_tag(ethertype) => Some(tci(&frame.bytes)?),
+            _ => None,
+        };
         let source = match is_strict {
             true => Some(Head::of(ethertype, &frame.bytes).filter(Head::is_tcp)?),
             false => None,
@@ -137,9 +145,19 @@ impl Train {
         Some(Self {
             now,
             ingress,
-            towards: Towards::Port { port, header, source },
+            towards: Towards::Port {
+                port,
+                header,
+                tci,
+                source,
+            },
         })
     }
+}
+
+/// What follows the EtherType of a tag.
+fn tci(frame: &[u8]) -> Option<[u8; 2]> {
+    frame.get(ETHERNET_LEN..)?.first_chunk().copied()
 }
 
 /// Where things are in a frame, if it is of the train with this head and its IP header is sound.
@@ -188,10 +206,15 @@ pub(crate) fn follow(engine: &mut Engine, now: Instant, ingress: PortId, frame: 
     match &engine.train {
         Some(train) if train.now == now && train.ingress == ingress => match train.towards {
             Towards::Flow { flow, head } => follow_to_flow(engine, (now, ingress), (flow, &head), frame),
-            Towards::Port { port, header, source }
-                if frame.bytes.first_chunk() == Some(&header)
-                    && source.is_none_or(|source| source.is_of_same_source(&frame.bytes))
-                    && super::is_plain(&engine.lan, ingress, &frame) =>
+            Towards::Port {
+                port,
+                header,
+                tci: of_train,
+                source,
+            } if frame.bytes.first_chunk() == Some(&header)
+                && of_train.is_none_or(|of_train| tci(&frame.bytes) == Some(of_train))
+                && source.is_none_or(|source| source.is_of_same_source(&frame.bytes))
+                && super::is_plain(&engine.lan, ingress, &frame) =>
             {
                 engine.lan.switch.received(ingress, frame.len());
                 engine.lan.send_frame(Target::Port(port), frame);

@@ -18,6 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use atoll_wire::ipv6::walk;
 use atoll_wire::ndp::{Message, kind};
 use atoll_wire::packet::{ETHERNET_LEN, IPV4_LEN};
+use atoll_wire::vlan;
 use atoll_wire::{ArpPacket, ArpRepr, EthernetProtocol, IpProtocol};
 
 use crate::Mode;
@@ -57,6 +58,8 @@ pub(super) fn is_plain(lan: &Lan, from_guest: bool, frame: &[u8]) -> bool {
         Some([0x86, 0xdd]) => {
             matches!(frame.get(NEXT_HEADER), Some(&(TCP | UDP))) && is_others(address6(frame, at6))
         }
+        // What is of a VLAN is nothing to the gateway.
+        Some([0x81, 0x00] | [0x88, 0xa8]) => vlan::classify(frame).is_ok_and(|(vlan, _)| !vlan.is_untagged()),
         _ => false,
     }
 }

@@ -18,6 +18,8 @@ pub struct Policy {
     pub internal: bool,
     /// Guests use their own MAC and IP addresses only, towards each other too.
     pub anti_spoof: bool,
+    /// Frames of VLANs pass between guests on a network with anti-spoofing or with uplinks, too; on others they do anyway.
+    pub vlans: bool,
     /// Addresses that stations may use beside their own, and nobody else may: virtual addresses, and networks that lie behind them.
     pub extra_addresses: BTreeMap<Mac, Vec<Network>>,
     /// What each port may do that has none of its own in `guests`.

@@ -6,9 +6,9 @@
 //! 7.2.6), and are judged like any other.
 //!
 //! Some frames speak in the name of the network itself, which no guest may: router advertisements and redirects (RFC 6105), and what a DHCP
-//! server says. And from some nobody can tell in whose name they speak: tags before the EtherType, which a guest's kernel takes off
-//! (IEEE 802.1Q, priority tags), headers that are no chain, a first fragment that hides what it begins (RFC 7112, RFC 7113). On a network
-//! with anti-spoofing neither passes from guest to guest, nor does any EtherType but those of ARP and IP.
+//! server says. And from some nobody can tell in whose name they speak: headers that are no chain, a first fragment that hides what it begins (RFC 7112, RFC 7113). On a network
+//! with anti-spoofing neither passes from guest to guest, nor does any EtherType but those of ARP and IP. Tags that a guest's kernel takes
+//! off are gone before; what a VLAN carries, where it may, is not judged here (see [`vlans`](crate::gateway)).
 
 use std::net::IpAddr;
 

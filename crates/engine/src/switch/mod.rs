@@ -7,6 +7,9 @@
 //! The table is bounded *per port*: a guest that invents source addresses forgets its own, never a neighbour's. An address
 //! that moves to another port is learnt anew at its first frame there (migration, VRRP). The gateway's address is never learnt.
 //!
+//! Frames of VLANs go through as they are, and each VLAN has addresses of its own: what a station says in one is nothing to the others, nor to
+//! the gateway, which is in none. There is no list of VLANs for each port; whoever has a tag's number hears it ([`vlans`](crate::gateway)).
+//!
 //! A port may be an *uplink*, behind which is the host's LAN and not a guest. Frames never go from one uplink to another (split horizon), nor
 //! from the gateway to any. An address that was heard at a guest's port does not move to an uplink before it is forgotten there or that port goes: what
 //! the LAN says in a guest's name is not believed. Guests of an isolated network reach uplinks, and not each other. Where each guest's address has an uplink of its own,
@@ -25,6 +28,7 @@ use crate::rng::KeyedHash;
 use crate::{Config, Instant, Limits, PortConfig, PortId, PortPolicySnapshot, PortSnapshot, Side};
 use egress::Egress;
 use table::MacTable;
+pub(crate) use table::Station;
 pub(crate) use wires::Change;
 use wires::{Place, Wires};
 
@@ -125,14 +129,14 @@ impl Switch {
 
     /// What the port behind which `mac` was last heard takes.
     pub(crate) fn offloads_towards(&self, now: Instant, mac: Mac) -> Offloads {
-        let port = self.table.port_of(now, mac);
+        let port = self.port_of(now, mac);
         port.and_then(|port| self.ports.get(&port))
             .map_or(Offloads::default(), |port| port.config.offloads)
     }
 
     /// Whether the port behind which `mac` was last heard has room for datagrams of the host.
     pub(crate) fn takes_datagrams(&self, now: Instant, mac: Mac) -> bool {
-        let port = self.table.port_of(now, mac);
+        let port = self.port_of(now, mac);
         port.and_then(|port| self.ports.get(&port))
             .is_none_or(|port| port.egress.takes_datagrams())
     }
@@ -143,9 +147,14 @@ impl Switch {
             .map_or(&self.nothing, |port| port.egress.frames())
     }
 
-    /// Where `mac` was last heard.
+    /// Where `mac` was last heard without a tag.
     pub(crate) fn port_of(&self, now: Instant, mac: Mac) -> Option<PortId> {
-        self.table.port_of(now, mac)
+        self.table.port_of(now, Station::untagged(mac))
+    }
+
+    /// Where a station was last heard.
+    pub(crate) fn port_of_station(&self, now: Instant, station: Station) -> Option<PortId> {
+        self.table.port_of(now, station)
     }
 
     /// What is behind a port, if there is such a port.
@@ -217,19 +226,23 @@ impl Switch {
         &mut self,
         now: Instant,
         ingress: PortId,
-        src: Mac,
+        mut src: Station,
         len: usize,
         counters: &mut Counters,
     ) -> Option<Side> {
         let port = self.ports.get_mut(&ingress)?;
         port.receive(len);
         let side = port.config.side;
+        if self.wires.is_some() {
+            // A wire is its address's whatever the tags.
+            src = Station::untagged(src.mac);
+        }
         let is_permitted = match (side, self.wires.is_some()) {
             (Side::Guest, false) => true,
-            (Side::Guest, true) => self.has_wire(now, src, ingress),
+            (Side::Guest, true) => self.has_wire(now, src.mac, ingress),
             // By a macvtap other guests of the network are heard, too; and where an address is matters to nobody.
             (Side::Uplink | Side::Pinned(_), true) => return Some(side),
-            (Side::Uplink | Side::Pinned(_), false) => !self.is_guests(now, src),
+            (Side::Uplink | Side::Pinned(_), false) => !self.is_guests_station(now, src),
         };
         if !is_permitted {
             counters.count(Counter::Spoofed);
@@ -241,9 +254,13 @@ impl Switch {
         Some(side)
     }
 
-    /// Whether an address was heard at a guest's port.
+    /// Whether an address was heard at a guest's port, without a tag.
     pub(crate) fn is_guests(&self, now: Instant, mac: Mac) -> bool {
-        let port = self.table.port_of(now, mac);
+        self.is_guests_station(now, Station::untagged(mac))
+    }
+
+    fn is_guests_station(&self, now: Instant, station: Station) -> bool {
+        let port = self.table.port_of(now, station);
         port.and_then(|port| self.side(port)) == Some(Side::Guest)
     }
 
@@ -253,7 +270,8 @@ impl Switch {
             return true;
         };
         let table = &self.table;
-        match wires.place(mac, guest, |mac| table.port_of(now, mac).is_none()) {
+        let is_forgotten = |mac| table.port_of(now, Station::untagged(mac)).is_none();
+        match wires.place(mac, guest, is_forgotten) {
             Place::Here => true,
             Place::Elsewhere | Place::Full => false,
             Place::Free(victim) => {
@@ -279,25 +297,26 @@ impl Switch {
         if dst.is_group() {
             return Target::Guests;
         }
-        match self.table.port_of(now, dst) {
+        match self.port_of(now, dst) {
             Some(port) if self.uplinks > 0 && self.side(port) != Some(Side::Guest) => Target::Nobody,
             Some(port) => Target::Port(port),
             None => Target::Guests,
         }
     }
 
-    /// Where a frame from `src` for `dst` goes that came from the port `ingress`.
-    pub(crate) fn target(&self, now: Instant, (src, dst): (Mac, Mac), ingress: PortId) -> Target {
+    /// Where a frame from `src` for `dst` goes that came from the port `ingress`, in the sender's VLAN.
+    pub(crate) fn target(&self, now: Instant, (src, dst): (Station, Mac), ingress: PortId) -> Target {
         if dst.is_reserved_group() {
             return Target::Nobody;
         }
         if let Some(wires) = &self.wires {
-            return self.along_wire(wires, (src, dst), ingress);
+            return self.along_wire(wires, (src.mac, dst), ingress);
         }
         let known = if dst.is_group() {
             None
         } else {
-            self.table.port_of(now, dst)
+            let vlan = src.vlan;
+            self.table.port_of(now, Station { mac: dst, vlan })
         };
         if known == Some(ingress) {
             return Target::Nobody;

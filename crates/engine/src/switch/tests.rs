@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rng::Rng;
+use atoll_wire::vlan::Vlan;
 use atoll_wire::{Checksum, EthernetProtocol, FrameBuf, Gso, IpProtocol, Offload, packet};
 use bytes::Bytes;
 use std::net::Ipv4Addr;
@@ -47,13 +48,23 @@ impl Bench {
     }
 
     fn target(&self, pair: (Mac, Mac), ingress: u32) -> Target {
-        self.switch.target(Instant::ZERO, pair, PortId(ingress))
+        let (src, dst) = pair;
+        self.target_in(Vlan::UNTAGGED, (src, dst), ingress)
+    }
+
+    fn target_in(&self, vlan: Vlan, (mac, dst): (Mac, Mac), ingress: u32) -> Target {
+        let src = Station { mac, vlan };
+        self.switch.target(Instant::ZERO, (src, dst), PortId(ingress))
     }
 
     fn heard(&mut self, port: u32, mac: Mac) {
-        let learnt = self
-            .switch
-            .learn(Instant::ZERO, PortId(port), mac, 60, &mut self.counters);
+        let learnt = self.switch.learn(
+            Instant::ZERO,
+            PortId(port),
+            Station::untagged(mac),
+            60,
+            &mut self.counters,
+        );
         assert!(learnt.is_some());
     }
 
@@ -163,6 +174,32 @@ fn a_guest_that_invents_addresses_forgets_only_its_own() {
 }
 
 #[test]
+fn a_vlan_is_learnt_by_itself() {
+    let mut bench = Bench::with_ports(3);
+    let tag = |number: u8| [&[0; 12][..], &[0x81, 0, 0, number, 8, 0]].concat();
+    let [seven, eight] = [7, 8].map(|number| atoll_wire::vlan::classify(&tag(number)).unwrap().0);
+    for (vlan, port) in [(Vlan::UNTAGGED, 0), (seven, 1), (eight, 2)] {
+        let learnt = bench.switch.learn(
+            Instant::ZERO,
+            PortId(port),
+            Station { mac: A, vlan },
+            60,
+            &mut bench.counters,
+        );
+        assert!(learnt.is_some());
+    }
+    assert_eq!(
+        bench.target_in(Vlan::UNTAGGED, (B, A), 2),
+        Target::Port(PortId(0))
+    );
+    assert_eq!(bench.target_in(seven, (B, A), 0), Target::Port(PortId(1)));
+    assert_eq!(bench.target_in(eight, (B, A), 0), Target::Port(PortId(2)));
+    bench.switch.detach(PortId(1));
+    assert_eq!(bench.target_in(seven, (B, A), 0), Target::AllBut(PortId(0)));
+    assert_eq!(bench.switch.port_of(Instant::ZERO, A), Some(PortId(0)));
+}
+
+#[test]
 fn an_address_moves_with_its_first_frame() {
     let mut bench = Bench::with_ports(2);
     bench.heard(0, A);
@@ -225,14 +262,26 @@ fn a_guests_address_does_not_move_to_an_uplink() {
     let mut bench = with_uplinks(false);
     let switch = &mut bench.switch;
     assert_eq!(
-        switch.learn(Instant::ZERO, PortId(2), A, 60, &mut bench.counters),
+        switch.learn(
+            Instant::ZERO,
+            PortId(2),
+            Station::untagged(A),
+            60,
+            &mut bench.counters
+        ),
         None
     );
     assert_eq!(switch.port_of(Instant::ZERO, A), Some(PortId(0)));
     assert_eq!(bench.counters.get(Counter::Spoofed), 1);
     switch.detach(PortId(0));
     assert_ne!(
-        switch.learn(Instant::ZERO, PortId(2), A, 60, &mut bench.counters),
+        switch.learn(
+            Instant::ZERO,
+            PortId(2),
+            Station::untagged(A),
+            60,
+            &mut bench.counters
+        ),
         None
     );
     assert_eq!(switch.port_of(Instant::ZERO, A), Some(PortId(2)));
@@ -296,14 +345,26 @@ fn a_guest_does_not_get_the_wire_of_another() {
     let mut bench = with_wires(false);
     let switch = &mut bench.switch;
     assert_eq!(
-        switch.learn(Instant::ZERO, PortId(1), A, 60, &mut bench.counters),
+        switch.learn(
+            Instant::ZERO,
+            PortId(1),
+            Station::untagged(A),
+            60,
+            &mut bench.counters
+        ),
         None
     );
     assert_eq!(switch.port_of(Instant::ZERO, A), Some(PortId(0)));
     switch.detach(PortId(0));
     assert_eq!(switch.take_changes(), [Change::Close(A)]);
     assert_ne!(
-        switch.learn(Instant::ZERO, PortId(1), A, 60, &mut bench.counters),
+        switch.learn(
+            Instant::ZERO,
+            PortId(1),
+            Station::untagged(A),
+            60,
+            &mut bench.counters
+        ),
         None
     );
     assert_eq!(switch.take_changes(), [Change::Open(A)]);
@@ -315,7 +376,13 @@ fn a_guest_that_invents_addresses_gets_few_wires() {
     for last in 10..90 {
         let mac = Mac([2, 0, 0, 0, 1, last]);
         let switch = &mut bench.switch;
-        let _ = switch.learn(Instant::ZERO, PortId(1), mac, 60, &mut bench.counters);
+        let _ = switch.learn(
+            Instant::ZERO,
+            PortId(1),
+            Station::untagged(mac),
+            60,
+            &mut bench.counters,
+        );
     }
     assert_eq!(bench.switch.take_changes().len(), wires::WIRES_OF_ONE - 1);
 }
@@ -344,8 +411,12 @@ fn a_detached_port_leaves_nothing() {
     bench.heard(1, A);
     bench.switch.detach(PortId(1));
     assert_eq!(bench.switch.port_of(Instant::ZERO, A), None);
-    let learnt = bench
-        .switch
-        .learn(Instant::ZERO, PortId(1), A, 60, &mut bench.counters);
+    let learnt = bench.switch.learn(
+        Instant::ZERO,
+        PortId(1),
+        Station::untagged(A),
+        60,
+        &mut bench.counters,
+    );
     assert_eq!(learnt, None);
 }

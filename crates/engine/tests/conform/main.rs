@@ -37,3 +37,4 @@ mod uplinks;
 mod uplinks_hostile;
 mod uplinks_pinned;
 mod uplinks_routed;
+mod vlans;

@@ -17,6 +17,7 @@ networks:
     subnet: 10.1.2.0/24
     host-loopback: true
     isolate: true
+    vlans: true
     mtu: 9000
     dns: [1.1.1.1, '127.0.0.1:5353', '::1']
     ipv6: fd77:77::/64
@@ -61,7 +62,7 @@ fn every_key_has_its_place() {
         ("demo", "demo.example")
     );
     let lan = cluster.network("lan").unwrap();
-    assert!(lan.host_loopback && lan.isolate);
+    assert!(lan.host_loopback && lan.isolate && lan.vlans);
     assert_eq!(lan.mtu, 9000);
     let dns: Vec<_> = lan.dns.iter().map(ToString::to_string).collect();
     assert_eq!(dns, ["1.1.1.1:53", "127.0.0.1:5353", "[::1]:53"]);
@@ -73,7 +74,7 @@ fn every_key_has_its_place() {
     let nas = lan.hosts.values().find(|nas| nas.v6.is_some()).unwrap();
     let nas: Vec<_> = nas.iter().map(|address| address.to_string()).collect();
     assert_eq!(nas, ["10.1.2.9", "fd77:77::9"]);
-    assert!(!storage.host_loopback && !storage.isolate);
+    assert!(!storage.host_loopback && !storage.isolate && !storage.vlans);
     assert_eq!((storage.mtu, storage.dns.len()), (65520, 0));
 }
 

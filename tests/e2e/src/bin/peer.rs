@@ -1,12 +1,14 @@
 //! One end of a TCP connection, for a namespace: `peer connect ADDRESS:PORT STEP…` or `peer listen PORT STEP…`. Or a server that
 //! says at which of its addresses it was asked, until it is killed: `peer answer ADDRESS:PORT…`. Or a client of that, which asks for so many
-//! seconds and tells the longest time in milliseconds without an answer, and how many came: `peer gap ADDRESS:PORT SECONDS`.
+//! seconds and tells the longest time in milliseconds without an answer, and how many came: `peer gap ADDRESS:PORT SECONDS`. Or a member of
+//! a multicast group on an interface: `peer hear GROUP:PORT INTERFACE`, which answers the first message and ends; and who speaks to it until it is
+//! answered: `peer tell GROUP:PORT INTERFACE WORDS`. The interface is a number.
 //!
 //! It writes what it met to its standard output; `listening` before that when it listens.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
-use atoll_e2e::{answer, longest_gap, play, steps};
+use atoll_e2e::{answer, hear_one, join_group, longest_gap, play, steps, tell_group};
 use std::env;
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -23,6 +25,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let time = std::time::Duration::from_secs(rest.join(" ").parse()?);
         let (gap, answers) = longest_gap(place.parse()?, time)?;
         println!("gap {} {answers}", gap.as_millis());
+        return Ok(());
+    }
+    if how == "hear" {
+        let socket = join_group(place.parse()?, rest.join(" ").parse()?)?;
+        println!("member");
+        println!("heard {}", hear_one(&socket)?);
+        return Ok(());
+    }
+    if let ("tell", [interface, words @ ..]) = (how.as_str(), rest) {
+        let from = tell_group(place.parse()?, interface.parse()?, &words.join(" "))?;
+        println!("answered by {}", from.ip());
         return Ok(());
     }
     let steps = steps(&rest.join(" "))?;
