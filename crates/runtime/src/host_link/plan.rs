@@ -1,6 +1,6 @@
 //! Which addresses a link has.
 //!
-//! The highest below the host alias that nobody has: `.253` and `::fd` as a rule. A guest may have leased it, or an administrator given it
+//! The highest below the host alias: `.253` and `::fd`. DHCP gives them last or never; but a guest may have asked for one, or an administrator given it
 //! to one; then the next lower is looked at, [`TRIES`] in all. What is found is the link's lease for as long as it is there, so that DHCP
 //! gives it to nobody else. Whether an address can be leased is asked of the engine by leasing it for a moment.
 
