@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::failure::{Failure, say};
 use crate::net::unix;
-use crate::project::{self, FileArgs};
+use crate::project::FileArgs;
 use crate::table::print_json;
 
 /// Which network.
@@ -81,9 +81,8 @@ impl WhichArgs {
             return Ok((client, self.name(stem(&path))));
         }
         let project = self.file.load()?;
-        let client = project::daemon_if_needed(&project)?.ok_or_else(|| {
-            Problem::environment("the cluster does not run").with_hint("`atoll up` starts it")
-        })?;
+        // Not started for this, as other commands do: under sudo it would be root's.
+        let client = Client::connect(&project.paths.api_socket()).map_err(Problem::from)?;
         Ok((client, self.name(project.cluster.name.to_string())))
     }
 
