@@ -14,16 +14,20 @@ const HOST6: &str = "fd77:77::fd";
 /// A host whose user anna runs a network.
 struct World {
     host: LanHost,
-    /// Processes that the host's end does not end.
-    pids: Vec<String>,
+    /// The network's process, which the host's end does not end; nor does it end guests.
+    network: String,
+    guests: Vec<String>,
 }
 
 impl World {
     fn make() -> Option<Self> {
         let host = LanHost::make(with_namespaces()?)?;
         let _ = host.run("mkdir -m 0777 /run/net; touch /etc/resolv.conf");
-        let pids = Vec::new();
-        Some(Self { host, pids })
+        Some(Self {
+            host,
+            network: String::new(),
+            guests: Vec::new(),
+        })
     }
 
     /// Start the network as anna.
@@ -33,7 +37,7 @@ impl World {
             for i in $(seq 400); do grep -q ready /run/net/ready && exit; sleep 0.05; done; exit 1",
         );
         assert!(is_up, "the network does not start");
-        self.pids.push(pid.trim().to_owned());
+        self.network = pid.trim().to_owned();
     }
 
     /// Start a guest that answers at port 80 of both families.
@@ -47,7 +51,7 @@ impl World {
             "{command} >{log} 2>&1 & echo $!
             for i in $(seq 400); do grep -q listening {log} && exit; sleep 0.05; done; cat {log} >&2; exit 1"
         ));
-        self.pids.push(pid.trim().to_owned());
+        self.guests.push(pid.trim().to_owned());
     }
 
     fn link(&self, options: &str) -> String {
@@ -70,19 +74,16 @@ impl World {
             "timeout 10 {PEER} connect {place} send:hi shutdown read-all 2>&1"
         ))
     }
-
-    /// The number of the network's process.
-    fn network(&self) -> &str {
-        &self.pids[0]
-    }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        // Those that have ended already are no harm.
-        let _ = self
-            .host
-            .run(&format!("kill {} 2>/dev/null; true", self.pids.join(" ")));
+        // Those that have ended already are no harm; guests go before their network.
+        let _ = self.host.run(&format!(
+            "kill {} {} 2>/dev/null; true",
+            self.guests.join(" "),
+            self.network
+        ));
     }
 }
 
@@ -92,6 +93,11 @@ const HELPER: &str = "for p in $(pgrep -x atoll-helper); do [ $(readlink /proc/$
 /// Says a word to a TCP port, and tells what comes.
 fn tcp(address: &str) -> String {
     format!("timeout 5 {PEER} connect {address} send:hi shutdown read-all; ")
+}
+
+/// The same to port 7000 of a link-local address, to which the kernel sends no reset.
+fn scoped(address: &str) -> String {
+    format!("timeout 2 bash -c \"exec 3<>/dev/tcp/{address}%tap0/7000; echo hi >&3; head -c 5 <&3\"; ")
 }
 
 #[test]
@@ -174,10 +180,14 @@ fn guests_do_not_reach_the_host(world: &mut World) {
     let silent = world.guest_asks(&format!(
         "ip link show tap0 >/dev/null; {} ping -c1 -W1 {HOST} >/dev/null && echo pong; \
         ping -c1 -W1 {HOST6} >/dev/null && echo pong; \
-        (echo hi | busybox nc -u -w 1 {HOST} 7000); (exec 3<>/dev/udp/{HOST6}/7000; echo hi >&3; timeout 1 head -c 2 <&3); true",
-        tcp(&format!("[{local}%tap0]:7000"))
+        (exec 3<>/dev/udp/{HOST}/7000; echo hi >&3; timeout 1 head -c 2 <&3); (exec 3<>/dev/udp/{HOST6}/7000; echo hi >&3; timeout 1 head -c 2 <&3); true",
+        scoped(local)
     ));
     assert!(!silent.contains("hi at") && !silent.contains("pong"), "{silent}");
+    assert!(
+        silent.contains("Permission denied"),
+        "datagrams are prohibited: {silent}"
+    );
     // The host has other addresses and is a router, for somebody else.
     let _ = world.host.run("echo 1 >/proc/sys/net/ipv4/ip_forward");
     let through = world.guest_asks(&format!(
@@ -287,13 +297,12 @@ fn nothing_is_left_of_a_link_whoever_is_killed() {
     assert_eq!(world.host.difference(&before), "", "the interface");
 
     linked(&world);
-    let _ = world.host.run(&format!("kill -9 {}", world.network()));
+    let _ = world.host.run(&format!("kill -9 {}", world.network));
     assert_eq!(world.host.difference(&before), "", "the network");
 
-    world.pids.clear();
     world.start();
     linked(&world);
-    let _ = world.host.run(&format!("kill {}", world.network()));
+    let _ = world.host.run(&format!("kill {}", world.network));
     assert_eq!(world.host.difference(&before), "", "the network's own end");
     assert_eq!(world.host.run("ls /run/atoll-helper | grep journal; true"), "");
 }
