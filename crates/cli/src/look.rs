@@ -146,6 +146,9 @@ fn print_network(network: &NetworkStatus, status: &Status) -> io::Result<()> {
             facts += &format!("{network} gateway {gateway} ");
         }
     }
+    if let Some(link) = &picture.link {
+        facts += &crate::link::line(link);
+    }
     facts += &format!("domain {}", picture.domain);
     writeln!(io::stdout(), "\nnetwork {}  {facts}", network.name)?;
     let on_it = status.machines.iter().flat_map(|machine| {

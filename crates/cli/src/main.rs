@@ -10,6 +10,7 @@ mod failure;
 mod forward;
 mod image;
 mod lifecycle;
+mod link;
 mod look;
 mod meter;
 mod net;
@@ -77,6 +78,10 @@ enum Command {
     Logs(look::LogsArgs),
     /// Lead ports of the host to machines while they run
     Forward(forward::ForwardArgs),
+    /// Put this host on a network that runs: every program of it reaches every machine, by address and by name
+    Link(link::LinkArgs),
+    /// Take this host off a network, and leave no trace
+    Unlink(link::UnlinkArgs),
     /// Print the complete QEMU command line that `up` would run
     QemuArgs(look::QemuArgs),
     /// A network by itself, for guests that somebody else starts
@@ -130,6 +135,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Console(args) => enter::console(&args),
         Command::Logs(args) => look::logs(&args),
         Command::Forward(args) => forward::forward(args),
+        Command::Link(args) => link::link(&args),
+        Command::Unlink(args) => link::unlink(&args),
         Command::QemuArgs(args) => look::qemu_args(&args),
         Command::Net(command) => net::run(command),
         Command::Image(args) => image::image(args),

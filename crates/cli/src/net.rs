@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
 use arguments::NetworkArguments;
+pub(crate) use arguments::unix;
 
 const EXAMPLE: &str = "Example:
   atoll net run --qemu unix:/tmp/lan.sock --forward 8022:10.77.0.10:22 \\

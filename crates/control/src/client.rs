@@ -1,16 +1,17 @@
 //! The API's client: blocking calls over the unix socket, for commands that do one thing and end.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use atoll_cluster::problem::Problem;
 use atoll_cluster::progress::Progress;
-use atoll_runtime::TapInfo;
+use atoll_runtime::{LinkInfo, TapInfo};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::HeaderValue;
+use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::join::{self, JoinRequest, Joined};
+use crate::link::{self, LinkRequest};
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -139,19 +141,39 @@ impl Client {
     pub(crate) fn join(&self, tap: &OwnedFd, request: &JoinRequest) -> Result<(TapInfo, Joined), CallError> {
         let request = serde_json::to_vec(request).map_err(|cause| self.broken(cause))?;
         self.runtime.block_on(async {
-            let request = Request::builder()
-                .method(Method::POST)
-                .uri(join::PATH)
-                .header("connection", "upgrade")
-                .header("upgrade", join::PROTOCOL)
-                .body(Full::new(Bytes::from(request)));
-            let request = request.map_err(|cause| self.broken(cause))?;
-            let response = self.exchange(request).await?;
-            let upgraded = hyper::upgrade::on(response).await;
-            let upgraded = upgraded.map_err(|cause| self.broken(cause))?;
+            let upgraded = self.upgrade((join::PATH, join::PROTOCOL), request).await?;
             let answer = join::hand_over(upgraded, tap).await;
             Ok(answer.map_err(|cause| self.broken(cause))??)
         })
+    }
+
+    /// Hands a link's TAP and the session that keeps it to the network.
+    pub(crate) fn hand_link(
+        &self,
+        tap: &impl AsFd,
+        session: &impl AsFd,
+        request: &LinkRequest,
+    ) -> Result<LinkInfo, CallError> {
+        let request = serde_json::to_vec(request).map_err(|cause| self.broken(cause))?;
+        self.runtime.block_on(async {
+            let upgraded = self.upgrade((link::TAP_PATH, link::PROTOCOL), request).await?;
+            let answer = link::hand_over(upgraded, tap, session).await;
+            Ok(answer.map_err(|cause| self.broken(cause))??)
+        })
+    }
+
+    /// A connection that speaks another protocol after the request.
+    async fn upgrade(&self, (path, protocol): (&str, &str), request: Vec<u8>) -> Result<Upgraded, CallError> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("connection", "upgrade")
+            .header("upgrade", protocol)
+            .body(Full::new(Bytes::from(request)));
+        let request = request.map_err(|cause| self.broken(cause))?;
+        let response = self.exchange(request).await?;
+        let upgraded = hyper::upgrade::on(response).await;
+        upgraded.map_err(|cause| self.broken(cause))
     }
 
     async fn send(

@@ -5,6 +5,7 @@
 //! | [`serve_network`] | serves a network without a cluster, for `net run --api` |
 //! | [`daemon`] | runs and finds the daemon of a cluster |
 //! | [`Client`] | calls it |
+//! | [`link`] | puts the host itself on a network that is reached by the API |
 //! | [`exec`] | runs a command in a namespace on a network, its own or one that is reached by the API |
 //!
 //! It sees snapshots and commands only, never a packet. [`cluster`], [`images`], [`runtime`] and [`spec`] are re-exported for
@@ -15,6 +16,7 @@ mod client;
 pub mod daemon;
 pub mod exec;
 mod join;
+pub mod link;
 mod reply;
 mod server;
 

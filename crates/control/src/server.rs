@@ -9,8 +9,9 @@
 //! | `GET`, `POST`, `DELETE /v1/forwards` | forwards |
 //! | `GET`, `POST`, `DELETE /v1/proxies` | where clients of the proxy connect (a network without a cluster) |
 //! | `POST /v1/ports/tap` | takes a TAP onto a network, see [`join`] |
+//! | `GET`, `POST`, `DELETE /v1/link`, `POST /v1/link/tap` | the host's own link to a network, see [`link`] |
 //!
-//! A network without a cluster (`net run --api`) answers `/v1/status`, `/v1/network`, `/v1/forwards`, `/v1/proxies` and `/v1/ports/tap` only. Problems are
+//! A network without a cluster (`net run --api`) answers `/v1/status`, `/v1/network`, `/v1/forwards`, `/v1/proxies`, `/v1/ports/tap` and `/v1/link` only. Problems are
 //! `{kind, message, hint}` with a status of 400 or more. Work that takes long runs on threads of its own; when its
 //! reader goes away it goes on.
 
@@ -26,7 +27,9 @@ use atoll_cluster::problem::Problem;
 use atoll_cluster::progress::{Progress, Sink};
 use atoll_cluster::questions::{NewForwards, OldForward};
 use atoll_cluster::status::{ForwardStatus, NetworkStatus, Status};
-use atoll_runtime::{ForwardInfo, ForwardSpec, Handle, ListenError, Listener, NetworkSnapshot, SocketFile};
+use atoll_runtime::{
+    ForwardInfo, ForwardSpec, Handle, LinkInfo, LinkPlan, ListenError, Listener, NetworkSnapshot, SocketFile,
+};
 use axum::extract::{Path as Segment, State};
 use axum::http::HeaderMap;
 use axum::response::{Json, Response};
@@ -36,6 +39,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::watch;
 
 use crate::join::{self, JoinRequest};
+use crate::link::{self, LinkRequest, PlanRequest, Which};
 use crate::reply::{self, Asked, LineSender, Refusal};
 
 /// Why there is no server.
@@ -97,6 +101,11 @@ pub fn serve_network(path: &Path, network: Handle) -> Result<Server, ServeError>
             "/v1/proxies",
             get(network_proxies).post(add_proxy).delete(remove_proxy),
         )
+        .route(
+            link::PATH,
+            get(network_link).post(plan_network_link).delete(unlink_network),
+        )
+        .route(link::TAP_PATH, post(link_network))
         .route(join::PATH, post(join_network));
     let (listener, file) = Listener::bind(path)?.into_parts();
     serve(Arc::new(file), listener, router.with_state(network))
@@ -125,6 +134,11 @@ pub(crate) fn serve_cluster(
             "/v1/forwards",
             get(forwards).post(add_forwards).delete(remove_forward),
         )
+        .route(
+            link::PATH,
+            get(cluster_link).post(plan_cluster_link).delete(unlink_cluster),
+        )
+        .route(link::TAP_PATH, post(link_cluster))
         .route(join::PATH, post(join_cluster));
     let daemon = Daemon {
         cluster,
@@ -226,13 +240,48 @@ async fn join_network(
     upgrade: Option<Extension<OnUpgrade>>,
     Asked(request): Asked<JoinRequest>,
 ) -> Result<Response, Refusal> {
-    if let Some(name) = &request.network {
-        let problem = Problem::usage(format!("there is no network {name} here"));
-        return Err(problem
-            .with_hint("this API is that of one network without a name")
-            .into());
-    }
+    must_be_unnamed(request.network.as_ref())?;
     join::accept(network, &headers, upgrade.map(|it| it.0), request)
+}
+
+/// The network behind this API has no name by which it could be asked for.
+fn must_be_unnamed(network: Option<&String>) -> Result<(), Refusal> {
+    let Some(name) = network else { return Ok(()) };
+    let problem = Problem::usage(format!("there is no network {name} here"));
+    Err(problem
+        .with_hint("this API is that of one network without a name")
+        .into())
+}
+
+async fn network_link(State(network): State<Handle>, Asked(which): Asked<Which>) -> Answer<Option<LinkInfo>> {
+    must_be_unnamed(which.network.as_ref())?;
+    Ok(Json(link::current(&network)?))
+}
+
+async fn plan_network_link(
+    State(network): State<Handle>,
+    Asked(request): Asked<PlanRequest>,
+) -> Answer<LinkPlan> {
+    must_be_unnamed(request.network.as_ref())?;
+    Ok(Json(link::plan(&network, request.addresses)?))
+}
+
+async fn link_network(
+    State(network): State<Handle>,
+    headers: HeaderMap,
+    upgrade: Option<Extension<OnUpgrade>>,
+    Asked(request): Asked<LinkRequest>,
+) -> Result<Response, Refusal> {
+    must_be_unnamed(request.network.as_ref())?;
+    link::accept(network, &headers, upgrade.map(|it| it.0), request)
+}
+
+async fn unlink_network(
+    State(network): State<Handle>,
+    Asked(which): Asked<Which>,
+) -> Answer<Option<LinkInfo>> {
+    must_be_unnamed(which.network.as_ref())?;
+    Ok(Json(link::take_away(network).await?))
 }
 
 fn environment(error: impl std::fmt::Display) -> Problem {
@@ -324,6 +373,37 @@ async fn join_cluster(
 ) -> Result<Response, Refusal> {
     let network = daemon.cluster.network(request.network.as_deref())?;
     join::accept(network, &headers, upgrade.map(|it| it.0), request)
+}
+
+async fn cluster_link(State(daemon): State<Daemon>, Asked(which): Asked<Which>) -> Answer<Option<LinkInfo>> {
+    let network = daemon.cluster.network(which.network.as_deref())?;
+    Ok(Json(link::current(&network)?))
+}
+
+async fn plan_cluster_link(
+    State(daemon): State<Daemon>,
+    Asked(request): Asked<PlanRequest>,
+) -> Answer<LinkPlan> {
+    let network = daemon.cluster.network(request.network.as_deref())?;
+    Ok(Json(link::plan(&network, request.addresses)?))
+}
+
+async fn link_cluster(
+    State(daemon): State<Daemon>,
+    headers: HeaderMap,
+    upgrade: Option<Extension<OnUpgrade>>,
+    Asked(request): Asked<LinkRequest>,
+) -> Result<Response, Refusal> {
+    let network = daemon.cluster.network(request.network.as_deref())?;
+    link::accept(network, &headers, upgrade.map(|it| it.0), request)
+}
+
+async fn unlink_cluster(
+    State(daemon): State<Daemon>,
+    Asked(which): Asked<Which>,
+) -> Answer<Option<LinkInfo>> {
+    let network = daemon.cluster.network(which.network.as_deref())?;
+    Ok(Json(link::take_away(network).await?))
 }
 
 async fn forwards(State(daemon): State<Daemon>) -> Json<Vec<ForwardStatus>> {

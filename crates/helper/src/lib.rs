@@ -12,6 +12,7 @@
 //! `docs/theory/helper.md` has the threat model, and what the program keeps of its privileges.
 
 mod find;
+mod link;
 mod message;
 mod net;
 mod policy;
@@ -23,6 +24,7 @@ pub mod trusted;
 mod vmnet;
 
 pub use find::{HelperPath, PROGRAM, SOCKET};
+pub use link::{DomainName, LinkRequest, NoDomain};
 pub use net::{InterfaceName, IpNet, Ipv4Net, Ipv6Net, NetworkName, WordError};
 pub use policy::{Asker, BridgeAcl, EXAMPLE as POLICY_EXAMPLE, Names, PATH as POLICY, Policy, PolicyError};
 pub use request::{

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::link::{DomainName, LinkRequest};
 use crate::net::{InterfaceName, IpNet, Ipv4Net, Ipv6Net};
 use crate::{Reach, Refusal, RefusalKind, Request};
 
@@ -99,6 +100,9 @@ struct Rule {
     subnets: Vec<Ipv4Net>,
     prefixes: Vec<Ipv6Net>,
     addresses: Vec<IpNet>,
+    domains: Vec<DomainName>,
+    /// Guests may begin conversations with the host.
+    guests: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +118,7 @@ enum Mode {
     Bridged,
     Shared,
     Host,
+    Link,
 }
 
 /// The words of the ways to the LAN.
@@ -131,6 +136,7 @@ impl fmt::Display for Mode {
             Self::Bridged => "bridged",
             Self::Shared => "shared",
             Self::Host => "host",
+            Self::Link => "link",
         })
     }
 }
@@ -169,6 +175,8 @@ const PRIVATE: [(Ipv4Addr, u8); 3] = [
     (Ipv4Addr::new(172, 16, 0, 0), 12),
     (Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
+/// Domains that are nobody's: ICANN's for private use, RFC 8375, RFC 6761.
+const PRIVATE_DOMAINS: [&str; 3] = ["internal", "home.arpa", "test"];
 const UNIQUE_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 8);
 
 impl Rule {
@@ -189,6 +197,7 @@ impl Rule {
                 self.joins(Way::ProxyArp, interface)
                     && addresses.iter().all(|address| self.has_address(*address))
             }
+            Request::Link(link) => self.links(link),
             Request::Own {
                 reach,
                 subnet,
@@ -208,6 +217,20 @@ impl Rule {
         self.mode == Mode::Bridged
             && self.ways.contains(&way)
             && self.interfaces.iter().any(|pattern| pattern.matches(interface))
+    }
+
+    fn links(&self, link: &LinkRequest) -> bool {
+        self.mode == Mode::Link
+            && link.subnet.as_ref().is_none_or(|subnet| self.has_subnet(subnet))
+            && link.prefix.as_ref().is_none_or(|prefix| self.has_prefix(prefix))
+            && link.domain.as_ref().is_none_or(|domain| self.has_domain(domain))
+            && (self.guests || !link.guests)
+    }
+
+    fn has_domain(&self, domain: &DomainName) -> bool {
+        let private = || PRIVATE_DOMAINS.iter().any(|other| domain.is_below(other));
+        self.domains.iter().any(|other| domain.is_below(other.as_str()))
+            || self.domains.is_empty() && private()
     }
 
     fn has_address(&self, address: IpAddr) -> bool {
@@ -301,6 +324,18 @@ fn wish(request: &Request) -> String {
                 ranges.collect::<Vec<_>>().join(" and ")
             )
         }
+        Request::Link(link) => {
+            let names = link
+                .domain
+                .as_ref()
+                .map(|domain| format!(" with the names below {domain}"));
+            let guests = if link.guests { ", open to its guests" } else { "" };
+            format!(
+                "a link to the network of {}{}{guests}",
+                link.ranges().join(" and "),
+                names.unwrap_or_default()
+            )
+        }
         Request::ProxyArp { interface, addresses } => {
             format!("{} answered for on {interface}", list(addresses, " and "))
         }
@@ -330,19 +365,28 @@ fn rule_for(uid: u32, request: &Request) -> String {
             outside,
             ..
         } => {
-            let mut rule = format!("allow user={uid} {reach}");
-            for (key, value) in [
+            let options = [
                 ("subnet", subnet.map(|it| it.to_string())),
                 ("prefix", prefix.map(|it| it.to_string())),
                 ("interface", outside.as_ref().map(ToString::to_string)),
-            ] {
-                if let Some(value) = value {
-                    rule.push_str(&format!(" {key}={value}"));
-                }
-            }
-            rule
+            ];
+            with_options(format!("allow user={uid} {reach}"), options)
+        }
+        Request::Link(link) => {
+            let options = [
+                ("subnet", link.subnet.map(|it| it.to_string())),
+                ("prefix", link.prefix.map(|it| it.to_string())),
+                ("domain", link.domain.as_ref().map(ToString::to_string)),
+                ("guests", link.guests.then(|| "begin".to_owned())),
+            ];
+            with_options(format!("allow user={uid} link"), options)
         }
     }
+}
+
+fn with_options<const N: usize>(rule: String, options: [(&str, Option<String>); N]) -> String {
+    let said = options.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    said.fold(rule, |rule, (key, value)| format!("{rule} {key}={value}"))
 }
 
 fn list(words: &[impl ToString], between: &str) -> String {

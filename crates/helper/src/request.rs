@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
+use crate::link::LinkRequest;
 use crate::net::{InterfaceName, Ipv4Net, Ipv6Net, NetworkName, shortened};
 
 /// The longest message, in bytes.
@@ -64,6 +65,8 @@ pub enum Request {
         #[serde(default)]
         outside: Option<InterfaceName>,
     },
+    /// A TAP by which the host is on a network of ours, with an address there.
+    Link(LinkRequest),
     /// A TAP to which the addresses are routed, and for which the host answers on the network card: where foreign MAC addresses
     /// are dropped (Wi-Fi, clouds).
     ProxyArp {
@@ -111,6 +114,9 @@ pub struct Grant {
     /// What may keep packets from passing, a sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Of a link: who was told which names are the network's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<String>,
 }
 
 /// Why there is no grant: one sentence, and what can be done.
@@ -201,6 +207,7 @@ impl Request {
             Self::Own {
                 subnet, prefix, mtu, ..
             } => check_own(*subnet, *prefix, *mtu),
+            Self::Link(link) => link.check(),
             Self::ProxyArp { addresses, .. } => check_addresses(addresses),
         }
     }
@@ -216,7 +223,7 @@ fn check_mac(mac: Mac) -> Result<(), String> {
 /// Bytes of packets: IPv6 takes 1280 everywhere (RFC 8200, 5), and a TAP 65521 (`MAX_MTU` in drivers/net/tun.c).
 const MTU: std::ops::RangeInclusive<u16> = 1280..=65521;
 
-fn check_own(subnet: Option<Ipv4Net>, prefix: Option<Ipv6Net>, mtu: u16) -> Result<(), String> {
+pub(crate) fn check_own(subnet: Option<Ipv4Net>, prefix: Option<Ipv6Net>, mtu: u16) -> Result<(), String> {
     if subnet.is_none() && prefix.is_none() {
         return Err("a network of its own has a subnet, a prefix or both".to_owned());
     }

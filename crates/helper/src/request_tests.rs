@@ -1,12 +1,13 @@
 use super::*;
 use proptest::prelude::*;
 
-const GOOD: [&str; 6] = [
+const GOOD: [&str; 7] = [
     r#"{"bridge":{"bridge":"br0"}}"#,
     r#"{"new-bridge":{"interface":"eth0"}}"#,
     r#"{"macvtap":{"interface":"eth0","mac":"52:54:00:00:00:01"}}"#,
     r#"{"own":{"reach":"shared","network":"lan","subnet":"192.168.77.0/24","prefix":"fd77::/64","mtu":1500,"outside":"eth0"}}"#,
     r#"{"own":{"reach":"host","network":"lan","prefix":"fd77::/64","mtu":1500}}"#,
+    r#"{"link":{"network":"lan","subnet":"10.77.0.0/24","address":"10.77.0.253","prefix":"fd77::/64","address6":"fd77::fd","mtu":1500,"domain":"atoll.internal","resolvers":["10.77.0.1"],"guests":true}}"#,
     r#"{"proxy-arp":{"interface":"wlan0","addresses":["192.168.1.65","2001:db8::5"]}}"#,
 ];
 
@@ -111,6 +112,7 @@ fn a_reply_always_fits_a_message() {
         link_local: None,
         host: vec![IpAddr::from([10, 0, 0, 1]); 4000],
         notes: vec!["n".repeat(5000)],
+        names: None,
     };
     assert!(Reply::Granted(grant).encode().len() <= MAX_MESSAGE);
     let refusal = Refusal::new(RefusalKind::Failed, "s".repeat(9000)).with_hint("h".repeat(9000));
@@ -143,6 +145,7 @@ proptest! {
             serde_json::json!({"macvtap": {"interface": "eth0", "mac": mac}}),
             serde_json::json!({"own": {"reach": "host", "network": name, "subnet": range, "mtu": mtu}}),
             serde_json::json!({"own": {"reach": "host", "network": "n", "prefix": range, "mtu": mtu}}),
+            serde_json::json!({"link": {"network": "n", "subnet": range, "address": "10.0.0.2", "mtu": mtu, "domain": name}}),
             serde_json::json!({"proxy-arp": {"interface": name, "addresses": [range]}}),
         ] {
             check(value.to_string().as_bytes())?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::find::PROGRAM;
 use crate::message::{Channel, Received, pair};
 use crate::{Grant, HelperPath, Refusal, Reply, Request};
 
@@ -110,6 +111,8 @@ pub struct Session {
     channel: Channel,
     program: String,
     child: Option<Child>,
+    /// Somebody else has it now.
+    is_handed_over: bool,
 }
 
 impl Session {
@@ -129,6 +132,7 @@ impl Session {
                 channel,
                 program,
                 child: None,
+                is_handed_over: false,
             });
         }
         let (channel, theirs) = pair().map_err(failed)?;
@@ -143,6 +147,30 @@ impl Session {
             channel,
             program,
             child: Some(child),
+            is_handed_over: false,
+        })
+    }
+
+    /// Give the session to another process, which [adopts](Self::adopt) the descriptor. The helper goes on when this process ends.
+    ///
+    /// # Errors
+    /// No descriptor is left; the session has ended.
+    pub fn hand_over(mut self) -> io::Result<OwnedFd> {
+        let fd = self.channel.as_fd().try_clone_to_owned()?;
+        self.is_handed_over = true;
+        Ok(fd)
+    }
+
+    /// Hold a session that another process began.
+    ///
+    /// # Errors
+    /// The descriptor is none of a session's.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            channel: Channel::new(fd)?,
+            program: PROGRAM.to_owned(),
+            child: None,
+            is_handed_over: false,
         })
     }
 
@@ -219,6 +247,9 @@ impl AsFd for Session {
 impl Drop for Session {
     /// Ends the session, and waits until the helper has undone what it did.
     fn drop(&mut self) {
+        if self.is_handed_over {
+            return;
+        }
         // The helper sees the end of its input, and closes its own end when it is done.
         let _ = rustix::net::shutdown(&self.channel, rustix::net::Shutdown::Write);
         let Some(child) = &mut self.child else {

@@ -49,6 +49,12 @@ impl Request {
                 let sentence = "on macOS the system chooses the interface by which guests go out";
                 return Err(Refusal::new(RefusalKind::Failed, sentence));
             }
+            Self::Link(_) => {
+                let sentence = "on macOS the host cannot be linked to a network of mode user";
+                return Err(Refusal::new(RefusalKind::Failed, sentence).with_hint(
+                    "`atoll forward` and `--proxy` reach its machines; mode shared has the host on it",
+                ));
+            }
             Self::NewBridge { .. } | Self::Macvtap { .. } | Self::ProxyArp { .. } => {
                 let sentence = "on macOS there is one way to the LAN, and that is vmnet's";
                 return Err(Refusal::new(RefusalKind::Failed, sentence).with_hint("leave out `via`"));
@@ -73,6 +79,7 @@ impl Grant {
             link_local: None,
             host: parameters.host.map(IpAddr::V4).into_iter().collect(),
             notes: Vec::new(),
+            names: None,
         }
     }
 }

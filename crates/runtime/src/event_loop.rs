@@ -27,6 +27,7 @@ use crate::forwards::Forwards;
 use crate::guests::Guests;
 use crate::handle::{Handle, Request};
 use crate::host_addresses::HostAddresses;
+use crate::host_link::HostLink;
 use crate::leases::{LeaseStore, Leases};
 use crate::proxy::Proxies;
 use crate::resolvers::Resolvers;
@@ -59,6 +60,7 @@ pub(crate) struct EventLoop {
     pub(crate) files: Files,
     pub(crate) about: About,
     pub(crate) uplinks: Uplinks,
+    pub(crate) host_link: HostLink,
     pub(crate) stopping: bool,
     host_addresses: HostAddresses,
 }
@@ -73,6 +75,8 @@ pub(crate) struct About {
     pub(crate) addresses: atoll_engine::Addresses,
     pub(crate) domain: String,
     pub(crate) mtu: u16,
+    /// Guests do not hear each other.
+    pub(crate) isolate: bool,
     pub(crate) host_ports: Vec<HostPortSpec>,
 }
 
@@ -149,6 +153,7 @@ impl EventLoop {
             addresses: config.addresses(),
             domain: config.domain.clone(),
             mtu: config.mtu,
+            isolate: options.isolate,
             host_ports: options.host_ports.clone(),
         };
         let engine = Engine::new(&config, seed().map_err(StartError::Loop)?);
@@ -168,6 +173,7 @@ impl EventLoop {
             files: Files::default(),
             about,
             uplinks: Uplinks::default(),
+            host_link: HostLink::default(),
             stopping: false,
             host_addresses: HostAddresses::new(&options.policy),
         };
@@ -295,6 +301,7 @@ impl EventLoop {
         }
         self.settle();
         self.uplinks.handle_closed(&mut self.core, &mut self.guests);
+        self.host_link.handle_closed(&mut self.core, &mut self.guests);
         self.handle_time();
         if let Some(capture) = &mut self.capture
             && !capture.flush()
@@ -319,7 +326,10 @@ impl EventLoop {
                 self.uplinks.handle_answers(core, &mut self.guests);
                 self.handle_requests();
             }
-            (Source::Links, _) => self.uplinks.handle_change(core, &mut self.guests),
+            (Source::Links, _) => {
+                self.uplinks.handle_change(core, &mut self.guests);
+                self.host_link.handle_change(core, &mut self.guests);
+            }
             (Source::Listener(id), Readiness::Readable) => {
                 self.guests.handle_listener(core, &mut self.spare, id);
             }

@@ -515,6 +515,13 @@ impl Guests {
         core.tell(Event::PortDetached(port));
     }
 
+    /// Call where a guest attached by another name.
+    pub(crate) fn rename(&mut self, port: PortId, endpoint: String) {
+        if let Some(guest) = self.guests.get_mut(&port) {
+            guest.endpoint = endpoint;
+        }
+    }
+
     /// Uplinks that were detached since this was last asked.
     pub(crate) fn take_closed_uplinks(&mut self) -> Vec<PortId> {
         std::mem::take(&mut self.closed_uplinks)

@@ -12,8 +12,9 @@ use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use mio::Waker;
 
 use crate::{
-    AttachError, DhcpOptions, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, ListenSpec,
-    ListenerInfo, Mac, NetworkSnapshot, RequestError, StaticLease, TapInfo, TapSpec, Transport,
+    AttachError, DhcpOptions, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, LinkAddresses,
+    LinkError, LinkInfo, LinkPlan, LinkSpec, ListenSpec, ListenerInfo, Mac, NetworkSnapshot, RequestError,
+    StaticLease, TapInfo, TapSpec, Transport, Unlinked,
 };
 
 /// Where the answer to one request goes.
@@ -31,6 +32,9 @@ pub(crate) enum Request {
     AttachTap(TapSpec, Reply<Result<TapInfo, AttachError>>),
     RetireTap(u32, Reply<bool>),
     DetachTap(u32, Reply<bool>),
+    PlanLink(LinkAddresses, Reply<Result<LinkPlan, LinkError>>),
+    Link(Box<LinkSpec>, Reply<Result<LinkInfo, LinkError>>),
+    Unlink(Reply<Option<Unlinked>>),
     SetDocuments(String, Documents, Reply<Result<(), RequestError>>),
     SetStaticLease(StaticLease, Reply<Result<(), RequestError>>),
     SetDhcpOptions(Mac, DhcpOptions, Reply<Result<(), RequestError>>),
@@ -170,6 +174,32 @@ impl Handle {
     pub fn detach_tap(&self, port: u32) -> Result<bool, RequestError> {
         self.ask(|reply| Request::DetachTap(port, reply))
             .ok_or(RequestError::Stopped)
+    }
+
+    /// What the helper is to be asked for, for a link of the host's to this network.
+    ///
+    /// # Errors
+    /// There is one already, there can be none, or an address is somebody's.
+    pub fn plan_link(&self, wanted: LinkAddresses) -> Result<LinkPlan, LinkError> {
+        self.ask(|reply| Request::PlanLink(wanted, reply))
+            .unwrap_or(Err(LinkError::Stopped))
+    }
+
+    /// Take over a TAP of the helper's, and the session that keeps it.
+    ///
+    /// # Errors
+    /// As [`Handle::plan_link`]; or it is no TAP.
+    pub fn link(&self, spec: LinkSpec) -> Result<LinkInfo, LinkError> {
+        self.ask(|reply| Request::Link(Box::new(spec), reply))
+            .unwrap_or(Err(LinkError::Stopped))
+    }
+
+    /// Take the host's link off; `None` if there is none. It is gone from the host when what comes back was dropped.
+    ///
+    /// # Errors
+    /// The network has stopped, and its link with it.
+    pub fn unlink(&self) -> Result<Option<Unlinked>, RequestError> {
+        self.ask(Request::Unlink).ok_or(RequestError::Stopped)
     }
 
     /// The documents that guests with this label may read over HTTP; empty removes them.

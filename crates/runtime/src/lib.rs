@@ -27,6 +27,7 @@ mod forwards;
 mod guests;
 mod handle;
 mod host_addresses;
+mod host_link;
 mod icmp;
 mod leases;
 mod listen_at;
@@ -64,6 +65,10 @@ pub use atoll_ports::{Listener, SocketFile, TapError};
 pub use atoll_wire::Mac;
 pub use error::{ForwardError, ListenError, RequestError, StartError};
 pub use handle::Handle;
+pub use host_link::{
+    AskError, Asked, LinkAbout, LinkAddresses, LinkError, LinkInfo, LinkPlan, LinkSpec, LinkWish, Unlinked,
+    ask as ask_for_link,
+};
 pub use listen_at::{ListenAt, NoListenAt};
 pub use lock::{FileLock, LockError};
 pub use network::Network;

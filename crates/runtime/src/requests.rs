@@ -31,6 +31,16 @@ impl EventLoop {
             Request::DetachTap(port, reply) => {
                 answer(&reply, self.guests.detach_tap(&mut self.core, port));
             }
+            Request::PlanLink(wanted, reply) => {
+                answer(&reply, self.host_link.plan(&mut self.core, &self.about, wanted));
+            }
+            Request::Link(spec, reply) => {
+                let (core, guests) = (&mut self.core, &mut self.guests);
+                answer(&reply, self.host_link.attach(core, guests, &self.about, *spec));
+            }
+            Request::Unlink(reply) => {
+                answer(&reply, self.host_link.detach(&mut self.core, &mut self.guests));
+            }
             Request::SetDocuments(label, documents, reply) => {
                 answer(&reply, self.apply(Command::SetDocuments { label, documents }));
             }
@@ -69,6 +79,7 @@ impl EventLoop {
         NetworkSnapshot {
             mode: self.about.mode,
             uplink: self.uplinks.info(),
+            link: self.host_link.info(),
             subnet: subnet.map(|subnet| Addresses::from(subnet).to_string()),
             gateway: self.about.services4(),
             host_alias: self.about.host4(),

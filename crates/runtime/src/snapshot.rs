@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GuestTarget, HostPortSpec, ListenAt, Mode, Protocol, Transport, UplinkInfo};
+use crate::{GuestTarget, HostPortSpec, LinkInfo, ListenAt, Mode, Protocol, Transport, UplinkInfo};
 
 /// The whole picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct NetworkSnapshot {
     /// How it comes to the host's LAN or kernel, unless the mode is `user`.
     #[serde(default)]
     pub uplink: Option<UplinkInfo>,
+    /// The host's own link to it, if there is one.
+    #[serde(default)]
+    pub link: Option<LinkInfo>,
     /// The LAN, as `10.77.0.0/24`, if it has IPv4.
     pub subnet: Option<String>,
     /// The gateway's IPv4 address: where the network's services are.

@@ -300,13 +300,13 @@ impl Guests {
     }
 }
 
-fn has_name(core: &Core, wanted: &str) -> bool {
+pub(crate) fn has_name(core: &Core, wanted: &str) -> bool {
     let names = core.engine.snapshot(core.now()).names;
     names.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted))
 }
 
 /// Whether another guest has leased the address, or was heard to use it.
-fn is_held(core: &Core, address: IpAddr, mac: Mac) -> bool {
+pub(crate) fn is_held(core: &Core, address: IpAddr, mac: Mac) -> bool {
     let picture = core.engine.snapshot(core.now());
     let of_v4 = picture
         .leases

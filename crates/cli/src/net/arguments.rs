@@ -315,7 +315,7 @@ fn mtu(value: &str) -> Result<u16, Failure> {
 }
 
 /// The path behind `unix:`.
-pub(super) fn unix(argument: &str, value: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn unix(argument: &str, value: &str) -> Result<PathBuf, Failure> {
     match value.strip_prefix("unix:") {
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
         _ => Err(bad(

@@ -9,8 +9,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use atoll_helper::{
-    Asker, BridgeAcl, HelperError, HelperPath, InterfaceName, Names, POLICY, Policy as Rules, Reach, Request,
-    Session, trusted,
+    Asker, BridgeAcl, HelperError, HelperPath, InterfaceName, LinkRequest, Names, POLICY, Policy as Rules,
+    Reach, Request, Session, trusted,
 };
 use atoll_runtime::Mac;
 
@@ -122,6 +122,20 @@ fn wishes() -> Vec<(String, Request)> {
             };
             wishes.push((words.to_owned(), request));
         }
+    }
+    if let Ok(network) = "doctor".parse() {
+        let link = LinkRequest {
+            network,
+            subnet: None,
+            address: None,
+            prefix: None,
+            address6: None,
+            mtu: 1500,
+            domain: None,
+            resolvers: Vec::new(),
+            guests: false,
+        };
+        wishes.push(("link".to_owned(), Request::Link(link)));
     }
     for bridge in bridges() {
         if let Ok(bridge) = bridge.name.parse::<InterfaceName>() {

@@ -1,5 +1,6 @@
 //! Reading the file of rules.
 
+use crate::link::{DomainName, NoDomain};
 use crate::net::{InterfaceName, shortened};
 
 use super::{Mode, Names, Pattern, Policy, PolicyError, Rule, Way, Who};
@@ -61,6 +62,8 @@ fn rule(line: &str, names: &Names) -> Result<Rule, Mistake> {
         subnets: Vec::new(),
         prefixes: Vec::new(),
         addresses: Vec::new(),
+        domains: Vec::new(),
+        guests: false,
     };
     for word in words {
         option(&mut rule, word)?;
@@ -97,9 +100,10 @@ fn mode(word: &str) -> Result<Mode, Mistake> {
         "bridged" => Ok(Mode::Bridged),
         "shared" => Ok(Mode::Shared),
         "host" => Ok(Mode::Host),
+        "link" => Ok(Mode::Link),
         _ => Err((
             format!("{:?} is no mode", shortened(word)),
-            "the modes are bridged, shared and host; `user` needs no helper".to_owned(),
+            "the modes are bridged, shared, host and link; `user` needs no helper".to_owned(),
         )),
     }
 }
@@ -109,6 +113,7 @@ fn option(rule: &mut Rule, word: &str) -> Result<(), Mistake> {
         Mode::Bridged => "interface, via and address",
         Mode::Shared => "subnet, prefix and interface",
         Mode::Host => "subnet and prefix",
+        Mode::Link => "subnet, prefix, domain and guests",
     };
     let (key, values) = word.split_once('=').unwrap_or((word, ""));
     let foreign = || {
@@ -116,7 +121,8 @@ fn option(rule: &mut Rule, word: &str) -> Result<(), Mistake> {
         (sentence, format!("{} takes {keys}", rule.mode))
     };
     let is_fit = match key {
-        "interface" => rule.mode != Mode::Host,
+        "interface" => matches!(rule.mode, Mode::Bridged | Mode::Shared),
+        "domain" | "guests" => rule.mode == Mode::Link,
         "via" | "address" => rule.mode == Mode::Bridged,
         "subnet" | "prefix" => rule.mode != Mode::Bridged,
         _ => false,
@@ -130,10 +136,25 @@ fn option(rule: &mut Rule, word: &str) -> Result<(), Mistake> {
             "via" => rule.ways.push(way(value)?),
             "address" => rule.addresses.push(range(value, "address=192.168.1.64/28")?),
             "subnet" => rule.subnets.push(range(value, "subnet=192.168.64.0/20")?),
+            "domain" => rule.domains.push(domain(value)?),
+            "guests" => rule.guests = may_begin(value)?,
             _ => rule.prefixes.push(range(value, "prefix=fd00:64::/32")?),
         }
     }
     Ok(())
+}
+
+fn domain(word: &str) -> Result<DomainName, Mistake> {
+    word.parse()
+        .map_err(|error: NoDomain| (error.to_string(), "for example domain=lab.internal".to_owned()))
+}
+
+fn may_begin(word: &str) -> Result<bool, Mistake> {
+    if word == "begin" {
+        return Ok(true);
+    }
+    let sentence = format!("{:?} does not say what guests may", shortened(word));
+    Err((sentence, "write guests=begin, or leave it out".to_owned()))
 }
 
 fn pattern(word: &str) -> Result<Pattern, Mistake> {

@@ -32,11 +32,12 @@ const SHARED: &str = r#"{"own":{"reach":"shared","network":"lan","subnet":"192.1
 const OUTSIDE: &str =
     r#"{"own":{"reach":"shared","network":"lan","subnet":"8.8.8.0/24","mtu":1500,"outside":"eth0"}}"#;
 const HOST: &str = r#"{"own":{"reach":"host","network":"lan","subnet":"10.1.2.0/24","mtu":1500}}"#;
+const LINK: &str = r#"{"link":{"network":"lan","subnet":"10.1.2.0/24","address":"10.1.2.253","prefix":"fd12::/64","address6":"fd12::fd","mtu":1500,"domain":"atoll.internal","resolvers":["10.1.2.1"]}}"#;
 const PROXY: &str = r#"{"proxy-arp":{"interface":"wlan0","addresses":["192.168.1.65","2001:db8::5"]}}"#;
 
 #[test]
 fn what_no_line_allows_is_refused_and_the_hint_would_allow_it() {
-    for request in [BRIDGE, NEW_BRIDGE, MACVTAP, SHARED, OUTSIDE, HOST, PROXY] {
+    for request in [BRIDGE, NEW_BRIDGE, MACVTAP, SHARED, OUTSIDE, HOST, LINK, PROXY] {
         let decoded = Request::decode(request.as_bytes()).unwrap();
         let refusal = Policy::default()
             .judge(&anna(), &BridgeAcl::default(), &decoded)
@@ -51,7 +52,7 @@ fn what_no_line_allows_is_refused_and_the_hint_would_allow_it() {
         let hint = refusal.hint.unwrap();
         let rule = hint.split_once(": ").unwrap().1;
         assert!(allows(rule, request), "{rule} does not allow {request}");
-        for other in [BRIDGE, NEW_BRIDGE, MACVTAP, SHARED, OUTSIDE, HOST, PROXY] {
+        for other in [BRIDGE, NEW_BRIDGE, MACVTAP, SHARED, OUTSIDE, HOST, LINK, PROXY] {
             assert_eq!(allows(rule, other), other == request, "{rule} and {other}");
         }
     }
@@ -136,7 +137,7 @@ fn the_example_is_a_policy_that_allows_nothing() {
         .filter_map(|line| line.strip_prefix("#allow"))
         .map(|rest| format!("allow{rest}\n"))
         .collect();
-    assert_eq!(policy(&lines).rules.len(), 5);
+    assert_eq!(policy(&lines).rules.len(), 6);
 }
 
 #[test]
@@ -226,5 +227,29 @@ mod properties {
             prop_assert!(policy(&rule).judge(&asker, &BridgeAcl::default(), &request).is_err());
             prop_assert!(policy(&rule).judge(&anna(), &BridgeAcl::default(), &request).is_ok());
         }
+    }
+}
+
+#[test]
+fn a_link_is_to_private_ranges_and_domains_and_shut_to_guests_unless_the_rule_says_more() {
+    let rule = "allow anyone link";
+    assert!(allows(rule, LINK) && !allows("allow anyone host", LINK) && !allows(rule, HOST));
+    let public = LINK.replace("atoll.internal", "example.com");
+    assert!(!allows(rule, &public));
+    assert!(allows("allow anyone link domain=com", &public));
+    assert!(!allows("allow anyone link domain=lab.internal", LINK));
+    let open = LINK.replace("\"mtu\"", "\"guests\":true,\"mtu\"");
+    assert!(!allows(rule, &open));
+    assert!(allows("allow anyone link guests=begin", &open));
+    assert!(!allows("allow anyone link subnet=10.1.3.0/24", LINK));
+    assert!(!allows("allow anyone link prefix=fd13::/16", LINK));
+    for (text, words) in [
+        ("allow anyone link interface=eth0", "is no key of link"),
+        ("allow anyone host domain=a", "is no key of host"),
+        ("allow anyone link domain=~.", "is no domain"),
+        ("allow anyone link guests=all", "does not say what guests may"),
+    ] {
+        let mistakes = Policy::parse("helper.conf", text, &names()).unwrap_err();
+        assert!(mistakes[0].sentence.contains(words), "{}", mistakes[0]);
     }
 }

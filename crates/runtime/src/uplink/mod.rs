@@ -28,7 +28,7 @@ pub(crate) use routed::Routed;
 pub use spec::{Mode, UplinkInfo, UplinkSpec, UplinkTap, Via};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -415,7 +415,7 @@ pub(crate) fn is_pinned(options: &NetworkOptions) -> bool {
 }
 
 /// Whether the other end of a session is closed: nothing is ever said unasked.
-fn has_ended(session: &OwnedFd) -> bool {
+pub(crate) fn has_ended(session: impl AsFd) -> bool {
     let flags = rustix::net::RecvFlags::DONTWAIT | rustix::net::RecvFlags::PEEK;
     let mut byte = [0];
     matches!(

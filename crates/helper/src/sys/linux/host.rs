@@ -96,6 +96,12 @@ impl Host {
     fn undo(&mut self, undo: &Undo) -> io::Result<()> {
         match undo {
             Undo::Link(name) => link::delete(&mut self.route, name.as_str()),
+            Undo::HostLink { name, token } => match link::by_name(&mut self.route, name.as_str())? {
+                Some(found) if found.alias.ends_with(token.as_str()) => {
+                    link::delete(&mut self.route, name.as_str())
+                }
+                _ => Ok(()),
+            },
             Undo::Table(name) => nft::delete(self.filter()?, name),
             Undo::Proxy { link, address } => match link::by_name(&mut self.route, link)? {
                 Some(found) => address::set_proxy(&mut self.route, found.index, *address, false),

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::address::Record;
-use super::names::Name;
+use super::names::{LinkName, Name};
 
 /// The folder.
 pub(super) const FOLDER: &str = "/run/atoll-helper";
@@ -31,6 +31,8 @@ const MOST: u64 = 16 << 20;
 pub(super) enum Undo {
     /// Delete a link of ours.
     Link(Name),
+    /// Delete the host's link to a network, if it is still that which was made then: another may have its name since.
+    HostLink { name: LinkName, token: String },
     /// Delete a table of nf_tables of ours.
     Table(String),
     /// Answer no more on a link for an address.

@@ -40,6 +40,8 @@ pub(super) struct Link {
     pub(super) master: Option<u32>,
     pub(super) is_up: bool,
     pub(super) is_ethernet: bool,
+    /// What is said of it, for people.
+    pub(super) alias: String,
 }
 
 impl Link {
@@ -56,6 +58,7 @@ impl Link {
             master: find(all, IFLA_MASTER).and_then(number),
             is_up: number(body.get(8..)?)? & UP != 0,
             is_ethernet: short(body.get(2..)?)? == ETHERNET,
+            alias: find(all, IFLA_IFALIAS).map(text_of).unwrap_or_default(),
         })
     }
 

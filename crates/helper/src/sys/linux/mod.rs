@@ -13,6 +13,7 @@
 
 mod address;
 mod calls;
+mod dbus;
 mod host;
 mod identity;
 mod journal;
@@ -22,6 +23,8 @@ mod netlink;
 mod nft;
 mod opener;
 mod privileges;
+mod resolved;
+mod routes;
 mod settings;
 mod work;
 

@@ -5,6 +5,8 @@ use std::fmt;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 
+use crate::NetworkName;
+
 const BEGIN: &str = "atoll";
 
 /// A link of ours.
@@ -64,6 +66,56 @@ impl Name {
     }
 }
 
+/// The host's own link to a network, which people see and name: `atoll-` and the beginning of the network's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(super) struct LinkName(String);
+
+/// Bytes of an interface's name without its NUL (IFNAMSIZ).
+const LONGEST: usize = 15;
+
+impl LinkName {
+    const BEGIN: &str = "atoll-";
+
+    /// What it may be called, the best first: with a number where another network's name begins so.
+    pub(super) fn candidates(network: &NetworkName) -> impl Iterator<Item = Self> {
+        let cut = |most: usize| network.as_str().chars().take(most).collect::<String>();
+        let room = LONGEST - Self::BEGIN.len();
+        let whole = format!("{}{}", Self::BEGIN, cut(room));
+        let counted = (2..=9).map(move |number| format!("{}{}-{number}", Self::BEGIN, cut(room - 2)));
+        std::iter::once(whole).chain(counted).map(Self)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        let rest = word.strip_prefix(Self::BEGIN)?;
+        let is_ours = word.len() <= LONGEST && rest.parse::<NetworkName>().is_ok();
+        is_ours.then(|| Self(word.to_owned()))
+    }
+}
+
+impl fmt::Display for LinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<LinkName> for String {
+    fn from(name: LinkName) -> Self {
+        name.0
+    }
+}
+
+impl TryFrom<String> for LinkName {
+    type Error = String;
+    fn try_from(word: String) -> Result<Self, String> {
+        Self::parse(&word).ok_or_else(|| format!("{word:?} is no link of ours"))
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -86,6 +138,31 @@ impl TryFrom<String> for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_is_called_after_its_network_as_far_as_that_fits() {
+        let names = |network: &str| -> Vec<String> {
+            let network = network.parse().unwrap();
+            LinkName::candidates(&network).map(String::from).collect()
+        };
+        assert_eq!(names("lan")[..2], ["atoll-lan", "atoll-lan-2"]);
+        assert_eq!(
+            names("a-long-network")[..2],
+            ["atoll-a-long-ne", "atoll-a-long--2"]
+        );
+        for name in names("a-long-network") {
+            assert!(LinkName::try_from(name).is_ok());
+        }
+        for word in [
+            "atoll-",
+            "atoll-a/b",
+            "atoll-0123456789",
+            "atollt01234567",
+            "eth0",
+        ] {
+            assert_eq!(LinkName::parse(word), None, "{word}");
+        }
+    }
 
     #[test]
     fn a_name_fits_an_interface_and_is_known_again() {

@@ -5,6 +5,8 @@
 //!
 //! `accept` ends one chain; a chain of somebody else's that drops is asked all the same. Whether there is one is looked at, and told.
 
+mod link;
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -13,6 +15,8 @@ use rustix::net::netlink::NETFILTER;
 
 use super::netlink::{ACK, CREATE, DUMP, EXCL, Message, Socket, find, text_of};
 use crate::{Ipv4Net, Ipv6Net, Reach};
+
+pub(super) use link::{LinkRules, add_link};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const NEW_TABLE: u16 = SUBSYSTEM;
@@ -30,6 +34,7 @@ const INET: u8 = 1;
 const IPV4: u8 = 2;
 const IPV6: u8 = 10;
 
+const LOCAL_IN: u32 = 1;
 const FORWARD: u32 = 2;
 const POST_ROUTING: u32 = 4;
 const DROP: u32 = 0;
@@ -96,57 +101,61 @@ pub(super) fn delete(socket: &mut Socket, table: &str) -> io::Result<()> {
     }
 }
 
+fn new_table(name: &str, is_owned: bool) -> Message {
+    const OWNER: u32 = 2;
+    let mut table = message(NEW_TABLE, ACK | CREATE | EXCL, INET);
+    table.text(1, name);
+    table.attribute(2, &(if is_owned { OWNER } else { 0 }).to_be_bytes());
+    table
+}
+
+fn new_chain(table: &str, name: &str, (kind, hook, priority): (&str, u32, i32)) -> Message {
+    let mut chain = message(NEW_CHAIN, ACK | CREATE | EXCL, INET);
+    chain.text(1, table);
+    chain.text(3, name);
+    chain.nest(4, |it| {
+        it.attribute(1, &hook.to_be_bytes());
+        it.attribute(2, &priority.to_be_bytes());
+    });
+    chain.attribute(5, &ACCEPT.to_be_bytes());
+    chain.text(7, kind);
+    chain
+}
+
+fn new_rule(table: &str, chain: &str, expressions: &[Expression]) -> Message {
+    // Appended: NLM_F_APPEND.
+    let mut rule = message(NEW_RULE, ACK | CREATE | super::netlink::APPEND, INET);
+    rule.text(1, table);
+    rule.text(2, chain);
+    rule.nest(4, |list| {
+        for expression in expressions {
+            list.nest(1, |it| expression.write(it));
+        }
+    });
+    rule
+}
+
 impl Rules<'_> {
     fn changes(&self, is_owned: bool) -> Vec<Message> {
         let mut list = vec![
-            self.table(is_owned),
-            self.chain("forward", ("filter", FORWARD, 0)),
+            new_table(self.table, is_owned),
+            new_chain(self.table, "forward", ("filter", FORWARD, 0)),
         ];
-        list.extend(self.forward().into_iter().map(|rule| self.rule("forward", &rule)));
+        list.extend(
+            self.forward()
+                .into_iter()
+                .map(|rule| new_rule(self.table, "forward", &rule)),
+        );
         if self.reach == Reach::Shared {
             // Priority `srcnat`.
-            list.push(self.chain("postrouting", ("nat", POST_ROUTING, 100)));
+            list.push(new_chain(self.table, "postrouting", ("nat", POST_ROUTING, 100)));
             list.extend(
                 self.masquerade()
                     .into_iter()
-                    .map(|rule| self.rule("postrouting", &rule)),
+                    .map(|rule| new_rule(self.table, "postrouting", &rule)),
             );
         }
         list
-    }
-
-    fn table(&self, is_owned: bool) -> Message {
-        const OWNER: u32 = 2;
-        let mut table = message(NEW_TABLE, ACK | CREATE | EXCL, INET);
-        table.text(1, self.table);
-        table.attribute(2, &(if is_owned { OWNER } else { 0 }).to_be_bytes());
-        table
-    }
-
-    fn chain(&self, name: &str, (kind, hook, priority): (&str, u32, i32)) -> Message {
-        let mut chain = message(NEW_CHAIN, ACK | CREATE | EXCL, INET);
-        chain.text(1, self.table);
-        chain.text(3, name);
-        chain.nest(4, |it| {
-            it.attribute(1, &hook.to_be_bytes());
-            it.attribute(2, &priority.to_be_bytes());
-        });
-        chain.attribute(5, &ACCEPT.to_be_bytes());
-        chain.text(7, kind);
-        chain
-    }
-
-    fn rule(&self, chain: &str, expressions: &[Expression]) -> Message {
-        // Appended: NLM_F_APPEND.
-        let mut rule = message(NEW_RULE, ACK | CREATE | super::netlink::APPEND, INET);
-        rule.text(1, self.table);
-        rule.text(2, chain);
-        rule.nest(4, |list| {
-            for expression in expressions {
-                list.nest(1, |it| expression.write(it));
-            }
-        });
-        rule
     }
 
     /// Guests reach each other; in `shared` the world, and what answers them; nothing else passes.
@@ -183,6 +192,11 @@ const IIFNAME: u32 = 6;
 const OIFNAME: u32 = 7;
 const NFPROTO: u32 = 15;
 
+/// NFT_REJECT_TCP_RST, NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_ADMIN_PROHIBITED.
+const TCP_RESET: u32 = 1;
+const ICMPX: u32 = 2;
+const ADMINISTRATIVELY_PROHIBITED: u8 = 3;
+
 /// What rules are made of. Each reads or writes register one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Expression {
@@ -190,6 +204,8 @@ enum Expression {
     Meta(u32),
     /// Bytes of the network header: offset, length.
     Payload(u32, u32),
+    /// The same of the transport's header.
+    Transport(u32, u32),
     Mask(Vec<u8>),
     /// Goes on when the register has this value, or when it has not.
     Compare(Vec<u8>, bool),
@@ -197,6 +213,14 @@ enum Expression {
     State,
     Verdict(u32),
     Masquerade,
+    /// Dropped, and told so: a reset of TCP's, or that it is prohibited.
+    Reject(Rejection),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rejection {
+    Reset,
+    Prohibited,
 }
 
 fn interface(key: u32, name: &str, is_it: bool) -> Vec<Expression> {
@@ -247,6 +271,9 @@ impl Expression {
             Self::Payload(offset, len) => ("payload", &|it| {
                 numbers(it, &[(1, 1), (2, 1), (3, *offset), (4, *len)]);
             }),
+            Self::Transport(offset, len) => ("payload", &|it| {
+                numbers(it, &[(1, 1), (2, 2), (3, *offset), (4, *len)]);
+            }),
             Self::Mask(mask) => ("bitwise", &|it| masked(it, mask)),
             Self::Compare(value, is_it) => ("cmp", &|it| {
                 numbers(it, &[(1, 1), (2, u32::from(!*is_it))]);
@@ -257,6 +284,11 @@ impl Expression {
                 it.nest(2, |data| data.nest(2, |verdict| numbers(verdict, &[(1, *code)])));
             }),
             Self::Masquerade => ("masq", &|_| {}),
+            Self::Reject(Rejection::Reset) => ("reject", &|it| numbers(it, &[(1, TCP_RESET)])),
+            Self::Reject(Rejection::Prohibited) => ("reject", &|it| {
+                numbers(it, &[(1, ICMPX)]);
+                it.attribute(2, &[ADMINISTRATIVELY_PROHIBITED]);
+            }),
         };
         message.text(1, name);
         message.nest(2, fill);

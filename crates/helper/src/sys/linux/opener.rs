@@ -1,25 +1,41 @@
-//! A second process that opens device files, so that the first needs no right to files.
+//! A second process that opens device files, so that the first needs no right to files, and speaks to systemd-resolved, which listens to
+//! root ([`super::resolved`]): a connection to the system's bus in root's name would be more in the first one's hands than all else.
 //!
-//! It is asked for the TUN device, or for the device of one of our macvtaps by its name, and for nothing else; it reads no request of
+//! It is asked for the TUN device, for the device of one of our macvtaps by its name, or to tell which domain is that of a link of ours,
+//! and for nothing else; it reads no request of
 //! a client's. The number of a macvtap's device is what sysfs says, seen from this network namespace; `/dev/tapN` is used when it has
 //! this number (links of two namespaces may have one index, and then one name there), otherwise a node is made in a file system that
 //! nobody else sees. When the first process is gone, this one removes journals in which nothing is left, and ends.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mknodat, open, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use serde::{Deserialize, Serialize};
 
-use super::journal;
-use super::names::Name;
+use super::names::{LinkName, Name};
+use super::{journal, resolved};
+use crate::link::DomainName;
 use crate::message::{Channel, Received};
 
 const TUN: &[u8] = b"tun";
 const TUN_PATH: &str = "/dev/net/tun";
+
+const DONE: &[u8] = b"ok";
+
+/// Which names are those of a link of ours.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Names {
+    link: LinkName,
+    domain: DomainName,
+    resolvers: Vec<IpAddr>,
+}
 
 /// The first process's end.
 #[derive(Debug)]
@@ -36,6 +52,28 @@ impl Opener {
 
     pub(super) fn macvtap(&mut self, name: &Name) -> io::Result<OwnedFd> {
         self.ask(name.as_str().as_bytes())
+    }
+
+    /// Tell the host's resolver which names are those of a link of ours; or why it was not told.
+    pub(super) fn resolve(
+        &mut self,
+        link: &LinkName,
+        domain: &DomainName,
+        resolvers: &[IpAddr],
+    ) -> Result<(), String> {
+        let names = Names {
+            link: link.clone(),
+            domain: domain.clone(),
+            resolvers: resolvers.to_vec(),
+        };
+        let failed = |error: io::Error| error.to_string();
+        let message = serde_json::to_vec(&names).map_err(|error| error.to_string())?;
+        self.0.send(&message, None).map_err(failed)?;
+        match self.0.receive().map_err(failed)? {
+            Received::Message(answer, _) if answer == DONE => Ok(()),
+            Received::Message(answer, _) => Err(String::from_utf8_lossy(&answer).into_owned()),
+            Received::TooLong | Received::End => Err(failed(Errno::PIPE.into())),
+        }
     }
 
     fn ask(&mut self, what: &[u8]) -> io::Result<OwnedFd> {
@@ -60,6 +98,8 @@ pub(super) struct Devices {
     sys: OwnedFd,
     /// The folder of the journals.
     journals: OwnedFd,
+    /// The host's resolver counts links as we do.
+    resolver_is_here: bool,
 }
 
 impl Devices {
@@ -71,14 +111,23 @@ impl Devices {
             nodes: file_system("tmpfs").ok(),
             sys,
             journals,
+            resolver_is_here: resolved::is_in_our_namespace(),
         })
     }
 
     /// Be the second process.
     pub(super) fn serve(&self, mut channel: Channel) {
         while let Ok(Received::Message(what, _)) = channel.receive() {
+            if what.starts_with(b"{") {
+                let outcome = self.resolve(&what);
+                let answer = outcome.as_ref().map_or_else(String::as_bytes, |()| DONE);
+                if channel.send(answer, None).is_err() {
+                    break;
+                }
+                continue;
+            }
             let outcome = match self.open(&what) {
-                Ok(fd) => channel.send(b"ok", Some(fd.as_fd())),
+                Ok(fd) => channel.send(DONE, Some(fd.as_fd())),
                 Err(error) => {
                     let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
                     channel.send(&errno.raw_os_error().to_ne_bytes(), None)
@@ -98,6 +147,17 @@ impl Devices {
         let word = std::str::from_utf8(what).map_err(|_| Errno::INVAL)?;
         let name = Name::parse_macvtap(word).ok_or(Errno::INVAL)?;
         self.macvtap(&name)
+    }
+
+    fn resolve(&self, what: &[u8]) -> Result<(), String> {
+        let names: Names = serde_json::from_slice(what).map_err(|error| error.to_string())?;
+        if !self.resolver_is_here {
+            return Err("systemd-resolved, if it runs, is in another network namespace".to_owned());
+        }
+        let index = self.read(&format!("class/net/{}/ifindex", names.link));
+        let index = index.map_err(|error| error.to_string())?;
+        let index: i32 = index.parse().map_err(|_| "the link has no number".to_owned())?;
+        resolved::tell(index, &names.domain, &names.resolvers)
     }
 
     fn macvtap(&self, name: &Name) -> io::Result<OwnedFd> {

@@ -78,8 +78,15 @@ const FIRST: [libc::c_long; 8] = [
     libc::SYS_nanosleep,
 ];
 
-/// A node that is made, and files that are removed.
-const SECOND: [libc::c_long; 2] = [libc::SYS_mknodat, libc::SYS_unlinkat];
+/// A node that is made, files that are removed, and a connection to the system's bus.
+const SECOND: [libc::c_long; 6] = [
+    libc::SYS_mknodat,
+    libc::SYS_unlinkat,
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+];
 
 /// Keep what changes the network, as a user that has nothing else.
 pub(super) fn drop_to_network() -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! What each request does. Whatever fails, the caller undoes what was done for it.
 
+mod host_link;
 mod lan;
 mod own;
 mod proxy;
@@ -15,7 +16,7 @@ use super::journal::Undo;
 use super::link::{self, Link, Made};
 use super::names::{Kind, Name, random};
 use super::{address, nft};
-use crate::{Grant, Refusal, RefusalKind, Request};
+use crate::{Grant, Ipv4Net, Ipv6Net, Refusal, RefusalKind, Request};
 
 /// Carry out a request that the policy allows.
 pub(super) fn carry_out(host: &mut Host, request: &Request) -> Result<(Grant, OwnedFd), Refusal> {
@@ -41,6 +42,7 @@ pub(super) fn carry_out(host: &mut Host, request: &Request) -> Result<(Grant, Ow
             };
             own::own(host, &wanted)
         }
+        Request::Link(wanted) => host_link::link(host, wanted),
         Request::ProxyArp { interface, addresses } => proxy::proxy_arp(host, interface, addresses),
     }
 }
@@ -98,6 +100,32 @@ fn silence(host: &Host, name: &Name) -> Result<(), Refusal> {
         .map_err(failed("keep IPv6 from the TAP"))
 }
 
+/// Guests on addresses that the host has elsewhere would take these from it.
+fn must_be_free(host: &mut Host, subnet: Option<Ipv4Net>, prefix: Option<Ipv6Net>) -> Result<(), Refusal> {
+    let taken = address::addresses(&mut host.route, None).map_err(failed("list the addresses"))?;
+    for record in &taken {
+        let len = record.prefix_len();
+        let other = match record.address() {
+            Some(IpAddr::V4(it)) => subnet
+                .filter(|net| net.overlaps(&Ipv4Net::around(it, len)))
+                .map(|net| net.to_string()),
+            Some(IpAddr::V6(it)) => prefix
+                .filter(|net| net.overlaps(&Ipv6Net::around(it, len)))
+                .map(|net| net.to_string()),
+            None => None,
+        };
+        if let (Some(range), Some(address)) = (other, record.address()) {
+            return refuse(format!(
+                "{range} is in use: the host has the address {address}/{len}"
+            ))
+            .map_err(|refusal: Refusal| {
+                refusal.with_hint("choose another subnet or prefix for this network")
+            });
+        }
+    }
+    Ok(())
+}
+
 /// The host's addresses on a link: link-local, and the others.
 fn host_side(host: &mut Host, index: u32) -> Result<(Option<Ipv6Addr>, Vec<IpAddr>), Refusal> {
     let list = address::addresses(&mut host.route, Some(index)).map_err(failed("list the addresses"))?;
@@ -115,14 +143,19 @@ fn host_side(host: &mut Host, index: u32) -> Result<(Option<Ipv6Addr>, Vec<IpAdd
 
 /// What there is to say of a grant by way of a link of the host's.
 fn grant(host: &mut Host, interface: &Name, side: &Link) -> Result<Grant, Refusal> {
+    grant_named(host, interface.as_str(), side)
+}
+
+fn grant_named(host: &mut Host, interface: &str, side: &Link) -> Result<Grant, Refusal> {
     let (link_local, addresses) = host_side(host, side.index)?;
     Ok(Grant {
-        interface: interface.as_str().to_owned(),
+        interface: interface.to_owned(),
         mtu: side.packet_mtu(),
         mac: side.mac.unwrap_or(Mac([0; 6])),
         link_local,
         host: addresses,
         notes: Vec::new(),
+        names: None,
     })
 }
 

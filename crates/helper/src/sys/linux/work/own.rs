@@ -15,7 +15,7 @@ use super::super::link::{self, Made};
 use super::super::names::{Kind, Name, random};
 use super::super::nft::{self, Rules};
 use super::super::settings::{forwarding4, forwarding6};
-use super::{existing, grant, obstacles, port, refuse};
+use super::{existing, grant, must_be_free, obstacles, port};
 use crate::net::NetworkName;
 use crate::{Grant, InterfaceName, Ipv4Net, Ipv6Net, Reach, Refusal};
 
@@ -33,7 +33,7 @@ pub(super) fn own(host: &mut Host, wanted: &Wanted<'_>) -> Result<(Grant, OwnedF
     if let Some(name) = wanted.outside {
         existing(host, name.as_str())?;
     }
-    must_be_free(host, wanted)?;
+    must_be_free(host, wanted.subnet, wanted.prefix)?;
     let name = Name::new(Kind::Bridge);
     host.will(Undo::Link(name.clone()))?;
     let [a, b, c, d, e] = random();
@@ -59,34 +59,6 @@ pub(super) fn own(host: &mut Host, wanted: &Wanted<'_>) -> Result<(Grant, OwnedF
     let mut grant = grant(host, &interface, &side)?;
     grant.notes = notes;
     Ok((grant, tap))
-}
-
-/// Guests on addresses that the host has elsewhere would take these from it.
-fn must_be_free(host: &mut Host, wanted: &Wanted<'_>) -> Result<(), Refusal> {
-    let taken = address::addresses(&mut host.route, None).map_err(failed("list the addresses"))?;
-    for record in &taken {
-        let len = record.prefix_len();
-        let other = match record.address() {
-            Some(IpAddr::V4(it)) => wanted
-                .subnet
-                .filter(|net| net.overlaps(&Ipv4Net::around(it, len)))
-                .map(|net| net.to_string()),
-            Some(IpAddr::V6(it)) => wanted
-                .prefix
-                .filter(|net| net.overlaps(&Ipv6Net::around(it, len)))
-                .map(|net| net.to_string()),
-            None => None,
-        };
-        if let (Some(range), Some(address)) = (other, record.address()) {
-            return refuse(format!(
-                "{range} is in use: the host has the address {address}/{len}"
-            ))
-            .map_err(|refusal: Refusal| {
-                refusal.with_hint("choose another subnet or prefix for this network")
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Settings of the bridge, before it is up.

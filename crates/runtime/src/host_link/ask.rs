@@ -1,0 +1,110 @@
+//! The command's part: the helper is asked for what the network planned.
+
+use std::os::fd::OwnedFd;
+
+use atoll_helper::{
+    Granted, HelperError, HelperPath, LinkRequest, NetworkName, NoDomain, Request, Session, WordError,
+};
+
+use super::{LinkAbout, LinkPlan, network_name};
+
+/// What of a link is its asker's to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkWish {
+    /// What the network is called: the interface's name follows from it.
+    pub name: String,
+    /// The host's resolver is told of the network's domain.
+    pub names: bool,
+    /// Guests may begin conversations with the host.
+    pub guests: bool,
+}
+
+/// What was granted, to be handed over.
+#[derive(Debug)]
+pub struct Asked {
+    /// The TAP.
+    pub tap: OwnedFd,
+    /// What is known of it.
+    pub about: LinkAbout,
+    session: Session,
+}
+
+impl Asked {
+    /// The session's descriptor, to be given to the network together with the TAP.
+    ///
+    /// # Errors
+    /// No descriptor is left; then nothing is left of the link either.
+    pub fn hand_over(self) -> std::io::Result<OwnedFd> {
+        self.session.hand_over()
+    }
+
+    /// The session, while it is still ours.
+    #[must_use]
+    pub fn session(&self) -> &impl std::os::fd::AsFd {
+        &self.session
+    }
+}
+
+/// Why nothing was granted.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The helper.
+    #[error(transparent)]
+    Helper(#[from] HelperError),
+    /// A range of the network's is none to the helper.
+    #[error(transparent)]
+    Word(#[from] WordError),
+    /// The domain is none to the helper.
+    #[error(transparent)]
+    Domain(#[from] NoDomain),
+}
+
+impl AskError {
+    /// What the reader can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Helper(error) => error.hint(),
+            Self::Domain(_) => Some("--no-names leaves the host's resolver alone".to_owned()),
+            Self::Word(_) => None,
+        }
+    }
+}
+
+/// Ask the helper for a link. What it made goes when what comes back is dropped.
+///
+/// # Errors
+/// There is no helper for this user, or it refuses.
+pub fn ask(plan: &LinkPlan, wish: &LinkWish) -> Result<Asked, AskError> {
+    let mut request = LinkRequest {
+        network: name(&wish.name)?,
+        subnet: plan.subnet.as_deref().map(str::parse).transpose()?,
+        address: plan.address,
+        prefix: plan.prefix.as_deref().map(str::parse).transpose()?,
+        address6: plan.address6,
+        mtu: plan.mtu,
+        domain: None,
+        resolvers: Vec::new(),
+        guests: wish.guests,
+    };
+    if wish.names {
+        request.domain = Some(plan.domain.parse()?);
+        request.resolvers.clone_from(&plan.resolvers);
+    }
+    let mut session = Session::open(&HelperPath::find()?)?;
+    let Granted { grant, tap } = session.ask(&Request::Link(request))?;
+    Ok(Asked {
+        tap,
+        about: LinkAbout {
+            interface: grant.interface,
+            names: grant.names,
+            guests: wish.guests,
+            notes: grant.notes,
+        },
+        session,
+    })
+}
+
+fn name(word: &str) -> Result<NetworkName, WordError> {
+    network_name(word).map_or_else(|| "net".parse(), Ok)
+}
