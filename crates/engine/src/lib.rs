@@ -41,7 +41,7 @@ pub use atoll_wire::Family;
 pub use command::{Command, CommandError, ForwardTarget, Router};
 pub use config::{
     Addresses, Config, DnsOptions, Documents, HostPort, HostTarget, Lease, Lease6, Limits, Mode, Prefix,
-    StaticLease, StaticRoute, Subnet,
+    ServiceTarget, StaticLease, StaticRoute, Subnet,
 };
 pub use event::{Datagrams, Event, HostError, PortConfig, Side};
 pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
