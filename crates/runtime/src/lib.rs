@@ -51,7 +51,9 @@ mod udp;
 mod uplink;
 mod vhost_user;
 
-pub use atoll_engine::{Addresses, DnsOptions, Documents, Family, Prefix, StaticLease, StaticRoute, Subnet};
+pub use atoll_engine::{
+    Addresses, DnsOptions, Documents, Family, Prefix, ServiceTarget, StaticLease, StaticRoute, Subnet,
+};
 pub use atoll_engine::{
     Destination, GuestLimits, GuestPolicy, NamePattern, Network as IpNetwork, Policy, Rule,
     Transport as RuleTransport, Verdict, Who,
