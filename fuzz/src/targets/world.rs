@@ -8,7 +8,7 @@
 use super::guest::{GATEWAY_MAC, GUEST_MAC, OUTSIDE6, PREFIX, Peer};
 use atoll_engine::{
     AcceptId, Action, Config, Datagrams, Engine, Event, FlowId, HostError, HostPort, HostTarget, Instant,
-    Limits, Mode, PortConfig, PortId, Prefix, QueryId, Side, StaticRoute, Subnet,
+    Limits, Mode, PortConfig, PortId, Prefix, QueryId, ServiceTarget, Side, StaticRoute, Subnet,
 };
 use atoll_wire::{Frame, FrameBuf};
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,6 +123,12 @@ impl World {
         config.host_loopback = true;
         config.resolvers = vec![([192, 0, 2, 53], 53).into()];
         config.names.insert("a".to_owned(), vec![[10, 77, 0, 2].into()]);
+        config.dns.wildcards = true;
+        let place = ServiceTarget {
+            host: "a".to_owned(),
+            port: 80,
+        };
+        config.dns.services.insert("_http._tcp".to_owned(), vec![place]);
         config.documents.insert(
             "a".to_owned(),
             [("meta-data".to_owned(), "instance-id: a\n".into())].into(),
