@@ -210,7 +210,6 @@ fn write(path: &Path, server: &str) {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says why")]
 fn the_hosts_resolvers_are_followed_however_their_file_changes() {
     let Some(atoll) = with_namespaces() else { return };
     if !rustix::process::geteuid().is_root() {
