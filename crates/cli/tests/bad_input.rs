@@ -7,6 +7,8 @@
 mod home;
 #[path = "bad_input/mode.rs"]
 mod mode;
+#[path = "bad_input/names.rs"]
+mod names;
 #[path = "bad_input/policy.rs"]
 mod policy;
 

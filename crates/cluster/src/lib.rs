@@ -22,6 +22,7 @@
 //! | [`dry`] | what `up` would run | none |
 //! | [`ssh`], [`console`] | ways into a machine | `ssh`, terminals |
 //! | [`state`], [`files`], [`lock`] | what outlives the daemon | files |
+//! | [`policy`], [`reach`] | what guests may do and whom they reach, from words to options | none |
 //! | [`host`] | which host this is | files |
 //! | [`progress`], [`problem`], [`status`], [`questions`] | what is told and asked | none |
 //!
@@ -49,6 +50,7 @@ pub mod problem;
 pub mod progress;
 pub mod project;
 pub mod questions;
+pub mod reach;
 pub mod ready;
 pub mod ssh;
 pub mod ssh_config;

@@ -1,5 +1,6 @@
 //! From a network of the file to what the runtime is told of it. Pure.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use atoll_spec as spec;
 use sha2::{Digest, Sha256};
 
 use crate::paths::ClusterPaths;
+use crate::reach;
 
 /// Characters of a name that a host's interface is made for: what the helper takes, less room for what makes it unique.
 const NAME_MAX: usize = 54;
@@ -35,7 +37,12 @@ pub(crate) fn options(
         .iter()
         .map(|(name, addresses)| (name.to_string(), addresses.iter().collect()))
         .collect();
-    options.ntp.clone_from(&wanted.ntp);
+    for server in &wanted.ntp {
+        match *server {
+            IpAddr::V4(server) => options.ntp.push(server),
+            IpAddr::V6(server) => options.ntp6.push(server),
+        }
+    }
     options.time_server = time_server(wanted.ntp_server);
     options.tftp = wanted.tftp.as_deref().map(|path| folder.join(path));
     options.net_boot = net_boot(&wanted.boot);
@@ -45,6 +52,9 @@ pub(crate) fn options(
         .map(|(machine, nic)| (guest_mac(nic), dhcp_options(&machine.dhcp_options)))
         .collect();
     options.resolvers = (!wanted.dns.is_empty()).then(|| wanted.dns.clone());
+    options.dns = reach::resolution(&wanted.resolution, &options.dns);
+    options.proxies = wanted.proxy.iter().map(|proxy| proxy.0).collect();
+    options.host_ports = reach::host_ports(wanted);
     options.state_dir = Some(paths.network_state(wanted.name.as_str()));
     options.networks = u32::try_from(cluster.networks.len())
         .ok()
@@ -188,6 +198,8 @@ pub(crate) fn guest_mac(nic: &spec::Nic) -> Mac {
 
 #[cfg(test)]
 mod tests {
+    use atoll_runtime::{DnsOptions, HostPortSpec, HostSide};
+
     use super::*;
 
     const FILE: &str = "
@@ -201,8 +213,37 @@ machines:
   a: {image: debian, nics: [lan, nat, {network: ours, address: 10.77.1.9}, {network: wifi, address: 192.168.1.50}]}
 ";
 
+    const HOST: &str = "
+networks:
+  lan:
+    dns:
+      servers: [1.1.1.1]
+      for: {corp.example: 10.0.0.53}
+      wildcards: true
+      rebind-protection: true
+      cache: off
+      services: {_etcd-server._tcp: ['a:2380', 'b:2380']}
+    ntp: [10.77.0.5, 'fd77::5']
+    proxy: 1080
+    host-ports: ['15432:5432', 53/udp]
+    host-sockets: {2375: /run/docker.sock}
+    policy: {limits: {flows: 100, packets: 1k}}
+  plain:
+machines:
+  a: {image: debian, nics: [lan], group: web, limits: {flows: 10}}
+  b: {image: debian, nics: [lan, plain]}
+";
+
+    fn made_from(file: &str, network: &str) -> NetworkOptions {
+        made_in(file, network, "/r/1")
+    }
+
     fn made(network: &str, run: &str) -> NetworkOptions {
-        let cluster = spec::parse(&spec::Source::new("atoll.yaml"), FILE).unwrap();
+        made_in(FILE, network, run)
+    }
+
+    fn made_in(file: &str, network: &str, run: &str) -> NetworkOptions {
+        let cluster = spec::parse(&spec::Source::new("atoll.yaml"), file).unwrap();
         let paths = ClusterPaths {
             state: "/s".into(),
             run: run.into(),
@@ -233,7 +274,7 @@ machines:
         let Some(UplinkSpec::Bridged { addresses, .. }) = made("wifi", "/r/1").uplink else {
             panic!("it is bridged")
         };
-        assert_eq!(addresses, ["192.168.1.50".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(addresses, ["192.168.1.50".parse::<IpAddr>().unwrap()]);
     }
 
     #[test]
@@ -244,6 +285,44 @@ machines:
         };
         assert!(name("/r/1").starts_with("demo-nat-"));
         assert_ne!(name("/r/1"), name("/r/2"));
+    }
+
+    #[test]
+    fn what_dns_does_and_what_guests_reach_of_the_host_is_as_the_file_says() {
+        let options = made_from(HOST, "lan");
+        assert_eq!(options.resolvers, Some(vec!["1.1.1.1:53".parse().unwrap()]));
+        let dns = &options.dns;
+        assert!(dns.wildcards && dns.rebind_protection);
+        assert_eq!(dns.cache, 0);
+        assert_eq!(dns.suffixes["corp.example"], ["10.0.0.53:53".parse().unwrap()]);
+        let places = dns.services["_etcd-server._tcp"].iter();
+        let places: Vec<_> = places.map(|place| (place.host.as_str(), place.port)).collect();
+        assert_eq!(places, [("a", 2380), ("b", 2380)]);
+        assert_eq!(options.ntp, ["10.77.0.5".parse::<std::net::Ipv4Addr>().unwrap()]);
+        assert_eq!(options.ntp6, ["fd77::5".parse::<std::net::Ipv6Addr>().unwrap()]);
+        assert_eq!(options.proxies, ["127.0.0.1:1080".parse().unwrap()]);
+        let expected = [
+            (5432, HostSide::Tcp(15_432)),
+            (53, HostSide::Udp(53)),
+            (2375, HostSide::Socket("/run/docker.sock".into())),
+        ];
+        assert_eq!(
+            options.host_ports,
+            expected.map(|(port, to)| HostPortSpec { port, to })
+        );
+        let plain = made_from(HOST, "plain");
+        assert_eq!(plain.dns, DnsOptions::default());
+        assert!(plain.proxies.is_empty() && plain.host_ports.is_empty());
+    }
+
+    #[test]
+    fn a_machine_has_its_group_and_what_it_leaves_out_as_the_network_has_it() {
+        let policy = made_from(HOST, "lan").policy;
+        let a = &policy.guests["a"];
+        assert_eq!(a.group.as_deref(), Some("web"));
+        let limits = a.limits.unwrap();
+        assert_eq!((limits.flows, limits.packets), (Some(10), Some(1000)));
+        assert!(!policy.guests.contains_key("b"));
     }
 
     #[test]

@@ -16,6 +16,11 @@ pub(crate) fn policy(wanted: &spec::NetworkPolicy) -> Policy {
             guest.extra_addresses.push(network(*address));
         }
     }
+    for (machine, own) in &wanted.machines {
+        let guest = guests.entry(machine.to_string()).or_default();
+        guest.group = own.group.as_ref().map(ToString::to_string);
+        guest.limits = Some(limits(&own.limits.or(wanted.limits)));
+    }
     let rules = wanted.rules.iter().map(|given| Rule {
         from: given.from.as_ref().map(|from| Who::Label(from.to_string())),
         ..rule(verdict(given.verdict), &given.pattern)

@@ -428,6 +428,18 @@ pub struct DnsOptions {
     pub rebind_protection: bool,
     /// Resolvers for the names below a suffix, and for the suffix, in place of all others; the longest suffix counts.
     pub suffixes: BTreeMap<String, Vec<SocketAddr>>,
+    /// Services that SRV records tell of (RFC 2782), by name: `_ssh._tcp` for the network's domain, `_ssh._tcp.web` for a name, which is
+    /// relative to the domain unless it holds a dot.
+    pub services: BTreeMap<String, Vec<ServiceTarget>>,
+}
+
+/// Where a service is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceTarget {
+    /// A host name, relative to the domain unless it holds a dot.
+    pub host: String,
+    /// The port there.
+    pub port: u16,
 }
 
 impl Default for DnsOptions {
@@ -438,6 +450,7 @@ impl Default for DnsOptions {
             wildcards: false,
             rebind_protection: false,
             suffixes: BTreeMap::new(),
+            services: BTreeMap::new(),
         }
     }
 }

@@ -46,7 +46,7 @@ pub use clock::{ClockReading, ClockState, Leap, TimeServer};
 pub use command::{Command, CommandError, ForwardTarget, Router};
 pub use config::{
     Addresses, Config, DnsOptions, Documents, HostPort, HostTarget, Lease, Lease6, Limits, Mode, Prefix,
-    StaticLease, StaticRoute, Subnet,
+    ServiceTarget, StaticLease, StaticRoute, Subnet,
 };
 pub use dhcp_options::DhcpOptions;
 pub use event::{Datagrams, Event, FileError, HostError, PortConfig, Side};

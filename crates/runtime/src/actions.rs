@@ -1,11 +1,14 @@
 //! Each of the engine's actions, and who carries it out.
 
+use std::net::SocketAddr;
+
 use atoll_engine::{Action, Command, Event};
 
 use crate::event_loop::EventLoop;
 use crate::icmp::Echo;
 use crate::leases::Leases;
 use crate::tcp::PeekRequest;
+use crate::tokens::Source;
 
 impl EventLoop {
     pub(crate) fn carry_out(&mut self, action: Action) {
@@ -91,7 +94,7 @@ impl EventLoop {
                 message,
             } => {
                 self.dns.ask(&mut self.core, query, server, (tcp, message));
-                self.follow_resolvers();
+                self.look_at_resolvers();
             }
             Action::DnsForget(query) => self.dns.forget(query),
             Action::FileOpen { transfer, path } => {
@@ -140,14 +143,30 @@ impl EventLoop {
         }
     }
 
-    fn follow_resolvers(&mut self) {
-        let Some(servers) = self.resolvers.changed() else {
-            return;
-        };
+    /// A guest asks something: the host's resolvers may be others without a word from the system.
+    fn look_at_resolvers(&mut self) {
+        let now = self.core.now();
+        let changed = self.resolvers.changed_since_last_look(now).map(<[_]>::to_vec);
+        self.set_resolvers(changed);
+    }
+
+    /// Something happened to the file that names the host's resolvers, or it is to be looked at again.
+    pub(crate) fn follow_resolvers(&mut self) {
+        if let Some(file) = self.resolvers.watch()
+            && let Err(error) = self.core.watch_reading(file, Source::Resolvers)
+        {
+            tracing::debug!("the host's resolvers are looked at when somebody asks: {error}");
+        }
+        let now = self.core.now();
+        let changed = self.resolvers.changed(now).map(<[_]>::to_vec);
+        self.set_resolvers(changed);
+    }
+
+    fn set_resolvers(&mut self, servers: Option<Vec<SocketAddr>>) {
+        let Some(servers) = servers else { return };
         tracing::info!("the host's resolvers changed to {servers:?}");
         let now = self.core.now();
-        let command = Command::SetResolvers(servers.to_vec());
-        if let Err(error) = self.core.engine.apply(now, command) {
+        if let Err(error) = self.core.engine.apply(now, Command::SetResolvers(servers)) {
             tracing::warn!("the resolvers stay as they were: {error}");
         }
     }

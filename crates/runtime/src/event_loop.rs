@@ -189,6 +189,7 @@ impl EventLoop {
     /// Everything in the options that can go wrong.
     fn furnish(&mut self, options: NetworkOptions, waker: &Arc<Waker>) -> Result<(), StartError> {
         self.uplinks = Uplinks::open(&options, &mut self.core, &mut self.guests, waker)?;
+        self.follow_resolvers();
         for lease in options.static_leases {
             self.start_with(Command::SetStaticLease(lease))?;
         }
@@ -268,7 +269,7 @@ impl EventLoop {
         }
         let engine = self.core.engine.poll_timeout();
         let retries = self.guests.retry_at().into_iter().chain(self.uplinks.retry_at());
-        let others = retries.chain(self.proxies.due());
+        let others = retries.chain(self.proxies.due()).chain(self.resolvers.due());
         let due = engine.into_iter().chain(others).min()?;
         Some(due.since(self.core.now()))
     }
@@ -326,6 +327,7 @@ impl EventLoop {
                 self.uplinks.handle_answers(core, &mut self.guests);
                 self.handle_requests();
             }
+            (Source::Resolvers, _) => self.follow_resolvers(),
             (Source::Links, _) => {
                 self.uplinks.handle_change(core, &mut self.guests);
                 self.host_link.handle_change(core, &mut self.guests);
@@ -354,6 +356,10 @@ impl EventLoop {
         let now = self.core.now();
         if self.core.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.core.engine.handle_timeout(now);
+            self.settle();
+        }
+        if self.resolvers.due().is_some_and(|due| due <= now) {
+            self.follow_resolvers();
             self.settle();
         }
         self.proxies.handle_timeout(now);

@@ -54,8 +54,8 @@ mod uplink;
 mod vhost_user;
 
 pub use atoll_engine::{
-    Addresses, BootClient, DhcpOptions, DnsOptions, Documents, Family, NetBoot, Prefix, StaticLease,
-    StaticRoute, Subnet, TimeServer,
+    Addresses, BootClient, DhcpOptions, DnsOptions, Documents, Family, NetBoot, Prefix, ServiceTarget,
+    StaticLease, StaticRoute, Subnet, TimeServer,
 };
 pub use atoll_engine::{
     Destination, GuestLimits, GuestPolicy, NamePattern, Network as IpNetwork, Policy, Rule,

@@ -21,6 +21,8 @@ pub(crate) enum Source {
     Flow(Key),
     /// A forward's socket.
     Forward(u32),
+    /// Something happened to the file that names the host's resolvers.
+    Resolvers,
     /// A question to a resolver.
     Dns(Key),
     /// A ring of a guest: the guest's port, and the ring's number.
@@ -52,6 +54,7 @@ impl From<Source> for Token {
             Source::Forward(id) => (5, u64::from(id)),
             Source::Dns(key) => (6, key.0),
             Source::Links => (8, 0),
+            Source::Resolvers => (11, 0),
             Source::Kick(id, ring) => (7, u64::from(ring) << 32 | u64::from(id)),
             Source::Proxy(id) => (9, u64::from(id)),
             Source::Client(key) => (10, key.0),
@@ -82,6 +85,7 @@ impl Source {
             8 => Self::Links,
             9 => Self::Proxy(id.ok()?),
             10 => Self::Client(Key(value)),
+            11 => Self::Resolvers,
             _ => return None,
         })
     }

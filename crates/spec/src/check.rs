@@ -10,11 +10,13 @@ use crate::dhcp_options;
 use crate::diagnostic::{Diagnostic, Report};
 use crate::file::{ClusterFile, MachineFile};
 use crate::forward::Forward;
+use crate::host_ways;
 use crate::name::{Domain, Name};
 use crate::networks::{self, PlacedNetwork};
 use crate::nics;
 use crate::policy;
 use crate::read::Spot;
+use crate::resolution;
 use crate::route;
 use crate::size::ByteSize;
 
@@ -33,16 +35,19 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
     let name = file.name.take().unwrap_or_else(|| source.default_name());
     let domain = file.domain.take().unwrap_or_else(|| Domain::internal(&name));
     let networks_wrong = file.networks_wrong;
-    let networks = networks::resolve(&name, file.networks.take(), report);
+    let mut networks = networks::resolve(&name, file.networks.take(), report);
     let machines = machines(file, report);
     check_hosts(&networks, &machines, &domain, report);
     check_forwards(&machines, report);
+    host_ways::check_proxies(&networks, &machines, report);
+    check_dns(&networks, &machines, &domain, report);
     let spoken_of = networks.iter().flat_map(|placed| &placed.policy_machines);
     let names: Vec<&Name> = machines.iter().map(|machine| &machine.name.value).collect();
     policy::check_machines(spoken_of, &names, report);
     let nics = nics::assign((&name, source.host), &networks, networks_wrong, &machines, report);
     for (machine, nics) in machines.iter().zip(&nics) {
         attach::check_forwards(machine, nics, report);
+        policy::add_machine(machine, nics, &mut networks, report);
     }
     if !report.is_empty() {
         return None;
@@ -154,6 +159,15 @@ fn check_hosts(networks: &[PlacedNetwork], machines: &[PlacedMachine], domain: &
             let title = format!("host {:?} has the name of a machine", host.as_str());
             report.push(Diagnostic::new(title, span.clone()).and(machine.name.span.clone(), "the machine"));
         }
+    }
+}
+
+/// What DNS is to do is about the world, or about names of the network.
+fn check_dns(networks: &[PlacedNetwork], machines: &[PlacedMachine], domain: &Domain, report: &mut Report) {
+    for placed in networks {
+        let machines = machines.iter().map(|machine| &machine.name.value);
+        let known = resolution::known(machines, placed.network.hosts.keys());
+        placed.dns.check(domain, &known, report);
     }
 }
 

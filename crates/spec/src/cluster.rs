@@ -10,6 +10,7 @@ use crate::addresses::Addresses;
 use crate::dhcp_options::DhcpOptions;
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
+use crate::host_side::{HostPort, PortNumber, ProxyAddress};
 use crate::image::{Image, SshKey, UserData};
 use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
@@ -17,6 +18,7 @@ use crate::name::{Domain, Name};
 use crate::net_boot::NetBoot;
 use crate::policy::NetworkPolicy;
 use crate::prefix::Prefix;
+use crate::resolution::Resolution;
 use crate::route::Route;
 use crate::size::ByteSize;
 use crate::subnet::Subnet;
@@ -72,10 +74,13 @@ pub struct Network {
     pub mtu: u16,
     /// Servers to ask instead of the host's own; empty for the host's own.
     pub dns: Vec<SocketAddr>,
+    /// What DNS does beside that.
+    #[serde(default)]
+    pub resolution: Resolution,
     /// Further names and their addresses.
     pub hosts: BTreeMap<Domain, Addresses>,
     /// Time servers to announce.
-    pub ntp: Vec<Ipv4Addr>,
+    pub ntp: Vec<IpAddr>,
     /// Whether the gateway is a time server.
     #[serde(default)]
     pub ntp_server: TimeServer,
@@ -88,6 +93,15 @@ pub struct Network {
     /// What clients that boot from the network load.
     #[serde(default)]
     pub boot: NetBoot,
+    /// Where the host listens for clients of the proxy that leads to guests.
+    #[serde(default)]
+    pub proxy: Vec<ProxyAddress>,
+    /// Ports of the host's loopback at the host alias; each port of a protocol leads to one place, with those of `host_sockets`.
+    #[serde(default)]
+    pub host_ports: Vec<HostPort>,
+    /// TCP ports of the host alias that lead to unix sockets of the host, by absolute paths.
+    #[serde(default)]
+    pub host_sockets: BTreeMap<PortNumber, PathBuf>,
     /// What guests may do.
     #[serde(default)]
     pub policy: NetworkPolicy,

@@ -3,7 +3,7 @@
 //! Each type reads itself with [`Keys`]; the test `the_schema_has_every_key_that_is_read` keeps fields and keys together.
 //! Doc comments are what an editor shows.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -14,16 +14,19 @@ use crate::dhcp_options::OptionsFile;
 use crate::diagnostic::{Report, Span};
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
+use crate::host_side::{HostPort, PortNumber, ProxyAddress};
 use crate::image::{Image, SshKey, UserData};
 use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
 use crate::net_boot::NetBootFile;
-use crate::policy::PolicyFile;
+use crate::policy::{LimitsFile, PolicyFile};
 use crate::prefix::Prefix;
 use crate::read::{ByName, Entries, FromYaml, Keys, Noun, Spot};
+use crate::resolution::DnsFile;
 use crate::route::{Destination, Hop};
-use crate::scalar::{Count, DnsServer, Mtu, UserName};
+use crate::scalar::{AbsolutePath, Count, Mtu, UserName};
+use crate::several::Several;
 use crate::size::ByteSize;
 use crate::subnet::Subnet;
 use crate::time_server::TimeServer;
@@ -80,13 +83,13 @@ pub(crate) struct NetworkFile {
     /// The largest IP packet, 576 to 65535, with IPv6 from 1280. When left out: 65520 where the mode is user and every NIC virtio, else
     /// 1500.
     pub(crate) mtu: Option<Spot<Mtu>>,
-    /// DNS servers to ask instead of the host's own.
-    pub(crate) dns: Option<Vec<DnsServer>>,
+    /// DNS servers to ask instead of the host's own, or a mapping that says more of what DNS does.
+    pub(crate) dns: Option<DnsFile>,
     /// Further names and their addresses.
     pub(crate) hosts: Option<Entries<Domain, HostAddress>>,
-    /// Time servers that DHCP announces.
+    /// Time servers that DHCP announces, those of IPv6 DHCPv6.
     #[schemars(with = "Option<Vec<String>>")]
-    pub(crate) ntp: Option<Vec<Ipv4Addr>>,
+    pub(crate) ntp: Option<Vec<IpAddr>>,
     /// Whether the gateway hands on the host's time by NTP, and says so by DHCP where ntp names nobody; auto when left out.
     pub(crate) ntp_server: Option<TimeServer>,
     /// What DHCP tells guests beside what the network itself tells, or in its place.
@@ -98,6 +101,12 @@ pub(crate) struct NetworkFile {
     pub(crate) tftp: Option<PathBuf>,
     /// What clients that boot from the network load.
     pub(crate) boot: Option<NetBootFile>,
+    /// Where the host listens for programs that are to be led to guests by SOCKS 5 or HTTP, with names looked up on the network.
+    pub(crate) proxy: Option<Several<Spot<ProxyAddress>>>,
+    /// Ports of the host's loopback that guests reach at the host alias, whether or not they reach all of it.
+    pub(crate) host_ports: Option<Several<Spot<HostPort>>>,
+    /// Unix sockets of the host that guests reach by TCP at these ports of the host alias.
+    pub(crate) host_sockets: Option<Entries<PortNumber, AbsolutePath>>,
     /// What guests may do.
     pub(crate) policy: Option<PolicyFile>,
     /// Networks that lie behind a machine, told to the others by DHCP and router advertisements.
@@ -154,6 +163,10 @@ pub(crate) struct MachineFile {
     pub(crate) ssh: Option<SshFile>,
     /// Ports of the host that lead to this machine.
     pub(crate) forwards: Option<Vec<Spot<Forward>>>,
+    /// The group it is in: machines reach those of their own group and no others; those without one are a group, too.
+    pub(crate) group: Option<Spot<Name>>,
+    /// What it may do at most on each of its networks; what is left out here is as the network's policy has it.
+    pub(crate) limits: Option<Spot<LimitsFile>>,
     /// A firmware image for QEMU in place of its own.
     #[schemars(with = "Option<String>")]
     pub(crate) firmware: Option<PathBuf>,
@@ -258,7 +271,7 @@ impl FromYaml for NetworkFile {
             isolate: keys.take("isolate"),
             vlans: keys.take("vlans"),
             mtu: keys.take("mtu"),
-            dns: keys.take_list("dns", "DNS server"),
+            dns: keys.take("dns"),
             hosts: keys.take("hosts"),
             ntp: keys.take_list("ntp", "time server"),
             ntp_server: keys.take("ntp-server"),
@@ -266,6 +279,9 @@ impl FromYaml for NetworkFile {
             boot: keys.take("boot"),
             dhcp_options: keys.take("dhcp-options"),
             dhcp6_options: keys.take("dhcp6-options"),
+            proxy: keys.take("proxy"),
+            host_ports: keys.take("host-ports"),
+            host_sockets: keys.take("host-sockets"),
             policy: keys.take("policy"),
             routes: keys.take_list("routes", "route"),
             wrong: false,
@@ -310,6 +326,8 @@ impl FromYaml for MachineFile {
             dhcp6_options: keys.take("dhcp6-options"),
             ssh: keys.take("ssh"),
             forwards: keys.take_list("forwards", "forward"),
+            group: keys.take("group"),
+            limits: keys.take("limits"),
             firmware: keys.take("firmware"),
             accel: keys.take("accel"),
             machine: keys.take("machine"),
@@ -342,6 +360,8 @@ impl MachineFile {
             dhcp6_options: OptionsFile::merge(self.dhcp6_options, defaults.dhcp6_options),
             ssh: SshFile::merge(self.ssh, defaults.ssh),
             forwards: self.forwards.or(defaults.forwards),
+            group: self.group.or(defaults.group),
+            limits: self.limits.or(defaults.limits),
             firmware: self.firmware.or(defaults.firmware),
             accel: self.accel.or(defaults.accel),
             machine: self.machine.or(defaults.machine),

@@ -110,6 +110,18 @@ impl fmt::Display for Quantity {
 }
 
 impl GuestLimits {
+    /// These, and those of `others` that are missing here.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            upload: self.upload.or(others.upload),
+            download: self.download.or(others.download),
+            packets: self.packets.or(others.packets),
+            flows: self.flows.or(others.flows),
+            new_flows: self.new_flows.or(others.new_flows),
+        }
+    }
+
     /// Limit one thing. `bandwidth` is two.
     ///
     /// # Errors

@@ -49,6 +49,12 @@ const NOT_TAKEN: &[(Mode, &str, &str)] = &[
         "routes",
         "the LAN's DHCP server says which routes there are",
     ),
+    (
+        Mode::Bridged,
+        "host-ports",
+        "machines reach the host at its address on the LAN",
+    ),
+    (Mode::Bridged, "host-sockets", NO_ALIAS),
     (Mode::Bridged, "policy", KERNEL_ROUTES),
     (
         Mode::Shared,
@@ -56,6 +62,8 @@ const NOT_TAKEN: &[(Mode, &str, &str)] = &[
         "only a bridged network has several ways; interface says which one leads outside",
     ),
     (Mode::Shared, "host-loopback", HOST_IS_FIRST),
+    (Mode::Shared, "host-ports", HOST_IS_FIRST),
+    (Mode::Shared, "host-sockets", NO_ALIAS),
     (Mode::Shared, "policy", KERNEL_ROUTES),
     (
         Mode::Host,
@@ -68,6 +76,8 @@ const NOT_TAKEN: &[(Mode, &str, &str)] = &[
         "only a bridged network has several ways onto the LAN",
     ),
     (Mode::Host, "host-loopback", HOST_IS_FIRST),
+    (Mode::Host, "host-ports", HOST_IS_FIRST),
+    (Mode::Host, "host-sockets", NO_ALIAS),
     (Mode::Host, "policy", KERNEL_ROUTES),
 ];
 
@@ -75,6 +85,7 @@ const LAN_GIVES_ADDRESSES: &str = "machines on a LAN have addresses that it give
 const LAN_HAS_DHCP: &str = "machines on a LAN hear what its DHCP server says";
 const KERNEL_ROUTES: &str =
     "rules and limits are for networks of mode user, whose packets Atoll itself carries";
+const NO_ALIAS: &str = "only networks of mode user have a host alias";
 const HOST_IS_FIRST: &str = "machines reach the host at the first address of the subnet";
 
 /// Reports what does not fit the network's mode.

@@ -6,11 +6,14 @@ use crate::cluster::{Network, Nic};
 use crate::dhcp_options;
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::{NetworkFile, RouteFile};
+use crate::host_side::ProxyAddress;
+use crate::host_ways;
 use crate::lan::Mode;
 use crate::modes;
 use crate::name::{Domain, Name};
 use crate::prefix::Prefix;
 use crate::read::{ByName, Spot};
+use crate::resolution::{DnsFile, Resolution};
 use crate::route::Route;
 use crate::subnet::Subnet;
 
@@ -34,6 +37,10 @@ pub(crate) struct PlacedNetwork {
     pub(crate) routes: Vec<RouteFile>,
     /// Whether the file leaves its MTU to us.
     mtu_is_free: bool,
+    /// What it says of DNS, but for the servers.
+    pub(crate) dns: DnsFile,
+    /// Where its proxy listens.
+    pub(crate) proxies: Vec<Spot<ProxyAddress>>,
     /// Machines of which its policy speaks.
     pub(crate) policy_machines: Vec<Spot<Name>>,
 }
@@ -47,6 +54,7 @@ impl PlacedNetwork {
         routes: Vec<Route>,
     ) -> Network {
         self.network.routes = routes;
+        self.network.resolution = self.dns.finish();
         let name = &self.network.name;
         if self.mtu_is_free
             && !self.network.mode.is_of_the_host()
@@ -79,6 +87,7 @@ pub(crate) fn resolve(
     for (name, file) in given {
         check_families(&name, &file, report);
         modes::check(&name, &file, report);
+        host_ways::check_alias(&file, report);
         let Ok(subnet) = taken.subnet_for(&file) else {
             let title = format!(
                 "network {:?} needs a subnet: 10.77.0.0/16 is full",
@@ -222,6 +231,10 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
     let hosts = file.hosts.map(|hosts| hosts.0).unwrap_or_default();
     let mtu_is_free = file.mtu.is_none();
     let (policy, policy_machines) = file.policy.unwrap_or_default().finish();
+    let dns = file.dns.unwrap_or_default();
+    let proxies = file.proxy.map(|proxies| proxies.0).unwrap_or_default();
+    let host_ports = file.host_ports.map(|ports| ports.0).unwrap_or_default();
+    let host_sockets = file.host_sockets.unwrap_or_default().0;
     let addresses: BTreeMap<_, _> = hosts
         .iter()
         .map(|(host, address)| (host.value.clone(), address.0))
@@ -237,18 +250,20 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
         isolate: file.isolate.unwrap_or(false),
         vlans: file.vlans.unwrap_or(false),
         mtu: file.mtu.map_or(USUAL_MTU, |mtu| mtu.value.0),
-        dns: file
-            .dns
-            .unwrap_or_default()
-            .into_iter()
-            .map(|server| server.0)
-            .collect(),
+        dns: dns.servers.iter().map(|server| server.0).collect(),
+        resolution: Resolution::default(),
         hosts: addresses,
         ntp: file.ntp.unwrap_or_default(),
         ntp_server: file.ntp_server.unwrap_or_default(),
         tftp: file.tftp,
         boot: file.boot.unwrap_or_default().finish(),
         dhcp_options: dhcp_options::finish(file.dhcp_options, file.dhcp6_options),
+        proxy: proxies.iter().map(|proxy| proxy.value).collect(),
+        host_ports: host_ports.into_iter().map(|port| port.value).collect(),
+        host_sockets: host_sockets
+            .into_iter()
+            .map(|(port, path)| (port.value, path.0))
+            .collect(),
         policy,
         routes: Vec::new(),
     };
@@ -262,6 +277,8 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
         hosts,
         routes: file.routes.unwrap_or_default(),
         mtu_is_free,
+        dns,
+        proxies,
         policy_machines,
     }
 }

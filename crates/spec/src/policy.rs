@@ -19,10 +19,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::check::PlacedMachine;
+use crate::cluster::Nic;
 use crate::diagnostic::{Diagnostic, Report, Span};
+use crate::lan::Mode;
 use crate::limits::{GuestLimits, Quantity};
 use crate::name::Name;
 use crate::network::IpNetwork;
+use crate::networks::PlacedNetwork;
 use crate::read::{Entries, FromYaml, Keys, Noun, Spot, bad_value, wrong_kind};
 use crate::rule::RulePattern;
 use crate::yaml::{Kind, Node};
@@ -66,6 +70,18 @@ pub struct NetworkPolicy {
     pub limits: GuestLimits,
     /// Addresses that machines have in turns.
     pub addresses: BTreeMap<IpNetwork, Vec<Name>>,
+    /// What is said of single machines, by themselves.
+    pub machines: BTreeMap<Name, MachinePolicy>,
+}
+
+/// What a machine says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct MachinePolicy {
+    /// It reaches those of its own group and no others; those without one are a group, too.
+    pub group: Option<Name>,
+    /// What it may do at most; what is `None` here is as the network has it.
+    pub limits: GuestLimits,
 }
 
 /// A policy as the file has it.
@@ -101,7 +117,7 @@ struct RuleFile {
 /// What each guest may do at most.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(rename_all = "kebab-case", deny_unknown_fields, rename = "Limits")]
-struct LimitsFile {
+pub(crate) struct LimitsFile {
     /// Bits a second, each way.
     bandwidth: Option<Quantity>,
     /// Bits a second from the guest.
@@ -241,6 +257,7 @@ impl PolicyFile {
                 .into_iter()
                 .map(|(address, holders)| (address.value, names(holders)))
                 .collect(),
+            machines: BTreeMap::new(),
         };
         (policy, machines)
     }
@@ -269,6 +286,46 @@ pub(crate) fn check_machines<'a>(
 ) {
     for name in spoken_of.filter(|name| !machines.contains(&&name.value)) {
         report.push(unknown(&name.value, name.span.clone(), machines));
+    }
+}
+
+/// Adds what a machine says of itself to the policies of its networks, of which one at least is to have such.
+pub(crate) fn add_machine(
+    machine: &PlacedMachine,
+    nics: &[Nic],
+    networks: &mut [PlacedNetwork],
+    report: &mut Report,
+) {
+    let (group, limits) = (&machine.file.group, &machine.file.limits);
+    let group_span = group.as_ref().map(|group| ("group", &group.span));
+    let Some((key, span)) = group_span.or(limits.as_ref().map(|limits| ("limits", &limits.span))) else {
+        return;
+    };
+    let name = &machine.name.value;
+    let mut its = networks
+        .iter_mut()
+        .filter(|placed| nics.iter().any(|nic| nic.network == placed.network.name))
+        .map(|placed| &mut placed.network)
+        .filter(|network| network.mode == Mode::User)
+        .peekable();
+    // A machine whose NICs could not be read is reported for that.
+    if its.peek().is_none() && (!nics.is_empty() || report.is_empty()) {
+        let title = format!(
+            "machine {:?} has {key} but is on no network of mode user",
+            name.as_str()
+        );
+        let hint = "groups and limits are for networks whose packets Atoll itself carries".to_owned();
+        report.push(Diagnostic::new(title, span.clone()).with_hint(hint));
+    }
+    for network in its {
+        let own = MachinePolicy {
+            group: group.as_ref().map(|group| group.value.clone()),
+            limits: limits
+                .as_ref()
+                .map(|limits| limits.value.read)
+                .unwrap_or_default(),
+        };
+        network.policy.machines.insert(name.clone(), own);
     }
 }
 

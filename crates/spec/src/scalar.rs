@@ -7,7 +7,7 @@ use std::str::FromStr;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::diagnostic::Report;
-use crate::read::{FromYaml, wrong_kind};
+use crate::read::{FromYaml, Noun, wrong_kind};
 use crate::text::{Hint, Text};
 use crate::yaml::Node;
 
@@ -22,6 +22,10 @@ pub(crate) struct Mtu(pub(crate) u16);
 /// `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT` of a DNS server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DnsServer(pub(crate) SocketAddr);
+
+/// A path from the root on.
+#[derive(Clone, Debug)]
+pub(crate) struct AbsolutePath(pub(crate) PathBuf);
 
 /// A login name.
 #[derive(Clone, Debug)]
@@ -40,6 +44,8 @@ pub(crate) enum ScalarError {
     DnsServer(String),
     #[error("{0:?} is no user name")]
     UserName(String),
+    #[error("the path {0:?} is relative")]
+    RelativePath(String),
     #[error("a path cannot be empty")]
     EmptyPath,
 }
@@ -56,6 +62,7 @@ impl Hint for ScalarError {
             Self::Address(_) => {
                 Some("write an address like 10.77.0.10 or fd77:77::10, without a prefix length".to_owned())
             }
+            Self::RelativePath(_) => Some("write it from the root on".to_owned()),
             Self::UserName(_) => Some("use letters, digits, '.', '-' and '_'".to_owned()),
             Self::Number { .. } | Self::EmptyPath => None,
         }
@@ -109,6 +116,19 @@ impl FromStr for DnsServer {
     }
 }
 
+impl FromStr for AbsolutePath {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let path = PathBuf::from(text);
+        match path.is_absolute() {
+            true => Ok(Self(path)),
+            false if text.is_empty() => Err(ScalarError::EmptyPath),
+            false => Err(ScalarError::RelativePath(text.to_owned())),
+        }
+    }
+}
+
 impl FromStr for UserName {
     type Err = ScalarError;
 
@@ -149,7 +169,12 @@ macro_rules! expects {
 expects!(Count, "a number", { "type": "integer", "minimum": 1, "maximum": 1024 });
 expects!(Mtu, "a number", { "type": "integer", "minimum": 576, "maximum": 65535 });
 expects!(DnsServer, "an address like 1.1.1.1", { "type": "string" });
+expects!(AbsolutePath, "a path from the root on", { "type": "string", "pattern": "^/" });
 expects!(UserName, "a user name", { "type": "string", "pattern": "^[A-Za-z0-9._][A-Za-z0-9._-]*$" });
+
+impl Noun for AbsolutePath {
+    const NOUN: &'static str = "port";
+}
 
 impl FromYaml for Ipv4Addr {
     fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {

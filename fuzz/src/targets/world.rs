@@ -8,8 +8,8 @@
 use super::guest::{GATEWAY_MAC, GUEST_MAC, OUTSIDE6, PREFIX, Peer};
 use atoll_engine::{
     AcceptId, Action, ClockReading, ClockState, Config, Datagrams, Engine, Event, FileError, FlowId,
-    HostError, HostPort, HostTarget, Instant, Leap, Limits, Mode, PortConfig, PortId, Prefix, QueryId, Side,
-    StaticRoute, Subnet, TransferId,
+    HostError, HostPort, HostTarget, Instant, Leap, Limits, Mode, PortConfig, PortId, Prefix, QueryId,
+    ServiceTarget, Side, StaticRoute, Subnet, TransferId,
 };
 use atoll_wire::{Frame, FrameBuf};
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,6 +126,12 @@ impl World {
         config.tftp = true;
         config.resolvers = vec![([192, 0, 2, 53], 53).into()];
         config.names.insert("a".to_owned(), vec![[10, 77, 0, 2].into()]);
+        config.dns.wildcards = true;
+        let place = ServiceTarget {
+            host: "a".to_owned(),
+            port: 80,
+        };
+        config.dns.services.insert("_http._tcp".to_owned(), vec![place]);
         config.documents.insert(
             "a".to_owned(),
             [("meta-data".to_owned(), "instance-id: a\n".into())].into(),

@@ -41,6 +41,7 @@ mod transfer;
 mod user;
 mod web;
 mod world;
+mod zone;
 
 pub use answer::answer;
 pub use cluster::Cluster;
@@ -62,6 +63,7 @@ pub use transfer::{checksum, make_data, transfer};
 pub use user::Unprivileged;
 pub use web::{Files, Web};
 pub use world::{NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
+pub use zone::{Heard, LONG, Zone};
 
 use std::time::Duration;
 

@@ -172,6 +172,7 @@ impl NetworkArguments {
         options.policy = self
             .policy
             .policy(|argument, value, address| lan.check_guest(argument, value, address))?;
+        self.policy.add_groups(&mut options)?;
         once::check(&options)?;
         Ok(options)
     }

@@ -1,16 +1,15 @@
 //! The arguments that say what DNS does beside answering and asking, and which clocks guests are told of.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use atoll_control::runtime::{NetworkOptions, parse_resolver};
-use atoll_control::spec;
+use atoll_control::cluster::reach;
+use atoll_control::runtime::{NetworkOptions, ServiceTarget, parse_resolver};
+use atoll_control::spec::{self, Hint, OrOff};
 use clap::Args;
 
-use super::arguments::bad;
+use super::arguments::{bad, hinted};
 use crate::failure::Failure;
-
-/// Answers that may be kept: some 30 MiB of the longest.
-const CACHE: usize = 65_536;
 
 /// DNS and NTP.
 #[derive(Debug, Args)]
@@ -33,6 +32,11 @@ pub(crate) struct DnsArguments {
     #[arg(long, value_name = "ANSWERS|off")]
     dns_cache: Option<String>,
 
+    /// Where a service is that DNS tells of by an SRV record: of the domain, as in _etcd-server._tcp=etcd1:2380, or of a name, as in
+    /// _ssh._tcp.web=web:22. Repeatable, also for one service.
+    #[arg(long, value_name = "_SERVICE._PROTOCOL[.NAME]=NAME:PORT")]
+    dns_service: Vec<String>,
+
     /// NTP server that guests are told of by DHCP, or, with an IPv6 address, by DHCPv6. Repeatable.
     #[arg(long, value_name = "ADDRESS")]
     ntp: Vec<String>,
@@ -40,12 +44,13 @@ pub(crate) struct DnsArguments {
 
 impl DnsArguments {
     /// The words, and whether they were said.
-    pub(super) fn said(&self) -> [(&'static str, bool); 5] {
+    pub(super) fn said(&self) -> [(&'static str, bool); 6] {
         [
             ("--dns-for", !self.dns_for.is_empty()),
             ("--dns-wildcards", self.dns_wildcards),
             ("--dns-rebind-protection", self.dns_rebind_protection),
             ("--dns-cache", self.dns_cache.is_some()),
+            ("--dns-service", !self.dns_service.is_empty()),
             ("--ntp", !self.ntp.is_empty()),
         ]
     }
@@ -55,8 +60,10 @@ impl DnsArguments {
         options.dns.wildcards = self.dns_wildcards;
         options.dns.rebind_protection = self.dns_rebind_protection;
         if let Some(value) = &self.dns_cache {
-            options.dns.cache = cache(value)?;
+            let cache = hinted::<OrOff<spec::CacheSize>>("--dns-cache", value)?.on();
+            options.dns.cache = cache.map_or(0, |cache| usize::try_from(cache.get()).unwrap_or(usize::MAX));
         }
+        options.dns.services = services(&self.dns_service)?;
         for value in &self.dns_for {
             self.add_suffix(value, options)?;
         }
@@ -107,13 +114,23 @@ impl DnsArguments {
     }
 }
 
-fn cache(value: &str) -> Result<usize, Failure> {
-    let read = match value {
-        "off" => Some(0),
-        _ => value.parse().ok().filter(|count| *count <= CACHE),
-    };
-    read.ok_or_else(|| {
-        let why = format!("a cache holds up to {CACHE} answers");
-        bad("--dns-cache", value, why, "write a number, or off")
-    })
+/// Where services are, by name.
+fn services(values: &[String]) -> Result<BTreeMap<String, Vec<ServiceTarget>>, Failure> {
+    const ARGUMENT: &str = "--dns-service";
+    let mut services: BTreeMap<String, Vec<ServiceTarget>> = BTreeMap::new();
+    for value in values {
+        let (name, target) = value.split_once('=').ok_or_else(|| {
+            let hint = "write _SERVICE._tcp=NAME:PORT, as in _etcd-server._tcp=etcd1:2380";
+            bad(ARGUMENT, value, "this is no service with a place", hint)
+        })?;
+        let wrong = |error: spec::ServiceError| {
+            let hint = error.hint();
+            Failure::usage(format!("{ARGUMENT} {value}: {error}"), hint)
+        };
+        let name: spec::ServiceName = name.parse().map_err(wrong)?;
+        let target: spec::ServiceTarget = target.parse().map_err(wrong)?;
+        let targets = services.entry(name.to_string()).or_default();
+        targets.push(reach::service_target(&target));
+    }
+    Ok(services)
 }

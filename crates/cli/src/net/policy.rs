@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use atoll_control::cluster::policy;
-use atoll_control::runtime::{GuestLimits, IpNetwork, Mac, Policy, Rule, Verdict};
-use atoll_control::spec;
+use atoll_control::runtime::{
+    GuestLimits, IpNetwork, ListenSpec, Mac, NetworkOptions, Policy, Rule, Verdict,
+};
+use atoll_control::spec::{self, Hint};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-use super::arguments::{bad, hinted};
+use super::arguments::{bad, hinted, unix};
 use crate::failure::Failure;
 
 /// What guests may do.
@@ -39,6 +41,11 @@ pub(crate) struct PolicyArguments {
     /// (a second). Numbers may end in k, M or G, for thousands, millions and billions.
     #[arg(long, value_name = "NAME=QUANTITY,…")]
     limit: Option<String>,
+
+    /// Put the guests at a socket of --qemu, --qemu-dgram or --vhost-user, or a namespace by the --name with which it joins, into a
+    /// group: they reach those of their own group and no others. Those in none are a group, too. Repeatable.
+    #[arg(long, value_name = "NAME=unix:PATH|GUEST")]
+    group: Vec<String>,
 }
 
 /// `--allow` and `--deny`, whose order among each other counts.
@@ -98,7 +105,7 @@ impl FromArgMatches for RuleArguments {
 
 impl PolicyArguments {
     /// The arguments that only a network of mode user takes, each with whether it was given.
-    pub(super) fn said(&self) -> [(&'static str, bool); 6] {
+    pub(super) fn said(&self) -> [(&'static str, bool); 7] {
         let rules = |verdict| self.rules.rules.iter().any(|(given, _)| *given == verdict);
         [
             ("--allow", rules(Verdict::Allow)),
@@ -107,6 +114,7 @@ impl PolicyArguments {
             ("--anti-spoof", self.anti_spoof),
             ("--allow-address", !self.allow_address.is_empty()),
             ("--limit", self.limit.is_some()),
+            ("--group", !self.group.is_empty()),
         ]
     }
 
@@ -134,6 +142,48 @@ impl PolicyArguments {
             guests: BTreeMap::new(),
         })
     }
+
+    /// The groups of guests, which are told apart by the socket they come through: the label that it gives its ports is made from its path.
+    pub(super) fn add_groups(&self, options: &mut NetworkOptions) -> Result<(), Failure> {
+        const ARGUMENT: &str = "--group";
+        for value in &self.group {
+            let (group, guest) = value.split_once('=').ok_or_else(|| {
+                let hint = "write NAME=unix:PATH, or NAME=GUEST, as in web=unix:/tmp/web.sock";
+                bad(
+                    ARGUMENT,
+                    value,
+                    "this says of no guest which group it is in",
+                    hint,
+                )
+            })?;
+            let wrong = |error: spec::NameError| {
+                let hint = error.hint();
+                Failure::usage(format!("{ARGUMENT} {value}: {error}"), hint)
+            };
+            let group: spec::Name = group.parse().map_err(wrong)?;
+            let label = match guest.strip_prefix("unix:") {
+                Some(_) => label_socket(value, guest, &mut options.listeners)?,
+                None => guest.parse::<spec::Name>().map_err(wrong)?.to_string(),
+            };
+            let of_guest = options.policy.guests.entry(label).or_default();
+            if let Some(other) = of_guest.group.replace(group.to_string()) {
+                let why = format!("{guest} is in group {other} already");
+                return Err(bad(ARGUMENT, value, why, "put each guest into one group"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The label of those who attach at a socket, which it gets here if it has none.
+fn label_socket(value: &str, socket: &str, listeners: &mut [ListenSpec]) -> Result<String, Failure> {
+    let path = unix("--group", socket)?;
+    let Some(listener) = listeners.iter_mut().find(|listener| listener.path == path) else {
+        let why = format!("no guest attaches at {}", path.display());
+        let hint = "give the socket to --qemu, --qemu-dgram or --vhost-user, too";
+        return Err(bad("--group", value, why, hint));
+    };
+    Ok(listener.label.get_or_insert_with(|| socket.to_owned()).clone())
 }
 
 fn rule(verdict: Verdict, value: &str) -> Result<Rule, Failure> {

@@ -1,29 +1,21 @@
 //! The arguments that say how host and guests reach each other, beside `--forward`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
+use atoll_control::cluster::reach as words;
 use atoll_control::runtime::{ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenAt, Mac, Protocol};
 use atoll_control::spec;
 
-use super::arguments::{bad, each, unix};
+use super::arguments::{bad, each, hinted, unix};
 use crate::failure::Failure;
 
 const MAC_LEN: usize = "52:54:00:12:34:56".len();
 
 /// `--proxy`.
 pub(super) fn proxies(values: &[String]) -> Result<Vec<SocketAddr>, Failure> {
-    let read = |value: &str| {
-        let port = |text: &str| text.parse().ok().map(|port| (Ipv4Addr::LOCALHOST, port).into());
-        port(value).or_else(|| value.parse().ok()).ok_or_else(|| {
-            bad(
-                "--proxy",
-                value,
-                "this is no port of the host",
-                "write a port, or an address with one, as in 127.0.0.1:1080 or [::1]:1080",
-            )
-        })
-    };
-    each(values, read)
+    each(values, |value| {
+        hinted::<spec::ProxyAddress>("--proxy", value).map(|proxy| proxy.0)
+    })
 }
 
 /// `--host-port` and `--host-socket`.
@@ -33,38 +25,15 @@ pub(super) fn host_ports(ports: &[String], sockets: &[String]) -> Result<Vec<Hos
     Ok(listed)
 }
 
-fn port(text: &str) -> Option<u16> {
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|port| is_number && *port != 0)
-}
-
 fn host_port(value: &str) -> Result<HostPortSpec, Failure> {
-    let read = || {
-        let (ports, protocol) = value.rsplit_once('/').unwrap_or((value, "tcp"));
-        let (host, guest) = ports.split_once(':').unwrap_or((ports, ports));
-        let (host, guest) = (port(host)?, port(guest)?);
-        let to = match protocol {
-            "tcp" => HostSide::Tcp(host),
-            "udp" => HostSide::Udp(host),
-            _ => return None,
-        };
-        Some(HostPortSpec { port: guest, to })
-    };
-    read().ok_or_else(|| {
-        bad(
-            "--host-port",
-            value,
-            "this is no port of the host",
-            "write PORT, PORT/udp, or HOST-PORT:GUEST-SIDE-PORT, as in 5432 or 15432:5432",
-        )
-    })
+    hinted::<spec::HostPort>("--host-port", value).map(words::host_port)
 }
 
 fn host_socket(value: &str) -> Result<HostPortSpec, Failure> {
     const HINT: &str = "write PORT=unix:PATH, as in 2375=unix:/run/docker.sock";
     let read = value
         .split_once('=')
-        .and_then(|(number, path)| Some((port(number)?, path)));
+        .and_then(|(number, path)| Some((number.parse::<spec::PortNumber>().ok()?, path)));
     let Some((port, path)) = read else {
         return Err(bad("--host-socket", value, "this is no port with a socket", HINT));
     };
@@ -78,7 +47,7 @@ fn host_socket(value: &str) -> Result<HostPortSpec, Failure> {
         ));
     }
     Ok(HostPortSpec {
-        port,
+        port: port.get(),
         to: HostSide::Socket(path),
     })
 }
@@ -100,7 +69,8 @@ pub(super) fn socket_forward(
         )
     };
     let (rest, number) = socket.rsplit_once(':').ok_or_else(wrong)?;
-    let guest_port = port(number).ok_or_else(wrong)?;
+    let guest_port: spec::PortNumber = number.parse().map_err(|_| wrong())?;
+    let guest_port = guest_port.get();
     if let Some((path, mac)) = mac_behind(rest) {
         return Ok(vec![socket_to(path, GuestTarget::Mac(mac), guest_port)]);
     }
@@ -214,21 +184,14 @@ fn guests_of(value: &str) -> (&str, &str, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
-    fn a_host_port_has_one_number_or_two() {
-        for (text, port, to) in [
-            ("5432", 5432, HostSide::Tcp(5432)),
-            ("15432:5432", 5432, HostSide::Tcp(15_432)),
-            ("53/udp", 53, HostSide::Udp(53)),
-            ("5353:53/udp", 53, HostSide::Udp(5353)),
-        ] {
-            assert_eq!(host_port(text).unwrap(), HostPortSpec { port, to }, "{text}");
-        }
-        for text in ["", "0", "70000", "1:2:3", "53/icmp", "+5", "5432:", "a"] {
-            assert!(host_port(text).is_err(), "{text}");
-        }
+    fn a_host_socket_is_a_port_and_a_path_from_the_root_on() {
+        let read = host_socket("2375=unix:/run/a").unwrap();
+        assert_eq!((read.port, read.to), (2375, HostSide::Socket("/run/a".into())));
         for text in ["2375", "2375=/run/a", "0=unix:/run/a", "2375=unix:a", "a=unix:/a"] {
             assert!(host_socket(text).is_err(), "{text}");
         }

@@ -51,3 +51,33 @@ fn an_address_that_no_guest_can_have_is_not_allowed() {
     hint: guests are in 10.77.0.0/24
     "#);
 }
+
+#[test]
+fn a_group_is_of_guests_that_can_be_there() {
+    let home = Home::new();
+    let socket = home.path("lan.sock");
+    let socket = format!("unix:{}", socket.display());
+    let fails = |value: &str| home.fails(&["net", "run", "--qemu", &socket, "--group", value], 2);
+    insta::assert_snapshot!(fails("web"), @r#"
+    error: --group web: this says of no guest which group it is in
+    hint: write NAME=unix:PATH, or NAME=GUEST, as in web=unix:/tmp/web.sock
+    "#);
+    insta::assert_snapshot!(fails("web=unix:/elsewhere.sock"), @r#"
+    error: --group web=unix:/elsewhere.sock: no guest attaches at /elsewhere.sock
+    hint: give the socket to --qemu, --qemu-dgram or --vhost-user, too
+    "#);
+    insta::assert_snapshot!(fails("w_b=probe"), @r#"
+    error: --group w_b=probe: "w_b" is no host name: '_' is not allowed in it
+    hint: use "w-b"
+    "#);
+    let twice = ["net", "run", "--group", "web=probe", "--group", "db=probe"];
+    insta::assert_snapshot!(home.fails(&twice, 2), @r#"
+    error: --group db=probe: probe is in group web already
+    hint: put each guest into one group
+    "#);
+    let bridged = ["net", "run", "--mode", "host", "--group", "web=probe"];
+    insta::assert_snapshot!(home.fails(&bridged, 2), @r#"
+    error: --group: rules and limits are for networks of mode user, whose packets Atoll itself carries
+    hint: leave it out, or use --mode user
+    "#);
+}

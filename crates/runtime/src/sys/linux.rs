@@ -19,6 +19,7 @@ use std::io::{self, Read, Write};
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use atoll_engine::{Family, HostError};
@@ -76,9 +77,26 @@ pub(crate) fn link_changes() -> io::Result<Option<OwnedFd>> {
     Ok(Some(socket))
 }
 
+/// A descriptor that is readable when in one of these folders a name came or went or a file was written, or when `file` was written,
+/// under whatever name (inotify(7)). Folders that are not there are left out.
+pub(crate) fn file_changes(folders: &[PathBuf], file: &Path) -> io::Result<Option<OwnedFd>> {
+    use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+    let names = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
+    let written = WatchFlags::CLOSE_WRITE;
+    let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    let folders = folders.iter().map(|folder| (folder.as_path(), names | written));
+    for (path, events) in folders.chain([(file, written)]) {
+        match add_watch(&inotify, path, events) {
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Some(inotify))
+}
+
 /// Whether a link is a bridge (`net/bridge/br_sysfs_br.c`).
 pub(crate) fn is_bridge(name: &str) -> bool {
-    !name.contains('/') && std::path::Path::new(&format!("/sys/class/net/{name}/bridge")).is_dir()
+    !name.contains('/') && Path::new(&format!("/sys/class/net/{name}/bridge")).is_dir()
 }
 
 fn set_option(fd: impl AsFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {

@@ -9,7 +9,7 @@ mod interfaces;
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses, file_changes,
     icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_below, open_socket,
     peek_method, read_clock, send_messages, set_peek_offset, stream_interest,
 };
@@ -21,7 +21,7 @@ pub(crate) use linux::forbid_batches;
 mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses,
+    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses, file_changes,
     icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_below, open_socket,
     peek_method, read_clock, send_messages, set_peek_offset, stream_interest,
 };

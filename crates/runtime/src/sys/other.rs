@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use atoll_wire::{Family, FrameBuf};
 use rustix::io::Errno;
@@ -80,6 +81,11 @@ pub(crate) fn link_number(name: &str) -> Option<u32> {
 
 /// Nobody tells.
 pub(crate) fn link_changes() -> io::Result<Option<OwnedFd>> {
+    Ok(None)
+}
+
+/// Nobody tells.
+pub(crate) fn file_changes(_folders: &[PathBuf], _file: &Path) -> io::Result<Option<OwnedFd>> {
     Ok(None)
 }
 

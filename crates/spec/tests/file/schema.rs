@@ -54,6 +54,14 @@ fn the_schema_has_every_key_that_is_read() {
     assert_eq!(image, properties(&defs["ImageMapping"]));
     let network = known_keys("networks: {a: {zzzzzzzzzzzz: 1}}\nmachines: {a: {image: debian}}");
     assert_eq!(network, properties(&defs["NetworkFile"]));
+    let dns = known_keys("networks: {a: {dns: {zzzzzzzzzzzz: 1}}}\nmachines: {a: {image: debian}}");
+    assert_eq!(dns, properties(&defs["Dns"]));
+    let policy = known_keys("networks: {a: {policy: {zzzzzzzzzzzz: 1}}}\nmachines: {a: {image: debian}}");
+    assert_eq!(policy, properties(&defs["Policy"]));
+    assert_eq!(
+        known_keys(&machine("limits: {zzzzzzzzzzzz: 1}")),
+        properties(&defs["Limits"])
+    );
 }
 
 #[test]

@@ -527,13 +527,13 @@ machines: {a: {image: debian}}
       |
     hint: write an address like 1.1.1.1, 127.0.0.1:5353 or [::1]:53
 
-    error: time server 1 of network "lan": "pool.example" is no IPv4 address
+    error: time server 1 of network "lan": "pool.example" is no IP address
      --> atoll.yaml:2:53
       |
     2 | networks: {lan: {dns: [dns.example, 0.0.0.0], ntp: [pool.example], hosts: {nas_1: 10.77.0.9, nas: nas}}}
       |                                                     ^^^^^^^^^^^^
       |
-    hint: write an address like 10.77.0.10, without a prefix length
+    hint: write an address like 10.77.0.10 or fd77:77::10, without a prefix length
 
     error: the name of a host: "nas_1" is no host name: '_' is not allowed in it
      --> atoll.yaml:2:76

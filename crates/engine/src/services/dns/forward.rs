@@ -10,10 +10,11 @@
 //! An answer counts when its id and question are those of the try; anything else is ignored. It passes to the client
 //! as it came but for id and the letter case of the question, so record types that nobody here knows survive.
 //!
-//! Bounds: `limit` questions in all and a quarter of them for one port of the switch; at a bound the oldest is
-//! answered SERVFAIL. A client that repeats a question under way over UDP adds nothing; one that asks something else
+//! Bounds: `limit` questions in all and a quarter of them for one port of the switch. At its own bound a port's oldest question is answered
+//! SERVFAIL; at the common one the oldest of the port that has the most, so that guests who flood make room for those who do not. A client that repeats a question under way over UDP adds nothing; one that asks something else
 //! under the same id no longer waits for the first. Over TCP, where nothing needs repeating, the first is SERVFAIL.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
 use std::net::SocketAddr;
@@ -110,7 +111,7 @@ pub(super) struct Forwarder {
     pending: BTreeMap<Key, Pending>,
     by_query: BTreeMap<QueryId, Key>,
     by_client: BTreeMap<(DnsClient, u16), Key>,
-    by_port: BTreeSet<(PortId, Key)>,
+    by_port: BTreeMap<PortId, BTreeSet<Key>>,
     timers: BTreeSet<(Instant, Key)>,
     pub(super) counters: Counters,
 }
@@ -131,7 +132,7 @@ impl Forwarder {
             pending: BTreeMap::new(),
             by_query: BTreeMap::new(),
             by_client: BTreeMap::new(),
-            by_port: BTreeSet::new(),
+            by_port: BTreeMap::new(),
             timers: BTreeSet::new(),
             counters: Counters::default(),
         }
@@ -141,7 +142,11 @@ impl Forwarder {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         assert_eq!(self.pending.len(), self.by_client.len());
-        assert_eq!(self.pending.len(), self.by_port.len());
+        assert_eq!(
+            self.pending.len(),
+            self.by_port.values().map(BTreeSet::len).sum::<usize>()
+        );
+        assert!(self.by_port.values().all(|questions| !questions.is_empty()));
         assert_eq!(self.pending.len(), self.timers.len());
         let tries: usize = self.pending.values().map(|pending| pending.tries.len()).sum();
         assert_eq!(tries, self.by_query.len());
@@ -212,7 +217,7 @@ impl Forwarder {
         self.last_key += 1;
         let key = self.last_key;
         self.by_client.insert(name, key);
-        self.by_port.insert((asked.client.ingress, key));
+        self.by_port.entry(asked.client.ingress).or_default().insert(key);
         self.timers.insert((now, key));
         let Asked {
             client,
@@ -381,7 +386,12 @@ impl Forwarder {
         let pending = self.pending.remove(&key)?;
         self.by_client
             .remove(&(pending.client, pending.question.header.id));
-        self.by_port.remove(&(pending.client.ingress, key));
+        if let Some(of_port) = self.by_port.get_mut(&pending.client.ingress) {
+            of_port.remove(&key);
+            if of_port.is_empty() {
+                self.by_port.remove(&pending.client.ingress);
+            }
+        }
         self.timers.remove(&(pending.next, key));
         for one in &pending.tries {
             self.by_query.remove(&one.query);
@@ -403,17 +413,16 @@ impl Forwarder {
 
     fn make_room(&mut self, port: PortId, out: &mut VecDeque<DnsOutput>) {
         let share = (self.limit / 4).max(1);
-        let of_port = self.by_port.range((port, 0)..=(port, Key::MAX));
-        let crowded = of_port.clone().take(share).count() >= share;
-        let oldest_of_port = of_port.map(|(_, key)| *key).next().filter(|_| crowded);
-        let oldest = || {
-            self.pending
-                .keys()
-                .next()
-                .copied()
-                .filter(|_| self.pending.len() >= self.limit)
+        let own = self.by_port.get(&port).filter(|own| own.len() >= share);
+        let fullest = || {
+            let is_full = self.pending.len() >= self.limit;
+            let most = |of: &&BTreeSet<Key>| (of.len(), Reverse(of.first().copied()));
+            self.by_port.values().max_by_key(most).filter(|_| is_full)
         };
-        if let Some(victim) = oldest_of_port.or_else(oldest) {
+        let victim = own
+            .or_else(fullest)
+            .and_then(|questions| questions.first().copied());
+        if let Some(victim) = victim {
             self.counters.evicted += 1;
             self.finish(victim, None, out);
         }

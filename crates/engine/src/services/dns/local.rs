@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a known name, A, AAAA or ANY | its addresses of that family; the first of all for ANY (RFC 8482) |
 //! | a known name without an address of that family, or another type | no data |
+//! | a service, SRV or ANY | where it is, with the addresses that we know of these names (RFC 2782) |
 //! | a name below a known one, where wildcards are wanted | as the known one |
 //! | the domain itself, SOA or NS | one that says: the gateway |
 //! | an unknown name in the domain | NXDOMAIN |
@@ -20,11 +21,12 @@
 use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, ResponseCode};
-use hickory_proto::rr::rdata::{A, AAAA, NS, SOA};
+use hickory_proto::rr::rdata::{A, AAAA, NS, SOA, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-use super::question::Question;
+use super::question::{Question, printable_name};
 use super::reverse::reverse;
+use crate::ServiceTarget;
 use crate::services::names::NameView;
 
 /// Lifetime of own records, in seconds.
@@ -37,6 +39,8 @@ const EDNS_PAYLOAD: u16 = 1232;
 pub(super) enum Known {
     /// Records, of which there is at least one.
     Records(Vec<RData>),
+    /// Where a service is.
+    Services(Vec<SRV>),
     /// The name exists, the type does not. The zone it belongs to.
     NoData(String),
     /// The name does not exist. The zone that says so, if there is one.
@@ -64,6 +68,7 @@ pub(super) fn answer(question: &Question, names: NameView<'_>) -> Option<Message
                 .map(|data| Record::from_rdata(name.clone(), TTL, data));
             message.add_answers(records);
         }
+        Known::Services(places) => add_services(&mut message, question.query.name(), &places, names),
         Known::NoData(zone) => deny(&mut message, Some(&zone), names),
         Known::NoName(zone) => {
             message.metadata.response_code = ResponseCode::NXDomain;
@@ -89,6 +94,23 @@ pub(super) fn empty(question: &Question, code: ResponseCode) -> Message {
     message
 }
 
+/// A service's places, and the addresses there in the section of what else is known: once each, and none of the world's names.
+fn add_services(message: &mut Message, name: &Name, places: &[SRV], names: NameView<'_>) {
+    let mut told: Vec<&Name> = Vec::new();
+    for place in places {
+        message.add_answer(Record::from_rdata(name.clone(), TTL, RData::SRV(place.clone())));
+        if told.contains(&&place.target) {
+            continue;
+        }
+        told.push(&place.target);
+        let host = printable_name(&place.target);
+        for address in names.addresses_of_full(&host).unwrap_or_default() {
+            let data = address_record(&address);
+            message.add_additional(Record::from_rdata(place.target.clone(), TTL, data));
+        }
+    }
+}
+
 fn deny(message: &mut Message, zone: Option<&str>, names: NameView<'_>) {
     let owner = zone.and_then(absolute);
     if let Some((owner, data)) = owner.and_then(|owner| Some((owner, soa(names)?))) {
@@ -111,6 +133,10 @@ fn forward(question: &Question, names: NameView<'_>) -> Option<Known> {
     let within = full
         .strip_suffix(domain)
         .is_some_and(|head| head.ends_with('.') && !domain.is_empty());
+    if let Some(targets) = names.names.service(&full) {
+        let zone = if within { domain.to_owned() } else { full.clone() };
+        return Some(services(kind, targets).unwrap_or(Known::NoData(zone)));
+    }
     if let Some(addresses) = names.addresses_of_full(&full) {
         let zone = if within { domain.to_owned() } else { full };
         return Some(records(kind, &addresses).unwrap_or(Known::NoData(zone)));
@@ -130,16 +156,32 @@ fn forward(question: &Question, names: NameView<'_>) -> Option<Known> {
 
 /// The addresses that a question of this type is about.
 fn records(kind: RecordType, addresses: &[IpAddr]) -> Option<Known> {
-    let record = |address: &IpAddr| match address {
-        IpAddr::V4(address) => RData::A(A(*address)),
-        IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
-    };
-    let mut records: Vec<RData> = addresses.iter().map(record).collect();
+    let mut records: Vec<RData> = addresses.iter().map(address_record).collect();
     match kind {
         RecordType::ANY => records.truncate(1),
         _ => records.retain(|record| record.record_type() == kind),
     }
     (!records.is_empty()).then_some(Known::Records(records))
+}
+
+fn address_record(address: &IpAddr) -> RData {
+    match address {
+        IpAddr::V4(address) => RData::A(A(*address)),
+        IpAddr::V6(address) => RData::AAAA(AAAA(*address)),
+    }
+}
+
+/// The places of a service, for a question that is about them: all of one priority, and none preferred.
+fn services(kind: RecordType, targets: &[ServiceTarget]) -> Option<Known> {
+    let place = |target: &ServiceTarget| Some(SRV::new(0, 0, target.port, absolute(&target.host)?));
+    let mut places: Vec<SRV> = match kind {
+        RecordType::SRV | RecordType::ANY => targets.iter().filter_map(place).collect(),
+        _ => Vec::new(),
+    };
+    if kind == RecordType::ANY {
+        places.truncate(1);
+    }
+    (!places.is_empty()).then_some(Known::Services(places))
 }
 
 /// The types in which a program looks for a host, as against those that describe a zone.

@@ -8,6 +8,9 @@
 //! 3. host names of static leases;
 //! 4. host names that DHCP clients of either family gave, for as long as their lease lives.
 //!
+//! Services (RFC 2782) are configured only: each has the name of an SRV record, and so a place among the names below the domain or below
+//! a host's.
+//!
 //! The last two name a station, by its MAC address, and so all addresses of it: see [`NameView`].
 //!
 //! Names are kept and compared in lower case without a final dot (RFC 4343).
@@ -24,7 +27,7 @@ use atoll_wire::Mac;
 use hickory_proto::rr::Name;
 
 pub(crate) use self::view::{Heard, NameView};
-use crate::{Addresses, Config, Prefix, Subnet};
+use crate::{Addresses, Config, Prefix, ServiceTarget, Subnet};
 
 /// Labels that are always the network's own.
 const BUILT_IN: [&str; 2] = ["gateway", "host"];
@@ -40,6 +43,8 @@ pub(crate) struct Names {
     domain: String,
     /// Full name to addresses.
     table: BTreeMap<String, Vec<IpAddr>>,
+    /// Full name of a service to the full names where it is, and the ports there.
+    services: BTreeMap<String, Vec<ServiceTarget>>,
 }
 
 impl Names {
@@ -51,7 +56,17 @@ impl Names {
             wildcards: config.dns.wildcards,
             domain: Name::from_ascii(&domain).map_or_else(|_| String::new(), |_| domain),
             table: BTreeMap::new(),
+            services: BTreeMap::new(),
         };
+        for (name, targets) in &config.dns.services {
+            let full = names.full_service(name);
+            let targets = targets.iter().map(|target| ServiceTarget {
+                host: names.full(&target.host),
+                port: target.port,
+            });
+            let targets: Vec<ServiceTarget> = targets.collect();
+            names.services.insert(full, targets);
+        }
         for (name, addresses) in &config.names {
             names.set(name, addresses);
         }
@@ -94,6 +109,28 @@ impl Names {
         } else {
             self.table.insert(full, addresses.to_vec());
         }
+    }
+
+    /// Where a service is; `None` when nobody configured it.
+    pub(super) fn service(&self, full: &str) -> Option<&[ServiceTarget]> {
+        self.services.get(full).map(Vec::as_slice)
+    }
+
+    /// The full name of a service: behind its own two labels stands a host's name, or nothing, which is the domain.
+    fn full_service(&self, name: &str) -> String {
+        let name = canonical(name);
+        let mut labels = name.splitn(3, '.');
+        let service: Vec<&str> = labels.by_ref().take(2).collect();
+        let host = match labels.next() {
+            Some(host) => self.full(host),
+            None => self.domain.clone(),
+        };
+        let mut full = service.join(".");
+        if !host.is_empty() {
+            full.push('.');
+            full.push_str(&host);
+        }
+        full
     }
 
     /// The full name of a configured one, or of a label of our domain.

@@ -83,10 +83,16 @@ impl NameView<'_> {
         let below = |name: &String| name.strip_suffix(full).is_some_and(|head| head.ends_with('.'));
         full == self.names.domain
             || self.names.table.contains_key(full)
+            || self.names.services.contains_key(full)
             || self
                 .label_of(full)
                 .is_some_and(|label| self.owner_of_label(label).is_some())
-            || self.names.table.keys().any(below)
+            || self
+                .names
+                .table
+                .keys()
+                .chain(self.names.services.keys())
+                .any(below)
     }
 
     /// The full name of an address, for reverse lookup.

@@ -330,6 +330,33 @@ fn a_guest_that_floods_loses_its_own_oldest_questions() {
 }
 
 #[test]
+fn guests_that_flood_make_room_for_those_that_do_not() {
+    let mut config = config();
+    config.limits.dns_queries = 16;
+    let mut world = World::new(&config);
+    let message = question("example.org.", RecordType::A);
+    for modest in 10..14 {
+        world.ask(at(0), udp(modest, 1), &message);
+    }
+    world.outputs();
+    for round in 0..2500 {
+        for flooding in 1..=4 {
+            world.ask(at(0), udp(flooding, 1000 + round), &message);
+        }
+        let answered = world.outputs().into_iter().filter_map(|output| match output {
+            DnsOutput::Answer { client, .. } => Some(client.ingress.0),
+            _ => None,
+        });
+        let answered: Vec<u32> = answered.collect();
+        assert!(answered.iter().all(|port| *port <= 4), "{round}: {answered:?}");
+    }
+    assert_eq!(world.service.forwarder.len(), 16);
+    world.ask(at(1), udp(14, 1), &message);
+    let (client, _) = world.answered();
+    assert!(client.ingress.0 <= 4, "{client:?}");
+}
+
+#[test]
 fn many_guests_together_stay_within_the_bound() {
     let mut config = config();
     config.limits.dns_queries = 8;

@@ -7,6 +7,7 @@ mod local;
 mod properties;
 mod questions;
 mod reverse;
+mod services;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
