@@ -18,6 +18,9 @@ pub enum Command {
         /// Which port of the guest.
         port: u16,
     },
+    /// The forward's guests see its clients at their own addresses, where they can answer them; else, as without this, at the gateway's.
+    /// Holds for connections and clients that come from now on.
+    KeepSource(ForwardId),
     /// The forward takes no more connections; those it has go on.
     RemoveForward(ForwardId),
     /// The host's resolvers changed.

@@ -332,6 +332,7 @@ impl Engine {
                     return Err(CommandError::DuplicateForward(forward));
                 }
             }
+            Command::KeepSource(forward) => self.flows.keep_source(forward),
             Command::RemoveForward(forward) => self.flows.remove_forward(forward),
             Command::SetResolvers(resolvers) if !self.lan.firewall.is_internal() => {
                 self.dns.set_resolvers(now, resolvers);

@@ -169,6 +169,8 @@ pub(crate) struct Flows {
     table: Table<Flow>,
     policy: Policy,
     forwards: BTreeMap<ForwardId, Forward>,
+    /// Whether a forward of this run ever kept its clients' sources: then their addresses are looked up, too.
+    keeps_sources: bool,
     /// The flow of each client of a UDP forward.
     forward_clients: HashMap<(ForwardId, SocketAddr), FlowId, KeyedHash>,
     shared: Shared,
@@ -189,6 +191,7 @@ impl Flows {
                 host_loopback: config.host_loopback,
             },
             forwards: BTreeMap::new(),
+            keeps_sources: false,
             forward_clients: HashMap::with_hasher(hash),
             shared: Shared {
                 tcp_window: config.limits.tcp_window.clamp(u32::from(u16::MAX), 1 << 29),

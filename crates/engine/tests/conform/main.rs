@@ -22,6 +22,7 @@ mod policy;
 mod relay;
 mod router;
 mod services6;
+mod source;
 mod switching;
 mod tcp_held;
 mod tcp_inbound;
