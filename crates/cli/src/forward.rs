@@ -99,7 +99,10 @@ fn guest(forward: &ForwardInfo) -> String {
 pub(crate) fn row(forward: &ForwardInfo) -> Vec<String> {
     vec![
         format!("  {}", forward.id.0),
-        forward.listen.to_string(),
+        match forward.wanted_port {
+            Some(port) => format!("{} (for {port})", forward.listen),
+            None => forward.listen.to_string(),
+        },
         guest(forward),
         forward.protocol.to_string(),
     ]

@@ -6,11 +6,11 @@
 //! is how a new daemon takes machines over that run.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use atoll_runtime::{
-    Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, ListenSpec, Network,
-    Protocol, RequestError, StartError, Transport,
+    Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, ListenAt, ListenSpec,
+    Manner, Network, Protocol, RequestError, StartError, Transport,
 };
 use atoll_spec as spec;
 
@@ -286,8 +286,13 @@ fn machine_of(cluster: &spec::Cluster, network: &str, guest: &GuestTarget) -> Op
 
 /// A port that the host is to choose is never there already.
 fn is_same(there: &ForwardInfo, wanted: &ForwardSpec) -> bool {
+    let stands_for = |listen: &ListenAt| match (listen, there.wanted_port) {
+        (ListenAt::Address(at), Some(port)) => ListenAt::from(SocketAddr::new(at.ip(), port)),
+        (other, _) => other.clone(),
+    };
     there.protocol == wanted.protocol
-        && there.listen == wanted.listen
+        && there.manner == wanted.manner
+        && (there.listen == wanted.listen || stands_for(&there.listen) == wanted.listen)
         && there.guest == wanted.guest
         && there.guest_port == wanted.guest_port
 }
@@ -306,8 +311,17 @@ pub fn forward_target<'a>(
     Some((&nic.network, guest))
 }
 
-/// The forwards that a forward of the file stands for, one a port, towards this guest.
-pub fn forward_specs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<ForwardSpec> {
+/// The forwards that a forward of the file stands for, one a port, towards this guest, which may have an address of the host's loopback for
+/// itself.
+pub fn forward_specs(
+    forward: &spec::Forward,
+    guest: &GuestTarget,
+    own: Option<Ipv4Addr>,
+) -> Vec<ForwardSpec> {
+    let manner = Manner {
+        renumber: own.is_some() && forward.bind() == spec::Bind::Usual,
+        keep_source: forward.keeps_source(),
+    };
     let protocol = match forward.protocol() {
         spec::Protocol::Tcp => Protocol::Tcp,
         spec::Protocol::Udp => Protocol::Udp,
@@ -317,16 +331,26 @@ pub fn forward_specs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<Forwar
         listen: listen.into(),
         guest: guest.clone(),
         guest_port,
+        manner,
     };
-    forward.listeners().map(one).collect()
+    forward.at(own).listeners().map(one).collect()
 }
 
-/// The forward by which ssh reaches a machine.
-pub fn ssh_forward(host_port: u16, guest: GuestTarget) -> ForwardSpec {
+/// The forward by which ssh reaches a machine: at its own number where the machine has an address of the host's loopback for itself, else at
+/// this port.
+pub fn ssh_forward(host_port: u16, guest: GuestTarget, own: Option<Ipv4Addr>) -> ForwardSpec {
+    let at = match own {
+        Some(own) => SocketAddr::new(own.into(), 22),
+        None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), host_port),
+    };
     ForwardSpec {
         protocol: Protocol::Tcp,
-        listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host_port).into(),
+        listen: at.into(),
         guest,
         guest_port: 22,
+        manner: Manner {
+            renumber: own.is_some(),
+            keep_source: false,
+        },
     }
 }

@@ -64,7 +64,7 @@ pub use listen_at::{ListenAt, NoListenAt};
 pub use lock::{FileLock, LockError};
 pub use network::Network;
 pub use options::{
-    ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenSpec, NetworkOptions, Protocol, Transport,
+    ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenSpec, Manner, NetworkOptions, Protocol, Transport,
 };
 pub use passing::{receive_descriptor, send_descriptor};
 pub use resolvers::parse_resolver;

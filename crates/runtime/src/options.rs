@@ -247,4 +247,30 @@ pub struct ForwardSpec {
     pub guest: GuestTarget,
     /// Which port of the guest.
     pub guest_port: u16,
+    /// What it does beside leading there.
+    #[serde(default)]
+    pub manner: Manner,
+}
+
+/// What a forward does beside leading to its guest: nothing, unless it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Manner {
+    /// Where the host does not let this user listen at the port, or somebody else does, listen [`RENUMBERED_BY`](Manner::RENUMBERED_BY)
+    /// ports higher.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub renumber: bool,
+    /// The guest sees its clients' own addresses, where it can answer them: those that are not the network's or this host's loopback,
+    /// and of the guest's family.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keep_source: bool,
+}
+
+impl Manner {
+    /// How many ports higher a forward is found whose own number is not to be had.
+    pub const RENUMBERED_BY: u16 = 10_000;
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it by reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }

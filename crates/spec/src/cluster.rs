@@ -60,6 +60,9 @@ pub struct Network {
     pub ipv6: Option<Prefix>,
     /// Whether guests reach the host's loopback at [`Subnet::host_alias`] and [`Prefix::host_alias`].
     pub host_loopback: bool,
+    /// Whether machines have addresses of the host's loopback for themselves.
+    #[serde(default)]
+    pub loopback: bool,
     /// Whether guests are kept from each other.
     pub isolate: bool,
     /// The largest IP packet in bytes.
@@ -102,6 +105,9 @@ pub struct Machine {
     pub ssh: Ssh,
     /// Host ports that lead here.
     pub forwards: Vec<Forward>,
+    /// Its own address of the host's loopback, where the network of [`Machine::served_nic`] gives one; no other machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loopback: Option<Ipv4Addr>,
     /// A firmware image in place of QEMU's own, as written.
     pub firmware: Option<PathBuf>,
     /// How QEMU runs it.
@@ -157,8 +163,13 @@ impl Network {
 impl Machine {
     /// The NIC by which the host reaches it and its documents are served: the first one that goes through a network's switch.
     pub fn served_nic(&self) -> Option<&Nic> {
-        self.nics.iter().find(|nic| !nic.attach.is_direct())
+        served_nic(&self.nics)
     }
+}
+
+/// See [`Machine::served_nic`].
+pub(crate) fn served_nic(nics: &[Nic]) -> Option<&Nic> {
+    nics.iter().find(|nic| !nic.attach.is_direct())
 }
 
 impl Nic {

@@ -69,6 +69,9 @@ pub(crate) struct NetworkFile {
     pub(crate) ipv6: Option<Spot<OrOff<Prefix>>>,
     /// Whether guests reach the host's loopback at the host alias; false when left out.
     pub(crate) host_loopback: Option<bool>,
+    /// Whether each machine has an address of the host's loopback for itself, at which its forwards are found; false when left out. Linux
+    /// only, unless an administrator adds the addresses.
+    pub(crate) loopback: Option<bool>,
     /// Whether guests are kept from each other; false when left out.
     pub(crate) isolate: Option<bool>,
     /// The largest IP packet, 576 to 65535, with IPv6 from 1280. When left out: 65520 where the mode is user and every NIC virtio, else
@@ -234,6 +237,7 @@ impl FromYaml for NetworkFile {
             subnet: keys.take("subnet"),
             ipv6: keys.take("ipv6"),
             host_loopback: keys.take("host-loopback"),
+            loopback: keys.take("loopback"),
             isolate: keys.take("isolate"),
             mtu: keys.take("mtu"),
             dns: keys.take_list("dns", "DNS server"),

@@ -28,6 +28,7 @@ mod hardware;
 mod image;
 mod lan;
 mod limits;
+pub mod loopback;
 mod mac;
 mod modes;
 mod name;
@@ -62,6 +63,7 @@ pub use image::{
 };
 pub use lan::{InterfaceName, InterfaceNameError, Mode, Via};
 pub use limits::{GuestLimits, LimitsError, Quantity};
+pub use loopback::Loopback;
 pub use mac::{Mac, MacError};
 pub use name::{Domain, Name, NameError};
 pub use network::{IpNetwork, IpNetworkError};

@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use atoll_control::cluster::networks;
 use atoll_control::runtime::{
-    Addresses, ForwardSpec, GuestTarget, ListenSpec, Mac, NetworkOptions, Prefix, Protocol, StaticLease,
-    StaticRoute, Subnet, Transport, parse_resolver,
+    Addresses, ForwardSpec, GuestTarget, ListenSpec, Mac, NetworkOptions, Prefix, StaticLease, StaticRoute,
+    Subnet, Transport, parse_resolver,
 };
-use atoll_control::spec::{self, Hint, OrOff};
+use atoll_control::spec::{self, Hint, Loopback, OrOff};
 use clap::{Args, Command, Id};
 
 use super::mode::{ModeArguments, mac_in};
@@ -63,9 +64,15 @@ pub(crate) struct NetworkArguments {
     /// Lead a host port to a guest's address, name or MAC address; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
     /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Or a unix socket, as in
     /// unix:/tmp/docker.sock:10.77.0.2:2375. Several guests with commas between them get connections in turn, but for those that
-    /// do not answer. Repeatable.
-    #[arg(long, value_name = "[BIND:]PORT:GUEST[,GUEST]:PORT[/PROTOCOL]")]
+    /// do not answer. With source=keep guests see their clients' own addresses where they can answer them, else the gateway's. Repeatable.
+    #[arg(long, value_name = "[BIND:]PORT:GUEST[,GUEST]:PORT[/PROTOCOL][,source=keep]")]
     forward: Vec<String>,
+
+    /// Each guest has an address of the host's loopback for itself, and forwards to it that name no BIND are found there: three guests can each have
+    /// port 22. A port that this user may not have, as those below 1024, is found 10000 higher. The address follows from domain, subnet and
+    /// the guest as the forward names it; the ready line tells it. Linux only.
+    #[arg(long)]
+    loopback: bool,
 
     /// Guests reach the host's loopback at the host alias; without this they do not.
     #[arg(long)]
@@ -205,6 +212,12 @@ impl NetworkArguments {
         Ok(routes)
     }
 
+    /// What `--loopback` asks for: addresses that follow from what the network is called and where it is.
+    fn loopback_addresses(&self) -> Option<Loopback> {
+        let subnet = self.subnet.as_deref().unwrap_or(SUBNET);
+        self.loopback.then(|| Loopback::of(&[self.domain(), subnet]))
+    }
+
     /// The LAN's addresses.
     fn lan(&self) -> Result<Lan, Failure> {
         if self.mode.is_bridged() {
@@ -212,6 +225,7 @@ impl NetworkArguments {
                 subnet: None,
                 ipv6: None,
                 is_ours: false,
+                loopback: self.loopback_addresses(),
             });
         }
         let domain: spec::Domain = hinted("--domain", self.domain())?;
@@ -248,6 +262,7 @@ impl NetworkArguments {
                 subnet,
                 ipv6,
                 is_ours: true,
+                loopback: self.loopback_addresses(),
             }),
         }
     }
@@ -358,6 +373,8 @@ struct Lan {
     ipv6: Option<spec::Prefix>,
     /// They are not those of the host's own LAN, of which nothing is known.
     is_ours: bool,
+    /// Where forwards to each guest are found that say no BIND, if each has an address for itself.
+    loopback: Option<Loopback>,
 }
 
 impl Lan {
@@ -492,21 +509,33 @@ fn resolvers(values: &[String]) -> Result<Option<Vec<SocketAddr>>, Failure> {
 
 /// One forward for each port of a range.
 fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpec>, Failure> {
+    if let Some(rest) = value.strip_suffix(",source=keep") {
+        let mut made = forwards(rest, lan, guest)?;
+        for forward in &mut made {
+            forward.manner.keep_source = true;
+        }
+        return Ok(made);
+    }
     if let Some(socket) = value.strip_prefix("unix:") {
         return reach::socket_forward(value, socket, guest, |address| {
             lan.check_guest("--forward", value, address)
         });
     }
     if let (Some(guest), Ok(forward)) = (guest, value.parse::<spec::Forward>()) {
-        return Ok(pairs(&forward, &GuestTarget::Name(guest.to_owned())));
+        return Ok(pairs(&forward, &GuestTarget::Name(guest.to_owned()), lan));
     }
     if value.contains(',') {
+        // They have no address in common but 127.0.0.1.
+        let lan = Lan {
+            loopback: None,
+            ..lan
+        };
         let one = |value: &str| forwards(value, lan, guest);
         return reach::balanced(value, one);
     }
     if let Some((mac, named)) = mac_in(value) {
         let read: spec::GuestForward = hinted("--forward", &named)?;
-        return Ok(pairs(&read.forward, &GuestTarget::Mac(Mac(mac.octets()))));
+        return Ok(pairs(&read.forward, &GuestTarget::Mac(Mac(mac.octets())), lan));
     }
     let read: spec::GuestForward = hinted("--forward", value)?;
     let guest = match read.guest {
@@ -516,21 +545,12 @@ fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpe
             GuestTarget::Address(address)
         }
     };
-    Ok(pairs(&read.forward, &guest))
+    Ok(pairs(&read.forward, &guest, lan))
 }
 
-fn pairs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<ForwardSpec> {
-    let protocol = match forward.protocol() {
-        spec::Protocol::Tcp => Protocol::Tcp,
-        spec::Protocol::Udp => Protocol::Udp,
-    };
-    forward
-        .listeners()
-        .map(|(listen, guest_port)| ForwardSpec {
-            protocol,
-            listen: listen.into(),
-            guest: guest.clone(),
-            guest_port,
-        })
-        .collect()
+fn pairs(forward: &spec::Forward, guest: &GuestTarget, lan: Lan) -> Vec<ForwardSpec> {
+    let own = lan
+        .loopback
+        .map(|addresses| addresses.address(&guest.to_string()));
+    networks::forward_specs(forward, guest, own)
 }

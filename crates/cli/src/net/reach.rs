@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use atoll_control::runtime::{ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenAt, Mac, Protocol};
+use atoll_control::runtime::{
+    ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenAt, Mac, Manner, Protocol,
+};
 use atoll_control::spec;
 
 use super::arguments::{bad, each, unix};
@@ -136,6 +138,7 @@ fn socket_to(path: &str, guest: GuestTarget, guest_port: u16) -> ForwardSpec {
         listen: ListenAt::Socket(path.into()),
         guest,
         guest_port,
+        manner: Manner::default(),
     }
 }
 
@@ -255,6 +258,7 @@ mod tests {
                 listen,
                 guest: GuestTarget::Name(read.guest.to_string()),
                 guest_port: 80,
+                manner: Manner::default(),
             }])
         };
         let made = balanced("80:a,b:80", one).unwrap();

@@ -101,11 +101,7 @@ fn every_machine_key_has_its_place() {
     assert_eq!(a.ssh.user.as_deref(), Some("admin"));
     assert!(matches!(a.ssh.keys[..], [SshKey::File(_), SshKey::Literal(_)]));
     let forwards: Vec<_> = a.forwards.iter().map(ToString::to_string).collect();
-    let expected = [
-        "127.0.0.1:8022:22/tcp",
-        "127.0.0.1:5353:53/udp",
-        "127.0.0.1:9000-9010:9000-9010/tcp",
-    ];
+    let expected = ["8022:22/tcp", "127.0.0.1:5353:53/udp", "9000-9010:9000-9010/tcp"];
     assert_eq!(forwards, expected);
     assert_eq!(
         (a.firmware.as_deref(), a.machine.as_deref()),

@@ -1,15 +1,16 @@
 //! One end of a TCP connection, for a namespace: `peer connect ADDRESS:PORT STEP…` or `peer listen PORT STEP…`. Or a server that
 //! says at which of its addresses it was asked, until it is killed: `peer answer ADDRESS:PORT…`. Or a client of that, which asks for so many
-//! seconds and tells the longest time in milliseconds without an answer, and how many came: `peer gap ADDRESS:PORT SECONDS`.
+//! seconds and tells the longest time in milliseconds without an answer, and how many came: `peer gap ADDRESS:PORT SECONDS`. Or a server that
+//! tells each client where it sees it, `peer tell ADDRESS:PORT…`, and a client of that: `peer ask OWN-ADDRESS:PORT ADDRESS:PORT`.
 //!
 //! It writes what it met to its standard output; `listening` before that when it listens.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
-use atoll_e2e::{answer, longest_gap, play, steps};
+use atoll_e2e::{answer, ask_who, longest_gap, play, steps, tell_who};
 use std::env;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -17,7 +18,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: peer connect|listen PLACE STEP…, or peer answer PLACE…".into());
     };
     if how == "answer" {
-        return serve(&arguments[1..]);
+        return serve(&arguments[1..], answer);
+    }
+    if how == "tell" {
+        return serve(&arguments[1..], tell_who);
+    }
+    if how == "ask" {
+        println!("{}", ask_who(place.parse()?, rest.join(" ").parse()?)?);
+        return Ok(());
     }
     if how == "gap" {
         let time = std::time::Duration::from_secs(rest.join(" ").parse()?);
@@ -37,9 +45,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn serve(places: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(
+    places: &[String],
+    start: impl Fn(&[SocketAddr]) -> io::Result<()>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let addresses: Result<Vec<_>, _> = places.iter().map(|place| place.parse()).collect();
-    answer(&addresses?)?;
+    start(&addresses?)?;
     println!("listening");
     loop {
         std::thread::park();
