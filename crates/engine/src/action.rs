@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use atoll_wire::{Family, Frame, Mac};
 use bytes::Bytes;
 
-use crate::{AcceptId, FlowId, ForwardId, HostError, PortId, QueryId};
+use crate::{AcceptId, FlowId, ForwardId, HostError, Listening, PortId, QueryId, WatchId};
 
 /// One thing to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +156,14 @@ pub enum Action {
     OpenUplink(Mac),
     /// The MAC address of [`Action::OpenUplink`] is not heard here any more: detach its uplink.
     CloseUplink(Mac),
+
+    /// At which ports a guest listens now, as it says itself: all of them, in order, at most 128. Told when that changes, bounded in rate.
+    Listening {
+        /// The wish to know it.
+        watch: WatchId,
+        /// The ports.
+        ports: Vec<Listening>,
+    },
 
     /// Leases changed: write [`Engine::leases`](crate::Engine::leases) and
     /// [`Engine::leases6`](crate::Engine::leases6) to the state.

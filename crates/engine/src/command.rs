@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use atoll_wire::Mac;
 
-use crate::{Addresses, Documents, ForwardId, StaticLease};
+use crate::{Addresses, Documents, ForwardId, StaticLease, WatchId};
 
 /// One change to a running network.
 #[derive(Clone, Debug)]
@@ -23,6 +23,16 @@ pub enum Command {
     KeepSource(ForwardId),
     /// The forward takes no more connections; those it has go on.
     RemoveForward(ForwardId),
+    /// Tell by [`Action::Listening`](crate::Action::Listening) at which ports a guest listens, from when it says so. While there is a watch
+    /// guests find [`AGENT`](crate::AGENT), and report, at the metadata service.
+    Watch {
+        /// Its name from now on.
+        watch: WatchId,
+        /// Which guest.
+        guest: ForwardTarget,
+    },
+    /// Nobody wants to know any more.
+    Unwatch(WatchId),
     /// The host's resolvers changed.
     SetResolvers(Vec<SocketAddr>),
     /// An address belongs to a MAC address for good. Replaces the MAC's earlier one.

@@ -44,15 +44,16 @@ pub use config::{
     StaticLease, StaticRoute, Subnet,
 };
 pub use event::{Datagrams, Event, HostError, PortConfig, Side};
-pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId};
+pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId, WatchId};
 pub use policy::{
     Destination, GuestLimits, GuestPolicy, NamePattern, Network, Policy, PortPolicySnapshot, Rule, Transport,
     Verdict, Who,
 };
+pub use services::listening::{AGENT, Listening};
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
 pub use time::Instant;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use atoll_wire::{Endpoint, Frame, Mac};
@@ -68,6 +69,7 @@ use rng::Rng;
 use services::dhcp::DhcpServer;
 use services::dhcp6::Dhcp6Server;
 use services::dns::{DnsClient, DnsOutput, DnsService, DnsVia};
+use services::listening::Watches;
 use services::names::{NameView, Names};
 
 /// One network.
@@ -81,6 +83,7 @@ pub struct Engine {
     dns: DnsService,
     router: Advertiser,
     roll_call: RollCall,
+    watches: Watches,
     /// Ways by guests into other networks.
     routes: Vec<StaticRoute>,
     /// Packets of which parts are missing.
@@ -110,6 +113,7 @@ impl Engine {
             dns: DnsService::new(config, dns_seed),
             router: Advertiser::new(config),
             roll_call: RollCall::default(),
+            watches: Watches::default(),
             routes: config.routes.clone(),
             lan: Lan::new(config, rng),
             fragments: Fragments::default(),
@@ -250,6 +254,7 @@ impl Engine {
                 lan.firewall.detach(port);
                 gateway::ask_for_uplinks(lan);
                 self.fragments.forget_port(port);
+                self.watches.handle_detached(now, port);
                 self.flows.handle_room(now, lan, port);
             }
             Event::Transmitted { port, frames } => {
@@ -313,6 +318,9 @@ impl Engine {
         self.dhcp6.handle_timeout(now);
         self.dns.handle_timeout(now);
         self.flows.handle_timeout(now, &mut self.lan);
+        for (watch, ports) in self.watches.handle_timeout(now) {
+            self.lan.actions.push_back(Action::Listening { watch, ports });
+        }
         self.collect(now);
     }
 
@@ -334,6 +342,17 @@ impl Engine {
             }
             Command::KeepSource(forward) => self.flows.keep_source(forward),
             Command::RemoveForward(forward) => self.flows.remove_forward(forward),
+            Command::Watch { watch, guest } => {
+                for address in guest.fixed_addresses() {
+                    self.check_guest_address(address)?;
+                }
+                self.watches.add(watch, guest);
+                self.flows.take_reports(true);
+            }
+            Command::Unwatch(watch) => {
+                self.watches.remove(watch);
+                self.flows.take_reports(!self.watches.is_empty());
+            }
             Command::SetResolvers(resolvers) if !self.lan.firewall.is_internal() => {
                 self.dns.set_resolvers(now, resolvers);
             }
@@ -376,6 +395,7 @@ impl Engine {
             self.fragments.poll_timeout(),
             self.router.poll_timeout(),
             self.roll_call.poll_timeout(),
+            self.watches.poll_timeout(),
             self.dhcp.poll_timeout(),
             self.dhcp6.poll_timeout(),
             self.dns.poll_timeout(),
@@ -415,6 +435,9 @@ impl Engine {
             };
             self.dns.handle_query(now, client, &message, names);
         }
+        for (flow, ports) in self.flows.poll_reports() {
+            self.handle_report(now, flow, &ports);
+        }
         for flow in self.flows.take_gone() {
             self.dns.handle_disconnect(flow);
         }
@@ -427,6 +450,36 @@ impl Engine {
         while let Some(notice) = self.dhcp.poll_notice().or_else(|| self.dhcp6.poll_notice()) {
             self.lan.notice(now, notice);
         }
+    }
+
+    /// A guest said at which ports it listens: it counts for who watches an address of this guest's.
+    fn handle_report(&mut self, now: Instant, flow: FlowId, ports: &BTreeSet<Listening>) {
+        let Some(src) = self.flows.guest_of(flow) else {
+            return;
+        };
+        let from = self.ingress_of(now, flow);
+        let lan = &self.lan;
+        let view = NameView {
+            names: &self.names,
+            dhcp: &self.dhcp,
+            dhcp6: &self.dhcp6,
+            heard: &lan.neighbors,
+        };
+        let mut own = vec![src];
+        if let Some(mac) = lan.neighbors.mac_of(src) {
+            own.extend(lan.neighbors.addresses_of(mac));
+        }
+        let resolve = |lan: &Lan, name: &str| {
+            let station = lan.address_of_station(now, name);
+            station
+                .map(|address| vec![address])
+                .or_else(|| view.look_up(name))
+        };
+        let is_its = |guest: &ForwardTarget| {
+            let found = guest.addresses(lan, &resolve).unwrap_or_default();
+            found.iter().any(|address| own.contains(address))
+        };
+        self.watches.handle_report(now, from, ports, is_its);
     }
 
     fn handle_dns_output(&mut self, now: Instant, output: DnsOutput) {

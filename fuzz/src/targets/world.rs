@@ -400,6 +400,7 @@ impl World {
             | Action::UdpPause(_)
             | Action::UdpResume(_)
             | Action::LeasesChanged
+            | Action::Listening { .. }
             | Action::Captured(_)
             | Action::Notice(_) => {}
         }

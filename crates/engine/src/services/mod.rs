@@ -9,4 +9,5 @@ pub(crate) mod dhcp6;
 pub(crate) mod dns;
 pub(crate) mod http;
 mod leases;
+pub(crate) mod listening;
 pub(crate) mod names;

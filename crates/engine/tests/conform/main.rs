@@ -17,6 +17,7 @@ mod icmp;
 mod ipv6;
 mod ipv6_errors;
 mod limits;
+mod listening;
 mod ndp;
 mod policy;
 mod relay;
