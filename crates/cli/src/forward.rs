@@ -104,7 +104,11 @@ pub(crate) fn row(forward: &ForwardInfo) -> Vec<String> {
             None => forward.listen.to_string(),
         },
         guest(forward),
-        forward.protocol.to_string(),
+        if forward.automatic {
+            format!("{}, by itself", forward.protocol)
+        } else {
+            forward.protocol.to_string()
+        },
     ]
 }
 

@@ -154,6 +154,7 @@ fn forward_line(forward: &ForwardInfo) -> Value {
         "guest": forward.guest,
         "guest_port": forward.guest_port,
         "wanted_port": forward.wanted_port,
+        "automatic": forward.automatic,
         "keep_source": forward.manner.keep_source,
     })
 }

@@ -422,6 +422,7 @@ pub(crate) fn fingerprint(machine: &spec::Machine) -> String {
     let mut fixed = machine.clone();
     fixed.forwards.clear();
     fixed.loopback = None;
+    fixed.automatic.clear();
     fixed.user_data = None;
     fixed.ssh = spec::Ssh::default();
     let text = serde_json::to_string(&fixed).unwrap_or_default();

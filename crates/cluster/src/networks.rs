@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use atoll_runtime::{
-    Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, ListenAt, ListenSpec,
-    Manner, Network, Protocol, RequestError, StartError, Transport,
+    AutomaticSpec, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle,
+    ListenAt, ListenSpec, Manner, Network, Protocol, RequestError, StartError, Transport,
 };
 use atoll_spec as spec;
 
@@ -174,6 +174,9 @@ impl Networks {
                     log_error(handle.remove_forward(forward.id));
                 }
             }
+            for guest in targets(nic) {
+                log_error(handle.set_automatic(&guest, Vec::new()));
+            }
             log_error(handle.set_documents(name, Documents::new()));
             log_error(handle.unlisten(&paths.nic_socket(name, index)));
         }
@@ -192,9 +195,24 @@ impl Networks {
             .into_iter()
             .find(|it| is_same(it, &wanted));
         match there {
-            Some(there) => Ok(there),
-            None => Ok(handle.add_forward(wanted)?),
+            // What appeared by itself makes room for what somebody asks for.
+            Some(there) if there.automatic => handle.remove_forward(there.id)?,
+            Some(there) => return Ok(there),
+            None => {}
         }
+        Ok(handle.add_forward(wanted)?)
+    }
+
+    /// Lets what a machine listens at appear by itself, as the file says.
+    pub fn set_automatic(
+        &self,
+        network: &str,
+        guest: &GuestTarget,
+        machine: &spec::Machine,
+    ) -> Result<(), NetworkError> {
+        let specs = machine.automatic.iter();
+        let specs = specs.map(|forward| automatic_spec(forward, guest, machine.loopback));
+        Ok(self.handle(network)?.set_automatic(guest, specs.collect())?)
     }
 
     /// Ends a forward.
@@ -259,6 +277,12 @@ fn start(
 /// The NICs of a machine that go through networks of ours.
 fn served(machine: &spec::Machine) -> impl Iterator<Item = &spec::Nic> {
     machine.nics.iter().filter(|nic| !nic.attach.is_direct())
+}
+
+/// All that a forward may call the guest of this NIC.
+fn targets(nic: &spec::Nic) -> impl Iterator<Item = GuestTarget> {
+    let mac = GuestTarget::Mac(guest_mac(nic));
+    nic.addresses().map(GuestTarget::Address).chain([mac])
 }
 
 fn leads_to(forward: &ForwardInfo, machine: &str, nic: &spec::Nic) -> bool {
@@ -334,6 +358,25 @@ pub fn forward_specs(
         manner,
     };
     forward.at(own).listeners().map(one).collect()
+}
+
+/// What a line of the file with `*` stands for, towards this guest.
+pub fn automatic_spec(
+    forward: &spec::AutoForward,
+    guest: &GuestTarget,
+    own: Option<Ipv4Addr>,
+) -> AutomaticSpec {
+    let except = forward.except().iter();
+    AutomaticSpec {
+        guest: guest.clone(),
+        addresses: forward.addresses(own).collect(),
+        protocol: forward.protocol().map(|protocol| match protocol {
+            spec::Protocol::Tcp => Protocol::Tcp,
+            spec::Protocol::Udp => Protocol::Udp,
+        }),
+        except: except.map(|ports| ports.first()..=ports.last()).collect(),
+        keep_source: forward.keeps_source(),
+    }
 }
 
 /// The forward by which ssh reaches a machine: at its own number where the machine has an address of the host's loopback for itself, else at

@@ -184,6 +184,9 @@ impl Job<'_> {
             key: &self.key,
             instance_id: &known.instance_id,
             ssh_user: &ssh_user,
+            services: machine
+                .served_nic()
+                .and_then(|nic| self.cluster.network(nic.network.as_str())?.services()),
         };
         let documents = documents(machine, &ground)?;
         if documents::seed(machine) == documents::Seed::Drive {
@@ -194,7 +197,12 @@ impl Job<'_> {
         shared.networks.join(machine, &documents, &self.host.paths)?;
         drop(shared);
         self.forwards(machine)?;
-        self.ssh_host(machine, known.ssh_port, &ssh_user)
+        self.ssh_host(machine, known.ssh_port, &ssh_user)?;
+        if let Some((network, guest)) = forward_target(&self.cluster, machine) {
+            let shared = self.host.shared();
+            shared.networks.set_automatic(network.as_str(), &guest, machine)?;
+        }
+        Ok(())
     }
 
     /// The forwards of the file and those added since.

@@ -112,6 +112,7 @@ impl Forwards {
             guest: spec.guest,
             guest_port: spec.guest_port,
             manner: spec.manner,
+            automatic: false,
         };
         let forward = Forward {
             info: info.clone(),
@@ -135,6 +136,15 @@ impl Forwards {
             there: format!("port {} of {}", there.guest_port, there.guest),
             wanted: format!("port {} of {}", spec.guest_port, spec.guest),
         })
+    }
+
+    /// Say of a forward that it appeared by itself, for this port.
+    pub(crate) fn note_automatic(&mut self, id: ForwardId, port: u16) {
+        if let Some(Forward { info, .. }) = self.forwards.get_mut(&id.0) {
+            info.automatic = true;
+            let at = info.listen.address().map(|address| address.port());
+            info.wanted_port = Some(port).filter(|port| at != Some(*port));
+        }
     }
 
     /// Free the host's port.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct NetworkOptions {
     pub listeners: Vec<ListenSpec>,
     /// Host ports that lead to guests.
     pub forwards: Vec<ForwardSpec>,
+    /// Host ports that lead to guests as these listen.
+    pub automatic: Vec<AutomaticSpec>,
     /// File to which every frame that passes the switch is written, in pcapng.
     pub pcap: Option<PathBuf>,
     /// Folder in which leases are kept; `None` keeps nothing.
@@ -102,6 +105,7 @@ impl NetworkOptions {
             documents: BTreeMap::new(),
             listeners: Vec::new(),
             forwards: Vec::new(),
+            automatic: Vec::new(),
             pcap: None,
             state_dir: None,
             networks: NonZeroU32::MIN,
@@ -250,6 +254,21 @@ pub struct ForwardSpec {
     /// What it does beside leading there.
     #[serde(default)]
     pub manner: Manner,
+}
+
+/// Host ports that appear and go as a guest listens at more or fewer of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AutomaticSpec {
+    /// Which guest.
+    pub guest: GuestTarget,
+    /// Where to listen on the host, at each of them.
+    pub addresses: Vec<IpAddr>,
+    /// What alone is carried; `None` for all.
+    pub protocol: Option<Protocol>,
+    /// Ports of the guest that are left out.
+    pub except: Vec<RangeInclusive<u16>>,
+    /// As in [`Manner`].
+    pub keep_source: bool,
 }
 
 /// What a forward does beside leading to its guest: nothing, unless it is asked for.

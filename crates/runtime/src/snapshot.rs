@@ -94,6 +94,9 @@ pub struct ForwardInfo {
     /// The host's port that was asked for, where `listen` is another since that one was not to be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted_port: Option<u16>,
+    /// It appeared by itself, and goes when the guest listens there no more.
+    #[serde(default)]
+    pub automatic: bool,
 }
 
 /// A guest that is attached.

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use crate::Source;
 use crate::attach;
+use crate::automatic::ForwardEntry;
 use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh, served_nic};
 use crate::diagnostic::{Diagnostic, Report};
 use crate::file::{ClusterFile, MachineFile};
@@ -189,8 +190,11 @@ fn check_forwards(machines: &[PlacedMachine], loopbacks: &[Option<Ipv4Addr>], re
     for (machine, own) in machines.iter().zip(loopbacks) {
         let name = &machine.name.value;
         for forward in machine.file.forwards.iter().flatten() {
+            let ForwardEntry::Fixed(fixed) = &forward.value else {
+                continue;
+            };
             let forward = Spot {
-                value: forward.value.at(*own),
+                value: fixed.at(*own),
                 span: forward.span.clone(),
             };
             let clash = seen
@@ -229,6 +233,13 @@ fn finish(
     let PlacedMachine { name, file } = machine;
     let ssh = file.ssh.unwrap_or_default();
     let (initrd, append) = (file.initrd, file.append);
+    let (mut forwards, mut automatic) = (Vec::new(), Vec::new());
+    for entry in file.forwards.unwrap_or_default() {
+        match entry.value {
+            ForwardEntry::Fixed(forward) => forwards.push(forward),
+            ForwardEntry::Automatic(forward) => automatic.push(forward),
+        }
+    }
     Machine {
         name: name.value,
         image: file.image,
@@ -242,12 +253,8 @@ fn finish(
             user: ssh.user.map(|user| user.0),
             keys: ssh.keys.unwrap_or_default(),
         },
-        forwards: file
-            .forwards
-            .unwrap_or_default()
-            .into_iter()
-            .map(|forward| forward.value)
-            .collect(),
+        forwards,
+        automatic,
         loopback,
         firmware: file.firmware,
         accel: file.accel.unwrap_or_default(),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::Addresses;
+use crate::automatic::AutoForward;
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::image::{Image, SshKey, UserData};
@@ -105,6 +106,9 @@ pub struct Machine {
     pub ssh: Ssh,
     /// Host ports that lead here.
     pub forwards: Vec<Forward>,
+    /// Ports of the host that lead here as it listens at more or fewer of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub automatic: Vec<AutoForward>,
     /// Its own address of the host's loopback, where the network of [`Machine::served_nic`] gives one; no other machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loopback: Option<Ipv4Addr>,

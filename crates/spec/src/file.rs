@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 
 use crate::addresses::{Addresses, GivenAddresses};
+use crate::automatic::ForwardEntry;
 use crate::choice::OrOff;
 use crate::diagnostic::{Report, Span};
-use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::image::{Image, SshKey, UserData};
 use crate::lan::{InterfaceName, Mode, Via};
@@ -135,7 +135,7 @@ pub(crate) struct MachineFile {
     /// How `atoll ssh` logs in.
     pub(crate) ssh: Option<SshFile>,
     /// Ports of the host that lead to this machine.
-    pub(crate) forwards: Option<Vec<Spot<Forward>>>,
+    pub(crate) forwards: Option<Vec<Spot<ForwardEntry>>>,
     /// A firmware image for QEMU in place of its own.
     #[schemars(with = "Option<String>")]
     pub(crate) firmware: Option<PathBuf>,

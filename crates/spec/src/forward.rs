@@ -161,6 +161,18 @@ impl PortRange {
         self.last
     }
 
+    /// One port, or several as `9000-9010`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (parse_port(first)?, parse_port(last)?);
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+
     /// How many ports, at least one.
     pub fn count(self) -> u32 {
         u32::from(self.last - self.first) + 1
@@ -333,14 +345,10 @@ impl<'a> Parts<'a> {
     }
 
     fn ports(&self, field: &str) -> Result<PortRange, ForwardError> {
-        let (first, last) = field.split_once('-').unwrap_or((field, field));
-        match (parse_port(first), parse_port(last)) {
-            (Some(first), Some(last)) if first <= last => Ok(PortRange { first, last }),
-            _ => Err(ForwardError::Port {
-                text: self.whole.to_owned(),
-                port: field.to_owned(),
-            }),
-        }
+        PortRange::parse(field).ok_or_else(|| ForwardError::Port {
+            text: self.whole.to_owned(),
+            port: field.to_owned(),
+        })
     }
 
     fn syntax(&self) -> ForwardError {

@@ -16,6 +16,7 @@
 mod addresses;
 mod assign;
 mod attach;
+pub mod automatic;
 mod catalogue;
 mod check;
 mod choice;
@@ -49,6 +50,7 @@ mod text;
 mod yaml;
 
 pub use addresses::Addresses;
+pub use automatic::{AutoForward, ForwardEntry};
 pub use catalogue::{
     CatalogueImage, ImageName, ImageNameError, PLACEHOLDERS, PublishedDigest, PublishedSignature,
     SignatureError, parse_catalogue,

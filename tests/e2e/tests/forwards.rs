@@ -1,4 +1,4 @@
-//! Forwards beyond the plain one: loopback addresses of guests' own and clients' own sources, with the Linux kernel as the guests in namespaces.
+//! Forwards beyond the plain one: loopback addresses of guests' own, ports that appear by themselves and clients' own sources, with the Linux kernel as the guests in namespaces.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 use atoll_e2e::{Ended, Exec, with_namespaces};
@@ -25,7 +25,8 @@ network() {
 guest() {
     name=$1; shift
     $ATOLL net exec --join unix:$PWD/api.sock --name $name "$@" >$name.out &
-    pids="$pids $!"
+    last=$!
+    pids="$pids $last"
     for i in $(seq 600); do grep -q listening $name.out && return; sleep 0.1; done
     echo "$name did not start"; exit 1
 }
@@ -134,6 +135,77 @@ fn a_guest_sees_its_clients_own_address_and_port_over_both_families() {
             said("10.77.0.1:40003", "127.0.0.1:40003"),
             said("[fd77:77::1]:40004", "[::1]:40004"),
             said("10.77.0.1:40005", "198.51.100.7:40005"),
+        ]
+    );
+}
+
+#[test]
+fn what_a_guest_listens_at_appears_on_the_host_and_goes_with_it() {
+    let Some(atoll) = with_namespaces() else { return };
+    let ended = run(
+        atoll,
+        "--net",
+        r#"
+        ip link set lo up
+        # 8081 of the host is somebody else's.
+        $PEER answer 127.0.0.1:8081 >/dev/null & pids="$pids $!"
+        network --forward 'web:*,except=9999' --forward 2222:web:22 2>log
+        cat >inside <<'INSIDE'
+        exec 2>inside.log
+        trap 'kill $(jobs -p)' EXIT TERM
+        busybox wget -q -O ports.sh http://169.254.169.254/atoll/ports.sh
+        sh ports.sh >/dev/null &
+        $PEER tell 0.0.0.0:22 >/dev/null &
+        echo listening
+        until [ -e start ]; do sleep 0.02; done
+        $PEER tell 0.0.0.0:80 '[::]:8080' 0.0.0.0:8081 0.0.0.0:9999 127.0.0.1:7777 >/dev/null & server=$!
+        until [ -e stop ]; do sleep 0.02; done
+        kill $server
+        until [ -e end ]; do sleep 0.02; done
+INSIDE
+        guest web -- bash inside
+        open() { (exec 3<>/dev/tcp/127.0.0.1/$1) 2>/dev/null; }
+        until_open() { for i in $(seq 3000); do open $1 && return; sleep 0.02; done; echo "$1 did not open"; exit 1; }
+        until_closed() { for i in $(seq 3000); do open $1 || return 0; sleep 0.02; done; echo "$1 did not close"; exit 1; }
+        began=$(date +%s%N); touch start
+        until_open 80
+        echo "after $((($(date +%s%N) - began) / 1000000)) ms"
+        until_open 8080; until_open 8082
+        for port in 80 8080 8082; do $PEER ask 127.0.0.1:4000${port: -1} 127.0.0.1:$port; done
+        for port in 22 9999 7777; do open $port && echo "$port is open"; done
+        touch stop
+        began=$(date +%s%N)
+        until_closed 80
+        echo "after $((($(date +%s%N) - began) / 1000000)) ms"
+        until_closed 8082
+        open 2222 && open 8081 && echo "the others stay"
+        touch end; wait $last || true
+        grep -o 'port 8081 of web is found at 127.0.0.1:8082: tcp port 127.0.0.1:8081 is taken' log
+        "#,
+    );
+    let lines = lines(&ended);
+    let said =
+        |seen: &str, own: &str| format!("tcp you are {seen} and is {own}; udp you are {seen} and is {own}");
+    let delays: Vec<u64> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("after ")?.strip_suffix(" ms")?.parse().ok())
+        .collect();
+    let rest: Vec<_> = lines
+        .iter()
+        .copied()
+        .filter(|line| !line.starts_with("after "))
+        .collect();
+    assert_eq!(delays.len(), 2, "{lines:?}");
+    assert!(delays.iter().all(|ms| *ms < 30_000), "{delays:?}");
+    assert_eq!(
+        rest,
+        [
+            said("10.77.0.1:40000", "127.0.0.1:40000").as_str(),
+            // Its socket is one of IPv6.
+            said("[::ffff:10.77.0.1]:40000", "127.0.0.1:40000").as_str(),
+            said("10.77.0.1:40002", "127.0.0.1:40002").as_str(),
+            "the others stay",
+            "port 8081 of web is found at 127.0.0.1:8082: tcp port 127.0.0.1:8081 is taken",
         ]
     );
 }

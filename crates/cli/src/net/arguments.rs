@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use atoll_control::cluster::networks;
 use atoll_control::runtime::{
-    Addresses, ForwardSpec, GuestTarget, ListenSpec, Mac, NetworkOptions, Prefix, StaticLease, StaticRoute,
-    Subnet, Transport, parse_resolver,
+    Addresses, AutomaticSpec, ForwardSpec, GuestTarget, ListenSpec, Mac, NetworkOptions, Prefix, StaticLease,
+    StaticRoute, Subnet, Transport, parse_resolver,
 };
 use atoll_control::spec::{self, Hint, Loopback, OrOff};
 use clap::{Args, Command, Id};
@@ -64,7 +64,9 @@ pub(crate) struct NetworkArguments {
     /// Lead a host port to a guest's address, name or MAC address; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
     /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Or a unix socket, as in
     /// unix:/tmp/docker.sock:10.77.0.2:2375. Several guests with commas between them get connections in turn, but for those that
-    /// do not answer. With source=keep guests see their clients' own addresses where they can answer them, else the gateway's. Repeatable.
+    /// do not answer. With source=keep guests see their clients' own addresses where they can answer them, else the gateway's. GUEST:* is every
+    /// port at which the guest says that it listens, as it comes and goes, but for those of except=PORTS: the script of
+    /// http://169.254.169.254/atoll/ports.sh says it. Repeatable.
     #[arg(long, value_name = "[BIND:]PORT:GUEST[,GUEST]:PORT[/PROTOCOL][,source=keep]")]
     forward: Vec<String>,
 
@@ -167,7 +169,13 @@ impl NetworkArguments {
         options.resolvers = resolvers(&self.dns)?;
         options.listeners = listeners(self)?;
         options.uplink = self.mode.uplink(&options.static_leases, &options.domain)?;
-        options.forwards = each(&self.forward, |value| forwards(value, lan, guest))?.concat();
+        let (automatic, fixed): (Vec<String>, Vec<String>) = self
+            .forward
+            .iter()
+            .cloned()
+            .partition(|value| spec::automatic::is_automatic(value));
+        options.forwards = each(&fixed, |value| forwards(value, lan, guest))?.concat();
+        options.automatic = each(&automatic, |value| automatic_forward(value, lan, guest))?;
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
         options.proxies = reach::proxies(&self.proxy)?;
@@ -546,6 +554,59 @@ fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpe
         }
     };
     Ok(pairs(&read.forward, &guest, lan))
+}
+
+/// `[BIND:]GUEST:*[/PROTOCOL]…`, where the guest may be known already.
+fn automatic_forward(value: &str, lan: Lan, known: Option<&str>) -> Result<AutomaticSpec, Failure> {
+    let at = value
+        .split(',')
+        .next()
+        .and_then(|place| place.rfind('*'))
+        .unwrap_or(0);
+    let (before, star) = value.split_at(at);
+    let before = before.strip_suffix(':').unwrap_or(before);
+    let (bind, guest) = match known {
+        Some(name) => (before, GuestTarget::Name(name.to_owned())),
+        None => guest_behind(value, before, lan)?,
+    };
+    let bind = if bind.is_empty() {
+        String::new()
+    } else {
+        format!("{bind}:")
+    };
+    let read: spec::AutoForward = hinted("--forward", &format!("{bind}{star}"))?;
+    let own = lan
+        .loopback
+        .map(|addresses| addresses.address(&guest.to_string()));
+    Ok(networks::automatic_spec(&read, &guest, own))
+}
+
+/// The guest at the end of `[BIND:]GUEST`, and what stands before it.
+fn guest_behind<'a>(value: &str, text: &'a str, lan: Lan) -> Result<(&'a str, GuestTarget), Failure> {
+    if let Some((bind, mac)) = reach::mac_at_end(text) {
+        return Ok((bind, GuestTarget::Mac(mac)));
+    }
+    let separator = if text.ends_with(']') { ":[" } else { ":" };
+    let (bind, guest) = match text.rfind(separator) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => ("", text),
+    };
+    let read: spec::GuestForward = format!("1:{guest}:1").parse().map_err(|_| {
+        bad(
+            "--forward",
+            value,
+            "this names no guest",
+            "write GUEST:*, as in web:* or 10.77.0.2:*",
+        )
+    })?;
+    let guest = match read.guest {
+        spec::Guest::Name(name) => GuestTarget::Name(name.to_string()),
+        spec::Guest::Address(address) => {
+            lan.check_guest("--forward", value, address)?;
+            GuestTarget::Address(address)
+        }
+    };
+    Ok((bind, guest))
 }
 
 fn pairs(forward: &spec::Forward, guest: &GuestTarget, lan: Lan) -> Vec<ForwardSpec> {

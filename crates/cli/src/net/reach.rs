@@ -150,6 +150,14 @@ fn mac_behind(text: &str) -> Option<(&str, Mac)> {
     Some((path, Mac(mac.octets())))
 }
 
+/// A MAC address, with or without something before it.
+pub(super) fn mac_at_end(text: &str) -> Option<(&str, Mac)> {
+    let at = text.len().checked_sub(MAC_LEN)?;
+    let mac: spec::Mac = text.get(at..)?.parse().ok()?;
+    let before = &text[..at];
+    Some((before.strip_suffix(':').unwrap_or(before), Mac(mac.octets())))
+}
+
 /// `--forward` to several guests: what `one` makes of it with each of them, with one guest in the place of the others.
 pub(super) fn balanced(
     value: &str,
@@ -235,6 +243,14 @@ mod tests {
         for text in ["2375", "2375=/run/a", "0=unix:/run/a", "2375=unix:a", "a=unix:/a"] {
             assert!(host_socket(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_mac_address_may_end_a_text() {
+        let mac = "52:54:00:12:34:56";
+        assert_eq!(mac_at_end(mac).unwrap().0, "");
+        assert_eq!(mac_at_end(&format!("[::1]:{mac}")).unwrap().0, "[::1]");
+        assert!(mac_at_end("web").is_none() && mac_at_end("127.0.0.1:a").is_none());
     }
 
     #[test]
