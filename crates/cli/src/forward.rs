@@ -99,9 +99,16 @@ fn guest(forward: &ForwardInfo) -> String {
 pub(crate) fn row(forward: &ForwardInfo) -> Vec<String> {
     vec![
         format!("  {}", forward.id.0),
-        forward.listen.to_string(),
+        match forward.wanted_port {
+            Some(port) => format!("{} (for {port})", forward.listen),
+            None => forward.listen.to_string(),
+        },
         guest(forward),
-        forward.protocol.to_string(),
+        if forward.automatic {
+            format!("{}, by itself", forward.protocol)
+        } else {
+            forward.protocol.to_string()
+        },
     ]
 }
 

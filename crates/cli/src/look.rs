@@ -1,7 +1,7 @@
 //! `ls`, `status`, `logs`, `qemu-args`: what can be seen of a cluster.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
 use atoll_control::cluster::console;
@@ -77,7 +77,10 @@ fn row(machine: &MachineStatus) -> Vec<String> {
         machine.name.clone(),
         state,
         or_dash((!addresses.is_empty()).then(|| addresses.join(","))),
-        or_dash(machine.ssh_port.map(|port| format!("127.0.0.1:{port}"))),
+        or_dash(machine.ssh_port.map(|port| {
+            let address = machine.ssh_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
+            SocketAddr::new(address, port).to_string()
+        })),
         or_dash(machine.image.as_ref()),
     ]
 }

@@ -155,5 +155,8 @@ fn forward_line(forward: &ForwardInfo) -> Value {
         "listen": forward.listen,
         "guest": forward.guest,
         "guest_port": forward.guest_port,
+        "wanted_port": forward.wanted_port,
+        "automatic": forward.automatic,
+        "keep_source": forward.manner.keep_source,
     })
 }

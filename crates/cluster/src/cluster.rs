@@ -421,6 +421,8 @@ pub(crate) fn fingerprint(machine: &spec::Machine) -> String {
     use sha2::{Digest, Sha256};
     let mut fixed = machine.clone();
     fixed.forwards.clear();
+    fixed.loopback = None;
+    fixed.automatic.clear();
     fixed.user_data = None;
     fixed.ssh = spec::Ssh::default();
     let text = serde_json::to_string(&fixed).unwrap_or_default();

@@ -1,10 +1,11 @@
 //! What cloud-init reads in a machine: made from the file, the files it names, and the cluster's own ssh key.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 use atoll_images::nocloud;
-use atoll_runtime::Documents;
+use atoll_runtime::{Documents, PORTS_AGENT};
 use atoll_spec as spec;
 
 use crate::files::{self, FileError};
@@ -22,6 +23,8 @@ pub struct Ground<'a> {
     pub instance_id: &'a str,
     /// Who logs in.
     pub ssh_user: &'a str,
+    /// Where the services of its network are, for a machine whose ports appear by themselves.
+    pub services: Option<IpAddr>,
 }
 
 /// Where a machine finds its documents.
@@ -82,6 +85,8 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
         }
     };
     let nics: Vec<nocloud::Nic> = machine.nics.iter().map(nic).collect();
+    let agent = ground.services.filter(|_| !machine.automatic.is_empty());
+    let agent = agent.map(ports_agent);
     let documents = nocloud::documents(&nocloud::Machine {
         instance_id: ground.instance_id,
         hostname: name,
@@ -89,12 +94,22 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
         ssh_keys: &keys,
         user_data: user_data.as_deref(),
         nics: &nics,
+        script: agent.as_deref().map(|script| ("atoll-ports", script)),
         on_drive: seed(machine) == Seed::Drive,
     });
     Ok(documents
         .into_iter()
         .map(|(path, text)| (path.to_owned(), text.into()))
         .collect())
+}
+
+/// A script that installs the one by which a machine says at which ports it listens.
+fn ports_agent(services: IpAddr) -> String {
+    let place = "/usr/local/lib/atoll";
+    format!(
+        "#!/bin/sh\nmkdir -p {place} || exit 1\ncat >{place}/ports.sh <<'END OF ATOLL'\n{PORTS_AGENT}END OF ATOLL\n\
+         sh {place}/ports.sh install {services}\n"
+    )
 }
 
 fn read(path: &Path, machine: &str, what: &str) -> Result<Vec<u8>, Problem> {
@@ -124,6 +139,7 @@ mod tests {
             key: "ssh-ed25519 OURS",
             instance_id: "a-1",
             ssh_user: "debian",
+            services: Some(std::net::Ipv4Addr::new(10, 77, 0, 1).into()),
         };
         documents(machine, &ground)
     }
@@ -139,6 +155,19 @@ mod tests {
             meta_data.contains("ssh-ed25519 OURS") && meta_data.contains("ssh-ed25519 THEIRS"),
             "{meta_data}"
         );
+    }
+
+    #[test]
+    fn a_machine_whose_ports_appear_by_themselves_gets_the_script_that_says_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let vendor_data = |text: &str| {
+            let documents = made(&machine(text), folder.path()).unwrap();
+            String::from_utf8(documents["vendor-data"].to_vec()).unwrap()
+        };
+        let with = vendor_data("machines: {a: {image: debian, forwards: ['*']}}");
+        assert!(with.contains("ports.sh install 10.77.0.1"), "{with}");
+        let without = vendor_data("machines: {a: {image: debian, forwards: ['80:80']}}");
+        assert!(!without.contains("ports.sh"), "{without}");
     }
 
     #[test]

@@ -6,12 +6,12 @@
 //! is how a new daemon takes machines over that run.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use atoll_runtime::{
-    Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle, ListenSpec, Network,
-    Protocol, RequestError, StartError, Transport,
+    AutomaticSpec, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle,
+    ListenAt, ListenSpec, Manner, Network, Protocol, RequestError, StartError, Transport,
 };
 use atoll_spec as spec;
 
@@ -177,6 +177,9 @@ impl Networks {
                     log_error(handle.remove_forward(forward.id));
                 }
             }
+            for guest in targets(nic) {
+                log_error(handle.set_automatic(&guest, Vec::new()));
+            }
             log_error(handle.set_documents(name, Documents::new()));
             log_error(handle.unlisten(&paths.nic_socket(name, index)));
         }
@@ -195,9 +198,24 @@ impl Networks {
             .into_iter()
             .find(|it| is_same(it, &wanted));
         match there {
-            Some(there) => Ok(there),
-            None => Ok(handle.add_forward(wanted)?),
+            // What appeared by itself makes room for what somebody asks for.
+            Some(there) if there.automatic => handle.remove_forward(there.id)?,
+            Some(there) => return Ok(there),
+            None => {}
         }
+        Ok(handle.add_forward(wanted)?)
+    }
+
+    /// Lets what a machine listens at appear by itself, as the file says.
+    pub fn set_automatic(
+        &self,
+        network: &str,
+        guest: &GuestTarget,
+        machine: &spec::Machine,
+    ) -> Result<(), NetworkError> {
+        let specs = machine.automatic.iter();
+        let specs = specs.map(|forward| automatic_spec(forward, guest, machine.loopback));
+        Ok(self.handle(network)?.set_automatic(guest, specs.collect())?)
     }
 
     /// Ends a forward.
@@ -264,6 +282,12 @@ fn served(machine: &spec::Machine) -> impl Iterator<Item = &spec::Nic> {
     machine.nics.iter().filter(|nic| !nic.attach.is_direct())
 }
 
+/// All that a forward may call the guest of this NIC.
+fn targets(nic: &spec::Nic) -> impl Iterator<Item = GuestTarget> {
+    let mac = GuestTarget::Mac(guest_mac(nic));
+    nic.addresses().map(GuestTarget::Address).chain([mac])
+}
+
 fn leads_to(forward: &ForwardInfo, machine: &str, nic: &spec::Nic) -> bool {
     match &forward.guest {
         GuestTarget::Mac(to) => *to == guest_mac(nic),
@@ -289,8 +313,13 @@ fn machine_of(cluster: &spec::Cluster, network: &str, guest: &GuestTarget) -> Op
 
 /// A port that the host is to choose is never there already.
 fn is_same(there: &ForwardInfo, wanted: &ForwardSpec) -> bool {
+    let stands_for = |listen: &ListenAt| match (listen, there.wanted_port) {
+        (ListenAt::Address(at), Some(port)) => ListenAt::from(SocketAddr::new(at.ip(), port)),
+        (other, _) => other.clone(),
+    };
     there.protocol == wanted.protocol
-        && there.listen == wanted.listen
+        && there.manner == wanted.manner
+        && (there.listen == wanted.listen || stands_for(&there.listen) == wanted.listen)
         && there.guest == wanted.guest
         && there.guest_port == wanted.guest_port
 }
@@ -309,8 +338,17 @@ pub fn forward_target<'a>(
     Some((&nic.network, guest))
 }
 
-/// The forwards that a forward of the file stands for, one a port, towards this guest.
-pub fn forward_specs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<ForwardSpec> {
+/// The forwards that a forward of the file stands for, one a port, towards this guest, which may have an address of the host's loopback for
+/// itself.
+pub fn forward_specs(
+    forward: &spec::Forward,
+    guest: &GuestTarget,
+    own: Option<Ipv4Addr>,
+) -> Vec<ForwardSpec> {
+    let manner = Manner {
+        renumber: own.is_some() && forward.bind() == spec::Bind::Usual,
+        keep_source: forward.keeps_source(),
+    };
     let protocol = match forward.protocol() {
         spec::Protocol::Tcp => Protocol::Tcp,
         spec::Protocol::Udp => Protocol::Udp,
@@ -320,16 +358,45 @@ pub fn forward_specs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<Forwar
         listen: listen.into(),
         guest: guest.clone(),
         guest_port,
+        manner,
     };
-    forward.listeners().map(one).collect()
+    forward.at(own).listeners().map(one).collect()
 }
 
-/// The forward by which ssh reaches a machine.
-pub fn ssh_forward(host_port: u16, guest: GuestTarget) -> ForwardSpec {
+/// What a line of the file with `*` stands for, towards this guest.
+pub fn automatic_spec(
+    forward: &spec::AutoForward,
+    guest: &GuestTarget,
+    own: Option<Ipv4Addr>,
+) -> AutomaticSpec {
+    let except = forward.except().iter();
+    AutomaticSpec {
+        guest: guest.clone(),
+        addresses: forward.addresses(own).collect(),
+        protocol: forward.protocol().map(|protocol| match protocol {
+            spec::Protocol::Tcp => Protocol::Tcp,
+            spec::Protocol::Udp => Protocol::Udp,
+        }),
+        except: except.map(|ports| ports.first()..=ports.last()).collect(),
+        keep_source: forward.keeps_source(),
+    }
+}
+
+/// The forward by which ssh reaches a machine: at its own number where the machine has an address of the host's loopback for itself, else at
+/// this port.
+pub fn ssh_forward(host_port: u16, guest: GuestTarget, own: Option<Ipv4Addr>) -> ForwardSpec {
+    let at = match own {
+        Some(own) => SocketAddr::new(own.into(), 22),
+        None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), host_port),
+    };
     ForwardSpec {
         protocol: Protocol::Tcp,
-        listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), host_port).into(),
+        listen: at.into(),
         guest,
         guest_port: 22,
+        manner: Manner {
+            renumber: own.is_some(),
+            keep_source: false,
+        },
     }
 }

@@ -80,12 +80,12 @@ impl Cluster {
         let Some((network, guest)) = cluster.and_then(|cluster| forward_target(cluster, machine)) else {
             return Err(unreachable(machine));
         };
-        let network = network.to_string();
+        let (network, own) = (network.to_string(), machine.loopback);
         let mut made = Vec::new();
         for forward in new
             .forwards
             .iter()
-            .flat_map(|forward| forward_specs(forward, &guest))
+            .flat_map(|forward| forward_specs(forward, &guest, own))
         {
             let info = match shared.networks.forward(&network, forward.clone()) {
                 Ok(info) => info,
@@ -158,13 +158,14 @@ impl Cluster {
     }
 }
 
-/// A forward as it can be made again, at the host's port as it was chosen.
+/// A forward as it can be made again, at the host's port as it was chosen, which may stand for another.
 fn forward_of(info: &ForwardInfo) -> atoll_runtime::ForwardSpec {
     atoll_runtime::ForwardSpec {
         protocol: info.protocol,
         listen: info.listen.clone(),
         guest: info.guest.clone(),
         guest_port: info.guest_port,
+        manner: info.manner,
     }
 }
 
@@ -260,6 +261,10 @@ fn machine_status(
             .map(ToString::to_string),
         pid: process.map(|process: &Process| process.pid),
         accel: as_started.map(|started| started.accel.clone()),
+        loopback: shown.and_then(|machine| machine.loopback),
+        ssh_address: known
+            .and_then(|known| known.ssh_address)
+            .filter(|_| process.is_some()),
         ssh_port: known
             .and_then(|known| known.ssh_port)
             .filter(|_| process.is_some()),

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -42,7 +43,9 @@ pub struct Host {
     pub machine: String,
     /// Who logs in.
     pub user: String,
-    /// The port on the host's loopback.
+    /// The address on the host's loopback.
+    pub address: IpAddr,
+    /// The port there.
     pub port: u16,
 }
 
@@ -114,10 +117,16 @@ pub fn write_config(paths: &ClusterPaths, hosts: &[Host]) -> Result<(), SshError
 
 fn config(paths: &ClusterPaths, hosts: &[Host]) -> String {
     let mut text = String::from("# Written by atoll; use it with: ssh -F FILE MACHINE\n");
-    for Host { machine, user, port } in hosts {
+    for Host {
+        machine,
+        user,
+        address,
+        port,
+    } in hosts
+    {
         let _ = write!(
             text,
-            "\nHost {machine}\n  HostName 127.0.0.1\n  Port {port}\n  User {user}\n  HostKeyAlias {machine}\n"
+            "\nHost {machine}\n  HostName {address}\n  Port {port}\n  User {user}\n  HostKeyAlias {machine}\n"
         );
     }
     let key = quoted(&paths.ssh_key());
@@ -235,6 +244,8 @@ pub fn folder(paths: &ClusterPaths) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn paths(folder: &Path) -> ClusterPaths {
@@ -251,6 +262,7 @@ mod tests {
         let paths = paths(folder.path());
         let host = Host {
             machine: "a".to_owned(),
+            address: Ipv4Addr::LOCALHOST.into(),
             user: "debian".to_owned(),
             port: 40022,
         };

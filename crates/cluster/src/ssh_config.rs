@@ -28,10 +28,16 @@ pub fn fragment_path(paths: &ClusterPaths) -> PathBuf {
 pub(crate) fn fragment(paths: &ClusterPaths, hosts: &[Host]) -> String {
     let (key, known_hosts) = (quoted(&paths.ssh_key()), quoted(&paths.known_hosts()));
     let mut text = String::from("# Written by atoll.\n");
-    for Host { machine, user, port } in hosts {
+    for Host {
+        machine,
+        user,
+        address,
+        port,
+    } in hosts
+    {
         let _ = write!(
             text,
-            "\nHost {machine}\n  HostName 127.0.0.1\n  Port {port}\n  User {user}\n  HostKeyAlias {machine}\n  \
+            "\nHost {machine}\n  HostName {address}\n  Port {port}\n  User {user}\n  HostKeyAlias {machine}\n  \
              IdentityFile {key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known_hosts}\n  \
              GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking accept-new\n  CheckHostIP no\n"
         );
@@ -112,6 +118,7 @@ fn change(home: &Path, edit: impl Fn(&str) -> String) -> Result<Outcome, FileErr
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
     use std::process::Command;
 
     use proptest::prelude::*;
@@ -132,6 +139,7 @@ mod tests {
     fn host() -> Host {
         Host {
             machine: "web".to_owned(),
+            address: Ipv4Addr::new(127, 64, 0, 1).into(),
             user: "debian".to_owned(),
             port: 40_022,
         }
@@ -159,7 +167,7 @@ mod tests {
         assert_eq!(install(&paths, home.path()).unwrap(), Outcome::Changed);
         let text = understood(&config, "web");
         for line in [
-            "hostname 127.0.0.1",
+            "hostname 127.64.0.1",
             "port 40022",
             "user debian",
             "identitiesonly yes",

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use atoll_qemu::Process;
@@ -40,6 +41,9 @@ pub struct MachineState {
     pub instance_id: String,
     /// The host's port for ssh, once there was one.
     pub ssh_port: Option<u16>,
+    /// The address of that port, if it is not 127.0.0.1.
+    #[serde(default)]
+    pub ssh_address: Option<IpAddr>,
     /// Who logs in.
     pub ssh_user: Option<String>,
     /// How it was started last.
@@ -122,6 +126,7 @@ impl State {
             .or_insert_with(|| MachineState {
                 instance_id: new_instance_id(name),
                 ssh_port: None,
+                ssh_address: None,
                 ssh_user: None,
                 started: None,
                 process: None,

@@ -99,7 +99,13 @@ pub struct MachineStatus {
     /// What executes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accel: Option<String>,
-    /// Where ssh reaches it on the host's loopback.
+    /// Its own address of the host's loopback, where its network gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loopback: Option<Ipv4Addr>,
+    /// Where ssh reaches it, if not at 127.0.0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_address: Option<IpAddr>,
+    /// The port at which ssh reaches it on the host's loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_port: Option<u16>,
     /// Who logs in.

@@ -1,6 +1,7 @@
 //! The steps of a plan: what each one does to the host.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -183,6 +184,9 @@ impl Job<'_> {
             key: &self.key,
             instance_id: &known.instance_id,
             ssh_user: &ssh_user,
+            services: machine
+                .served_nic()
+                .and_then(|nic| self.cluster.network(nic.network.as_str())?.services()),
         };
         let documents = documents(machine, &ground)?;
         if documents::seed(machine) == documents::Seed::Drive {
@@ -195,7 +199,12 @@ impl Job<'_> {
         shared.networks.join(machine, &documents, &self.host.paths)?;
         drop(shared);
         self.forwards(machine)?;
-        self.ssh_host(machine, known.ssh_port, &ssh_user)
+        self.ssh_host(machine, known.ssh_port, &ssh_user)?;
+        if let Some((network, guest)) = forward_target(&self.cluster, machine) {
+            let shared = self.host.shared();
+            shared.networks.set_automatic(network.as_str(), &guest, machine)?;
+        }
+        Ok(())
     }
 
     /// The forwards of the file and those added since.
@@ -207,7 +216,7 @@ impl Job<'_> {
         let of_file = machine
             .forwards
             .iter()
-            .flat_map(|forward| forward_specs(forward, &guest));
+            .flat_map(|forward| forward_specs(forward, &guest, machine.loopback));
         for forward in of_file {
             shared
                 .networks
@@ -234,15 +243,20 @@ impl Job<'_> {
             return Ok(());
         };
         let network = network.as_str();
-        let forward = |port| -> ForwardSpec { ssh_forward(port, guest.clone()) };
+        let forward = |port, own| -> ForwardSpec { ssh_forward(port, guest.clone(), own) };
         let mut shared = self.host.shared();
-        let kept = port.and_then(|port| shared.networks.forward(network, forward(port)).ok());
-        let made = match kept {
+        let own = machine.loopback.map(|own| forward(0, Some(own)));
+        let wanted = own.into_iter().chain(port.map(|port| forward(port, None)));
+        let mut kept = wanted.filter_map(|wanted| shared.networks.forward(network, wanted).ok());
+        let made = match kept.next() {
             Some(kept) => kept,
-            None => shared.networks.forward(network, forward(0))?,
+            None => shared.networks.forward(network, forward(0, None))?,
         };
         let known = shared.state.machine(machine.name.as_str());
-        known.ssh_port = made.listen.address().map(|address| address.port());
+        let address = made.listen.address();
+        known.ssh_port = address.map(|address| address.port());
+        let is_own = |address: &IpAddr| *address != IpAddr::V4(Ipv4Addr::LOCALHOST);
+        known.ssh_address = address.map(|address| address.ip()).filter(is_own);
         known.ssh_user = Some(user.to_owned());
         shared.state.save(&self.host.paths)?;
         let machines = shared.state.machines.iter();
@@ -250,6 +264,7 @@ impl Job<'_> {
             let (port, user) = (known.ssh_port?, known.ssh_user.clone()?);
             Some(Host {
                 machine: name.clone(),
+                address: known.ssh_address.unwrap_or(Ipv4Addr::LOCALHOST.into()),
                 user,
                 port,
             })

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use atoll_control::cluster::problem::Kind;
 use atoll_control::cluster::questions::OldForward;
 use atoll_control::runtime::{
-    ForwardId, ForwardInfo, ForwardSpec, GuestTarget, ListenAt, Network, NetworkOptions, NetworkSnapshot,
-    Protocol, Subnet,
+    ForwardId, ForwardInfo, ForwardSpec, GuestTarget, ListenAt, Manner, Network, NetworkOptions,
+    NetworkSnapshot, Protocol, Subnet,
 };
 use atoll_control::{CallError, Client, Method, ServeError, Server, serve_network};
 use tempfile::TempDir;
@@ -46,6 +46,7 @@ fn forward(host_port: u16) -> ForwardSpec {
         listen: ListenAt::Address((Ipv4Addr::LOCALHOST, host_port).into()),
         guest: GuestTarget::Address(Ipv4Addr::new(10, 77, 0, 9).into()),
         guest_port: 80,
+        manner: Manner::default(),
     }
 }
 

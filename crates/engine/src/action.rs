@@ -8,7 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use atoll_wire::{Family, Frame, Mac};
 use bytes::Bytes;
 
-use crate::{AcceptId, ClockQuestion, FlowId, ForwardId, HostError, PortId, QueryId, TransferId};
+use crate::{
+    AcceptId, ClockQuestion, FlowId, ForwardId, HostError, Listening, PortId, QueryId, TransferId, WatchId,
+};
 
 /// One thing to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,6 +179,14 @@ pub enum Action {
     OpenUplink(Mac),
     /// The MAC address of [`Action::OpenUplink`] is not heard here any more: detach its uplink.
     CloseUplink(Mac),
+
+    /// At which ports a guest listens now, as it says itself: all of them, in order, at most 128. Told when that changes, bounded in rate.
+    Listening {
+        /// The wish to know it.
+        watch: WatchId,
+        /// The ports.
+        ports: Vec<Listening>,
+    },
 
     /// Leases changed: write [`Engine::leases`](crate::Engine::leases) and
     /// [`Engine::leases6`](crate::Engine::leases6) to the state.

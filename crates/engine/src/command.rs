@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use atoll_wire::Mac;
 
-use crate::{Addresses, DhcpOptions, Documents, ForwardId, StaticLease};
+use crate::{Addresses, DhcpOptions, Documents, ForwardId, StaticLease, WatchId};
 
 /// One change to a running network.
 #[derive(Clone, Debug)]
@@ -18,8 +18,21 @@ pub enum Command {
         /// Which port of the guest.
         port: u16,
     },
+    /// The forward's guests see its clients at their own addresses, where they can answer them; else, as without this, at the gateway's.
+    /// Holds for connections and clients that come from now on.
+    KeepSource(ForwardId),
     /// The forward takes no more connections; those it has go on.
     RemoveForward(ForwardId),
+    /// Tell by [`Action::Listening`](crate::Action::Listening) at which ports a guest listens, from when it says so. While there is a watch
+    /// guests find [`AGENT`](crate::AGENT), and report, at the metadata service.
+    Watch {
+        /// Its name from now on.
+        watch: WatchId,
+        /// Which guest.
+        guest: ForwardTarget,
+    },
+    /// Nobody wants to know any more.
+    Unwatch(WatchId),
     /// The host's resolvers changed.
     SetResolvers(Vec<SocketAddr>),
     /// An address belongs to a MAC address for good. Replaces the MAC's earlier one.

@@ -25,6 +25,10 @@ impl FlowId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ForwardId(pub u32);
 
+/// A wish to know at which ports a guest listens. The runtime chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatchId(pub u32);
+
 /// A connection that a forward's listener accepted and that no flow has adopted yet. The runtime chooses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AcceptId(pub u64);

@@ -50,16 +50,17 @@ pub use config::{
 };
 pub use dhcp_options::DhcpOptions;
 pub use event::{Datagrams, Event, FileError, HostError, PortConfig, Side};
-pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId, TransferId};
+pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId, TransferId, WatchId};
 pub use policy::{
     Destination, GuestLimits, GuestPolicy, NamePattern, Network, Policy, PortPolicySnapshot, Rule, Transport,
     Verdict, Who,
 };
+pub use services::listening::{AGENT, Listening};
 pub use services::ntp::ClockQuestion;
 pub use snapshot::{FlowSnapshot, PortSnapshot, Snapshot};
 pub use time::Instant;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use atoll_wire::{Endpoint, Frame, Mac};
@@ -75,6 +76,7 @@ use rng::Rng;
 use services::dhcp::DhcpServer;
 use services::dhcp6::Dhcp6Server;
 use services::dns::{DnsClient, DnsOutput, DnsService, DnsVia};
+use services::listening::Watches;
 use services::names::{NameView, Names};
 use services::ntp::NtpServer;
 use services::tftp::{TftpOutput, TftpServer};
@@ -92,6 +94,7 @@ pub struct Engine {
     tftp: TftpServer,
     router: Advertiser,
     roll_call: RollCall,
+    watches: Watches,
     /// Ways by guests into other networks.
     routes: Vec<StaticRoute>,
     /// Packets of which parts are missing.
@@ -123,6 +126,7 @@ impl Engine {
             tftp: TftpServer::new(config),
             router: Advertiser::new(config),
             roll_call: RollCall::default(),
+            watches: Watches::default(),
             routes: config.routes.clone(),
             lan: Lan::new(config, rng),
             fragments: Fragments::default(),
@@ -267,6 +271,7 @@ impl Engine {
                 self.fragments.forget_port(port);
                 self.ntp.forget_port(port);
                 self.tftp.forget_port(port);
+                self.watches.handle_detached(now, port);
                 self.flows.handle_room(now, lan, port);
             }
             Event::Transmitted { port, frames } => {
@@ -339,6 +344,9 @@ impl Engine {
         self.dns.handle_timeout(now);
         self.tftp.handle_timeout(now);
         self.flows.handle_timeout(now, &mut self.lan);
+        for (watch, ports) in self.watches.handle_timeout(now) {
+            self.lan.actions.push_back(Action::Listening { watch, ports });
+        }
         self.collect(now);
     }
 
@@ -358,7 +366,19 @@ impl Engine {
                     return Err(CommandError::DuplicateForward(forward));
                 }
             }
+            Command::KeepSource(forward) => self.flows.keep_source(forward),
             Command::RemoveForward(forward) => self.flows.remove_forward(forward),
+            Command::Watch { watch, guest } => {
+                for address in guest.fixed_addresses() {
+                    self.check_guest_address(address)?;
+                }
+                self.watches.add(watch, guest);
+                self.flows.take_reports(true);
+            }
+            Command::Unwatch(watch) => {
+                self.watches.remove(watch);
+                self.flows.take_reports(!self.watches.is_empty());
+            }
             Command::SetResolvers(resolvers) if !self.lan.firewall.is_internal() => {
                 self.dns.set_resolvers(now, resolvers);
             }
@@ -405,6 +425,7 @@ impl Engine {
             self.fragments.poll_timeout(),
             self.router.poll_timeout(),
             self.roll_call.poll_timeout(),
+            self.watches.poll_timeout(),
             self.dhcp.poll_timeout(),
             self.dhcp6.poll_timeout(),
             self.dns.poll_timeout(),
@@ -445,6 +466,9 @@ impl Engine {
             };
             self.dns.handle_query(now, client, &message, names);
         }
+        for (flow, ports) in self.flows.poll_reports() {
+            self.handle_report(now, flow, &ports);
+        }
         for flow in self.flows.take_gone() {
             self.dns.handle_disconnect(flow);
         }
@@ -460,6 +484,36 @@ impl Engine {
         while let Some(notice) = self.dhcp.poll_notice().or_else(|| self.dhcp6.poll_notice()) {
             self.lan.notice(now, notice);
         }
+    }
+
+    /// A guest said at which ports it listens: it counts for who watches an address of this guest's.
+    fn handle_report(&mut self, now: Instant, flow: FlowId, ports: &BTreeSet<Listening>) {
+        let Some(src) = self.flows.guest_of(flow) else {
+            return;
+        };
+        let from = self.ingress_of(now, flow);
+        let lan = &self.lan;
+        let view = NameView {
+            names: &self.names,
+            dhcp: &self.dhcp,
+            dhcp6: &self.dhcp6,
+            heard: &lan.neighbors,
+        };
+        let mut own = vec![src];
+        if let Some(mac) = lan.neighbors.mac_of(src) {
+            own.extend(lan.neighbors.addresses_of(mac));
+        }
+        let resolve = |lan: &Lan, name: &str| {
+            let station = lan.address_of_station(now, name);
+            station
+                .map(|address| vec![address])
+                .or_else(|| view.look_up(name))
+        };
+        let is_its = |guest: &ForwardTarget| {
+            let found = guest.addresses(lan, &resolve).unwrap_or_default();
+            found.iter().any(|address| own.contains(address))
+        };
+        self.watches.handle_report(now, from, ports, is_its);
     }
 
     fn handle_dns_output(&mut self, now: Instant, output: DnsOutput) {

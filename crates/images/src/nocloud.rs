@@ -66,6 +66,8 @@ pub struct Machine<'a> {
     pub user_data: Option<&'a [u8]>,
     /// NICs in order; the first has the best route.
     pub nics: &'a [Nic],
+    /// A further script for the final stage of the first boot: its name, and all of it.
+    pub script: Option<(&'a str, &'a str)>,
     /// Whether it finds the documents on a drive, so that network-config counts before there is a network, instead of over HTTP.
     pub on_drive: bool,
 }
@@ -146,10 +148,13 @@ fn network_config(nics: &[Nic]) -> String {
 
 fn vendor_data(machine: &Machine<'_>) -> String {
     let config = format!("#cloud-config\n{:#}\n", vendor_config(machine));
-    let parts = json!([
+    let mut parts = json!([
         { "type": "text/cloud-config", "filename": "atoll.cfg", "content": config },
         { "type": "text/x-shellscript", "filename": "atoll-ssh-user", "content": login_script(machine) },
     ]);
+    if let (Some((name, script)), Some(parts)) = (machine.script, parts.as_array_mut()) {
+        parts.push(json!({ "type": "text/x-shellscript", "filename": name, "content": script }));
+    }
     format!("#cloud-config-archive\n{parts:#}\n")
 }
 
@@ -195,6 +200,7 @@ mod tests {
             ssh_keys: keys,
             user_data: None,
             nics,
+            script: None,
             on_drive: false,
         }
     }

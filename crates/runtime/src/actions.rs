@@ -129,6 +129,10 @@ impl EventLoop {
                     });
                 }
             }
+            Action::Listening { watch, ports } => {
+                let (core, forwards) = (&mut self.core, &mut self.forwards);
+                self.automatic.handle_listening(core, forwards, watch, &ports);
+            }
             Action::Captured(frame) => {
                 if let Some(capture) = &mut self.capture {
                     capture.add(&frame.bytes);

@@ -161,6 +161,10 @@ impl ForwardError {
             Self::NoSuchAddress { listen } if listen.is_ipv6() => {
                 Some("use [::1] or [::], or IPv4 where the host has no IPv6".to_owned())
             }
+            Self::NoSuchAddress { listen } if listen.ip().is_loopback() => Some(format!(
+                "macOS has 127.0.0.1 alone: `sudo ifconfig lo0 alias {}` adds this one until the next start, or do without loopback",
+                listen.ip()
+            )),
             Self::NoSuchAddress { .. } => Some("use 127.0.0.1 or 0.0.0.0".to_owned()),
             _ => None,
         }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use atoll_engine::{Action, Command, Config, Engine, FlowId, Limits, Prefix, Subnet};
 use mio::{Events, Poll, Waker};
 
+use crate::automatic::AutomaticForwards;
 use crate::capture::Capture;
 use crate::core::{Core, Readiness, Ready};
 use crate::dns::Dns;
@@ -51,6 +52,7 @@ pub(crate) struct EventLoop {
     pub(crate) guests: Guests,
     pub(crate) flows: Flows,
     pub(crate) forwards: Forwards,
+    pub(crate) automatic: AutomaticForwards,
     pub(crate) proxies: Proxies,
     pub(crate) dns: Dns,
     pub(crate) resolvers: Resolvers,
@@ -164,6 +166,7 @@ impl EventLoop {
             guests: Guests::default(),
             flows: Flows::new(services::sockets(&options.host_ports)),
             forwards: Forwards::new(),
+            automatic: AutomaticForwards::default(),
             proxies: Proxies::default(),
             dns: Dns::default(),
             resolvers,
@@ -195,6 +198,12 @@ impl EventLoop {
         }
         for spec in options.forwards {
             self.forwards.add(&mut self.core, spec)?;
+        }
+        for spec in &options.automatic {
+            let of_guest = options.automatic.iter().filter(|it| it.guest == spec.guest);
+            let all = of_guest.cloned().collect();
+            self.automatic
+                .set(&mut self.core, &mut self.forwards, (&spec.guest, all))?;
         }
         for address in options.proxies {
             self.proxies.listen(&self.core, address)?;

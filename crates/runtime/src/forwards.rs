@@ -76,7 +76,7 @@ impl Forwards {
     pub(crate) fn add(&mut self, core: &mut Core, spec: ForwardSpec) -> Result<ForwardInfo, ForwardError> {
         self.check_clash(&spec)?;
         let id = self.last_id + 1;
-        let (socket, listen) = Socket::bind(&spec, id)?;
+        let (socket, listen) = Socket::bind_or_renumber(&spec, id)?;
         let command = Command::AddForward {
             forward: atoll_engine::ForwardId(id),
             guest: spec.guest.clone().into(),
@@ -85,6 +85,12 @@ impl Forwards {
         let now = core.now();
         let applied = core.engine.apply(now, command);
         applied.map_err(|error| ForwardError::Guest(error.to_string()))?;
+        if spec.manner.keep_source {
+            let kept = core
+                .engine
+                .apply(now, Command::KeepSource(atoll_engine::ForwardId(id)));
+            kept.map_err(|error| ForwardError::Guest(error.to_string()))?;
+        }
         self.last_id = id;
         let watched = match &socket {
             Socket::Tcp(listener) => core.watch(listener, Source::Forward(id)),
@@ -101,9 +107,12 @@ impl Forwards {
         let info = ForwardInfo {
             id: ForwardId(id),
             protocol: spec.protocol,
+            wanted_port: listen.other_port_than(&spec.listen),
             listen,
             guest: spec.guest,
             guest_port: spec.guest_port,
+            manner: spec.manner,
+            automatic: false,
         };
         let forward = Forward {
             info: info.clone(),
@@ -127,6 +136,15 @@ impl Forwards {
             there: format!("port {} of {}", there.guest_port, there.guest),
             wanted: format!("port {} of {}", spec.guest_port, spec.guest),
         })
+    }
+
+    /// Say of a forward that it appeared by itself, for this port.
+    pub(crate) fn note_automatic(&mut self, id: ForwardId, port: u16) {
+        if let Some(Forward { info, .. }) = self.forwards.get_mut(&id.0) {
+            info.automatic = true;
+            let at = info.listen.address().map(|address| address.port());
+            info.wanted_port = Some(port).filter(|port| at != Some(*port));
+        }
     }
 
     /// Free the host's port.
@@ -240,6 +258,24 @@ impl Forwards {
 }
 
 impl Socket {
+    /// As asked; where that is not to be had and another number will do, there.
+    fn bind_or_renumber(spec: &ForwardSpec, id: u32) -> Result<(Self, ListenAt), ForwardError> {
+        let failure = match Self::bind(spec, id) {
+            Err(failure @ (ForwardError::Forbidden { .. } | ForwardError::Taken { .. })) => failure,
+            other => return other,
+        };
+        let higher = spec.listen.renumbered().filter(|_| spec.manner.renumber);
+        let Some(listen) = higher else {
+            return Err(failure);
+        };
+        let spec = ForwardSpec {
+            listen,
+            ..spec.clone()
+        };
+        // Of two reasons the one that concerns what was asked for.
+        Self::bind(&spec, id).map_err(|_| failure)
+    }
+
     fn bind(spec: &ForwardSpec, id: u32) -> Result<(Self, ListenAt), ForwardError> {
         let listen = match &spec.listen {
             ListenAt::Address(listen) => *listen,

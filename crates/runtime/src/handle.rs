@@ -12,9 +12,9 @@ use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use mio::Waker;
 
 use crate::{
-    AttachError, DhcpOptions, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, LinkAddresses,
-    LinkError, LinkInfo, LinkPlan, LinkSpec, ListenSpec, ListenerInfo, Mac, NetworkSnapshot, RequestError,
-    StaticLease, TapInfo, TapSpec, Transport, Unlinked,
+    AttachError, AutomaticSpec, DhcpOptions, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec,
+    GuestTarget, LinkAddresses, LinkError, LinkInfo, LinkPlan, LinkSpec, ListenSpec, ListenerInfo, Mac,
+    NetworkSnapshot, RequestError, StaticLease, TapInfo, TapSpec, Transport, Unlinked,
 };
 
 /// Where the answer to one request goes.
@@ -27,6 +27,7 @@ pub(crate) enum Request {
     AddForward(ForwardSpec, Reply<Result<ForwardInfo, ForwardError>>),
     RemoveForward(ForwardId, Reply<Result<(), ForwardError>>),
     Forwards(Reply<Vec<ForwardInfo>>),
+    SetAutomatic(GuestTarget, Vec<AutomaticSpec>, Reply<Result<(), ForwardError>>),
     Listen(ListenSpec, Reply<Result<ListenerInfo, RequestError>>),
     Unlisten(PathBuf, Reply<Result<(), RequestError>>),
     AttachTap(TapSpec, Reply<Result<TapInfo, AttachError>>),
@@ -98,6 +99,15 @@ impl Handle {
     /// The network has stopped.
     pub fn forwards(&self) -> Result<Vec<ForwardInfo>, RequestError> {
         self.ask(Request::Forwards).ok_or(RequestError::Stopped)
+    }
+
+    /// What of this guest appears by itself from now on, in place of what did; what stays the same keeps its ports.
+    ///
+    /// # Errors
+    /// The guest cannot be one of this network's.
+    pub fn set_automatic(&self, guest: &GuestTarget, specs: Vec<AutomaticSpec>) -> Result<(), ForwardError> {
+        self.ask(|reply| Request::SetAutomatic(guest.clone(), specs, reply))
+            .unwrap_or(Err(ForwardError::Stopped))
     }
 
     /// Let clients of the proxy connect at one more address of the host. Gives it, with the port that the host chose when that was 0.

@@ -15,6 +15,7 @@
 pub mod abilities;
 mod actions;
 mod answers;
+mod automatic;
 mod capture;
 mod core;
 mod dns;
@@ -53,6 +54,7 @@ mod udp;
 mod uplink;
 mod vhost_user;
 
+pub use atoll_engine::AGENT as PORTS_AGENT;
 pub use atoll_engine::{
     Addresses, BootClient, DhcpOptions, DnsOptions, Documents, Family, NetBoot, Prefix, ServiceTarget,
     StaticLease, StaticRoute, Subnet, TimeServer,
@@ -73,7 +75,8 @@ pub use listen_at::{ListenAt, NoListenAt};
 pub use lock::{FileLock, LockError};
 pub use network::Network;
 pub use options::{
-    ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenSpec, NetworkOptions, Protocol, Transport,
+    AutomaticSpec, ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenSpec, Manner, NetworkOptions,
+    Protocol, Transport,
 };
 pub use passing::{receive_descriptor, send_descriptor};
 pub use resolvers::parse_resolver;

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::Manner;
+
 /// A port or a unix socket. In words and in JSON `127.0.0.1:8080` or `unix:/run/web.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListenAt {
@@ -24,6 +26,19 @@ impl ListenAt {
             Self::Address(address) => Some(*address),
             Self::Socket(_) => None,
         }
+    }
+
+    /// The same address at the port that stands for one that is not to be had, if there is such a port.
+    pub(crate) fn renumbered(&self) -> Option<Self> {
+        let address = self.address().filter(|address| address.port() != 0)?;
+        let port = address.port().checked_add(Manner::RENUMBERED_BY)?;
+        Some(SocketAddr::new(address.ip(), port).into())
+    }
+
+    /// The port that was `wanted`, if it is not the one that this has.
+    pub(crate) fn other_port_than(&self, wanted: &Self) -> Option<u16> {
+        let (own, wanted) = (self.address()?.port(), wanted.address()?.port());
+        (wanted != 0 && wanted != own).then_some(wanted)
     }
 
     /// Whether who listens at one keeps another from the other. Sockets at an address are of one family.
@@ -102,6 +117,18 @@ mod tests {
         }
         for text in ["", "unix:", "80", "/tmp/a.sock"] {
             assert!(text.parse::<ListenAt>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_renumbered_port_knows_what_it_stands_for() {
+        let higher = at("127.64.0.1:22").renumbered().unwrap();
+        assert_eq!(higher, at("127.64.0.1:10022"));
+        assert_eq!(higher.other_port_than(&at("127.64.0.1:22")), Some(22));
+        assert_eq!(higher.other_port_than(&higher), None);
+        assert_eq!(at("127.0.0.1:4711").other_port_than(&at("127.0.0.1:0")), None);
+        for text in ["127.0.0.1:0", "127.0.0.1:60000", "unix:/a"] {
+            assert_eq!(at(text).renumbered(), None, "{text}");
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct NetworkOptions {
     pub listeners: Vec<ListenSpec>,
     /// Host ports that lead to guests.
     pub forwards: Vec<ForwardSpec>,
+    /// Host ports that lead to guests as these listen.
+    pub automatic: Vec<AutomaticSpec>,
     /// File to which every frame that passes the switch is written, in pcapng.
     pub pcap: Option<PathBuf>,
     /// Folder in which leases are kept; `None` keeps nothing.
@@ -113,6 +116,7 @@ impl NetworkOptions {
             documents: BTreeMap::new(),
             listeners: Vec::new(),
             forwards: Vec::new(),
+            automatic: Vec::new(),
             pcap: None,
             state_dir: None,
             networks: NonZeroU32::MIN,
@@ -263,4 +267,45 @@ pub struct ForwardSpec {
     pub guest: GuestTarget,
     /// Which port of the guest.
     pub guest_port: u16,
+    /// What it does beside leading there.
+    #[serde(default)]
+    pub manner: Manner,
+}
+
+/// Host ports that appear and go as a guest listens at more or fewer of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AutomaticSpec {
+    /// Which guest.
+    pub guest: GuestTarget,
+    /// Where to listen on the host, at each of them.
+    pub addresses: Vec<IpAddr>,
+    /// What alone is carried; `None` for all.
+    pub protocol: Option<Protocol>,
+    /// Ports of the guest that are left out.
+    pub except: Vec<RangeInclusive<u16>>,
+    /// As in [`Manner`].
+    pub keep_source: bool,
+}
+
+/// What a forward does beside leading to its guest: nothing, unless it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Manner {
+    /// Where the host does not let this user listen at the port, or somebody else does, listen [`RENUMBERED_BY`](Manner::RENUMBERED_BY)
+    /// ports higher.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub renumber: bool,
+    /// The guest sees its clients' own addresses, where it can answer them: those that are not the network's or this host's loopback,
+    /// and of the guest's family.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keep_source: bool,
+}
+
+impl Manner {
+    /// How many ports higher a forward is found whose own number is not to be had.
+    pub const RENUMBERED_BY: u16 = 10_000;
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it by reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }

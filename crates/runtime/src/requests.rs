@@ -14,6 +14,10 @@ impl EventLoop {
             Request::Snapshot(reply) => answer(&reply, self.snapshot()),
             Request::AddForward(spec, reply) => answer(&reply, self.forwards.add(&mut self.core, spec)),
             Request::RemoveForward(id, reply) => answer(&reply, self.forwards.remove(&mut self.core, id)),
+            Request::SetAutomatic(guest, specs, reply) => {
+                let (core, forwards) = (&mut self.core, &mut self.forwards);
+                answer(&reply, self.automatic.set(core, forwards, (&guest, specs)));
+            }
             Request::Forwards(reply) => answer(&reply, self.forwards.list()),
             Request::Listen(spec, reply) => answer(&reply, self.listen(spec)),
             Request::Unlisten(path, reply) => {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GuestTarget, HostPortSpec, LinkInfo, ListenAt, Mode, Protocol, Transport, UplinkInfo};
+use crate::{GuestTarget, HostPortSpec, LinkInfo, ListenAt, Manner, Mode, Protocol, Transport, UplinkInfo};
 
 /// The whole picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +91,15 @@ pub struct ForwardInfo {
     pub guest: GuestTarget,
     /// Which port of the guest.
     pub guest_port: u16,
+    /// What it does beside leading there.
+    #[serde(flatten)]
+    pub manner: Manner,
+    /// The host's port that was asked for, where `listen` is another since that one was not to be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted_port: Option<u16>,
+    /// It appeared by itself, and goes when the guest listens there no more.
+    #[serde(default)]
+    pub automatic: bool,
 }
 
 /// A guest that is attached.

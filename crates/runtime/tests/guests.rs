@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use atoll_runtime::{
-    ForwardError, ForwardSpec, GuestTarget, ListenSpec, Network, NetworkOptions, Prefix, Protocol,
+    ForwardError, ForwardSpec, GuestTarget, ListenSpec, Manner, Network, NetworkOptions, Prefix, Protocol,
     RequestError, StartError, Transport,
 };
 use kit::{ALIAS, GATEWAY, Guest, SUBNET, options};
@@ -128,6 +128,7 @@ fn forward(protocol: Protocol, guest: Ipv4Addr, guest_port: u16) -> ForwardSpec 
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into(),
         guest: GuestTarget::Address(guest.into()),
         guest_port,
+        manner: Manner::default(),
     }
 }
 
@@ -402,6 +403,7 @@ fn a_forward_of_ipv6_leaves_the_port_of_ipv4_free() {
             listen: listen.into(),
             guest: GuestTarget::Name("a".to_owned()),
             guest_port: 80,
+            manner: Manner::default(),
         })
     };
     // Where the host has no IPv6 that is told, and nothing else is to be seen.

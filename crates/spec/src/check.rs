@@ -3,14 +3,19 @@
 //! What a value's own type refused was reported while reading. Such a part is marked `wrong`, and checks that would only
 //! repeat the mistake in other words leave it out. A cluster comes out only if nothing at all was reported.
 
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
 use crate::Source;
 use crate::attach;
-use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh};
+use crate::automatic::ForwardEntry;
+use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh, served_nic};
 use crate::dhcp_options;
 use crate::diagnostic::{Diagnostic, Report};
 use crate::file::{ClusterFile, MachineFile};
 use crate::forward::Forward;
 use crate::host_ways;
+use crate::loopback::Loopback;
 use crate::name::{Domain, Name};
 use crate::networks::{self, PlacedNetwork};
 use crate::nics;
@@ -38,8 +43,6 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
     let mut networks = networks::resolve(&name, file.networks.take(), report);
     let machines = machines(file, report);
     check_hosts(&networks, &machines, &domain, report);
-    check_forwards(&machines, report);
-    host_ways::check_proxies(&networks, &machines, report);
     check_dns(&networks, &machines, &domain, report);
     let spoken_of = networks.iter().flat_map(|placed| &placed.policy_machines);
     let names: Vec<&Name> = machines.iter().map(|machine| &machine.name.value).collect();
@@ -49,13 +52,17 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
         attach::check_forwards(machine, nics, report);
         policy::add_machine(machine, nics, &mut networks, report);
     }
+    let loopbacks = loopbacks(&name, &networks, &machines, &nics);
+    check_forwards(&machines, &loopbacks, report);
+    host_ways::check_proxies(&networks, &machines, &loopbacks, report);
     if !report.is_empty() {
         return None;
     }
     let machines = machines
         .into_iter()
         .zip(nics)
-        .map(|(machine, nics)| finish(machine, nics, source));
+        .zip(loopbacks)
+        .map(|((machine, nics), loopback)| finish(machine, (nics, loopback), source));
     let machines: Vec<Machine> = machines.collect();
     let networks = networks
         .into_iter()
@@ -171,12 +178,40 @@ fn check_dns(networks: &[PlacedNetwork], machines: &[PlacedMachine], domain: &Do
     }
 }
 
+/// Each machine's own address of the host's loopback, if the network by which the host reaches it gives one.
+fn loopbacks(
+    cluster: &Name,
+    networks: &[PlacedNetwork],
+    machines: &[PlacedMachine],
+    nics: &[Vec<Nic>],
+) -> Vec<Option<Ipv4Addr>> {
+    let mut taken = HashSet::new();
+    let own = |(index, machine): (usize, &PlacedMachine)| {
+        let nic = served_nic(nics.get(index)?)?;
+        let mut given = networks.iter().filter(|placed| placed.network.loopback);
+        let network = &given
+            .find(|placed| placed.network.name == nic.network)?
+            .network
+            .name;
+        let addresses = Loopback::of(&[cluster.as_str(), network.as_str()]);
+        addresses.take(machine.name.value.as_str(), &mut taken)
+    };
+    machines.iter().enumerate().map(own).collect()
+}
+
 /// No two forwards may listen on one host port.
-fn check_forwards(machines: &[PlacedMachine], report: &mut Report) {
-    let mut seen: Vec<(&Name, &Spot<Forward>)> = Vec::new();
-    for machine in machines {
+fn check_forwards(machines: &[PlacedMachine], loopbacks: &[Option<Ipv4Addr>], report: &mut Report) {
+    let mut seen: Vec<(&Name, Spot<Forward>)> = Vec::new();
+    for (machine, own) in machines.iter().zip(loopbacks) {
         let name = &machine.name.value;
         for forward in machine.file.forwards.iter().flatten() {
+            let ForwardEntry::Fixed(fixed) = &forward.value else {
+                continue;
+            };
+            let forward = Spot {
+                value: fixed.at(*own),
+                span: forward.span.clone(),
+            };
             let clash = seen
                 .iter()
                 .find(|(_, other)| forward.value.conflicts_with(&other.value));
@@ -205,10 +240,21 @@ fn clash_title(name: &Name, other: &Name, forward: &Forward) -> String {
     }
 }
 
-fn finish(machine: PlacedMachine, nics: Vec<Nic>, source: &Source<'_>) -> Machine {
+fn finish(
+    machine: PlacedMachine,
+    (nics, loopback): (Vec<Nic>, Option<Ipv4Addr>),
+    source: &Source<'_>,
+) -> Machine {
     let PlacedMachine { name, file } = machine;
     let ssh = file.ssh.unwrap_or_default();
     let (initrd, append) = (file.initrd, file.append);
+    let (mut forwards, mut automatic) = (Vec::new(), Vec::new());
+    for entry in file.forwards.unwrap_or_default() {
+        match entry.value {
+            ForwardEntry::Fixed(forward) => forwards.push(forward),
+            ForwardEntry::Automatic(forward) => automatic.push(forward),
+        }
+    }
     Machine {
         name: name.value,
         image: file.image,
@@ -223,12 +269,9 @@ fn finish(machine: PlacedMachine, nics: Vec<Nic>, source: &Source<'_>) -> Machin
             keys: ssh.keys.unwrap_or_default(),
         },
         dhcp_options: dhcp_options::finish(file.dhcp_options, file.dhcp6_options),
-        forwards: file
-            .forwards
-            .unwrap_or_default()
-            .into_iter()
-            .map(|forward| forward.value)
-            .collect(),
+        forwards,
+        automatic,
+        loopback,
         firmware: file.firmware,
         accel: file.accel.unwrap_or_default(),
         machine: file.machine,

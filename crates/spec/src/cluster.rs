@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::addresses::Addresses;
+use crate::automatic::AutoForward;
 use crate::dhcp_options::DhcpOptions;
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
@@ -65,6 +66,9 @@ pub struct Network {
     pub ipv6: Option<Prefix>,
     /// Whether guests reach the host's loopback at [`Subnet::host_alias`] and [`Prefix::host_alias`].
     pub host_loopback: bool,
+    /// Whether machines have addresses of the host's loopback for themselves.
+    #[serde(default)]
+    pub loopback: bool,
     /// Whether guests are kept from each other.
     pub isolate: bool,
     /// Whether frames of VLANs pass where they do not anyway.
@@ -137,6 +141,12 @@ pub struct Machine {
     pub ssh: Ssh,
     /// Host ports that lead here.
     pub forwards: Vec<Forward>,
+    /// Ports of the host that lead here as it listens at more or fewer of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub automatic: Vec<AutoForward>,
+    /// Its own address of the host's loopback, where the network of [`Machine::served_nic`] gives one; no other machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loopback: Option<Ipv4Addr>,
     /// A firmware image in place of QEMU's own, as written.
     pub firmware: Option<PathBuf>,
     /// How QEMU runs it.
@@ -192,8 +202,13 @@ impl Network {
 impl Machine {
     /// The NIC by which the host reaches it and its documents are served: the first one that goes through a network's switch.
     pub fn served_nic(&self) -> Option<&Nic> {
-        self.nics.iter().find(|nic| !nic.attach.is_direct())
+        served_nic(&self.nics)
     }
+}
+
+/// See [`Machine::served_nic`].
+pub(crate) fn served_nic(nics: &[Nic]) -> Option<&Nic> {
+    nics.iter().find(|nic| !nic.attach.is_direct())
 }
 
 impl Nic {

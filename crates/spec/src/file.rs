@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 
 use crate::addresses::{Addresses, GivenAddresses};
+use crate::automatic::ForwardEntry;
 use crate::choice::OrOff;
 use crate::dhcp_options::OptionsFile;
 use crate::diagnostic::{Report, Span};
-use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
 use crate::host_side::{HostPort, PortNumber, ProxyAddress};
 use crate::image::{Image, SshKey, UserData};
@@ -75,6 +75,9 @@ pub(crate) struct NetworkFile {
     pub(crate) ipv6: Option<Spot<OrOff<Prefix>>>,
     /// Whether guests reach the host's loopback at the host alias; false when left out.
     pub(crate) host_loopback: Option<bool>,
+    /// Whether each machine has an address of the host's loopback for itself, at which its forwards are found; false when left out. Linux
+    /// only, unless an administrator adds the addresses.
+    pub(crate) loopback: Option<bool>,
     /// Whether guests are kept from each other; false when left out.
     pub(crate) isolate: Option<bool>,
     /// Whether frames with VLAN tags (802.1Q, 802.1ad) pass onto a LAN, and between guests that anti-spoof keeps to their own addresses; false
@@ -162,7 +165,7 @@ pub(crate) struct MachineFile {
     /// How `atoll ssh` logs in.
     pub(crate) ssh: Option<SshFile>,
     /// Ports of the host that lead to this machine.
-    pub(crate) forwards: Option<Vec<Spot<Forward>>>,
+    pub(crate) forwards: Option<Vec<Spot<ForwardEntry>>>,
     /// The group it is in: machines reach those of their own group and no others; those without one are a group, too.
     pub(crate) group: Option<Spot<Name>>,
     /// What it may do at most on each of its networks; what is left out here is as the network's policy has it.
@@ -268,6 +271,7 @@ impl FromYaml for NetworkFile {
             subnet: keys.take("subnet"),
             ipv6: keys.take("ipv6"),
             host_loopback: keys.take("host-loopback"),
+            loopback: keys.take("loopback"),
             isolate: keys.take("isolate"),
             vlans: keys.take("vlans"),
             mtu: keys.take("mtu"),

@@ -3,7 +3,9 @@
 //! In a machine's list the guest is the machine itself: `[BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL]` ([`Forward`]).
 //! On the command line the guest stands before its port: `[BIND:]HOST-PORT:GUEST:GUEST-PORT[/PROTOCOL]`
 //! ([`GuestForward`]). Ports may be ranges of equal length, `9000-9010:9000-9010`. IPv6 addresses stand in brackets.
-//! Without BIND the listener is on 127.0.0.1, without PROTOCOL it is TCP. Host port 0 lets the host choose.
+//! Without BIND the listener is on 127.0.0.1, or on the machine's own loopback address where its network gives one (see
+//! [`loopback`](crate::loopback)); without PROTOCOL it is TCP. Host port 0 lets the host choose. `,source=keep` at the end lets the guest see
+//! its clients' own addresses.
 //!
 //! A listener is of one family: `0.0.0.0` is every IPv4 address of the host, `[::]` every IPv6 address and no other, and `*`
 //! two listeners, one of each. The guest's family may be another than the listener's.
@@ -14,6 +16,9 @@ use std::str::FromStr;
 
 use crate::name::Name;
 use crate::text::{Hint, text_type};
+
+/// How a forward spells that its guest sees its clients' own addresses.
+const KEEP_SOURCE: &str = "source=keep";
 
 /// What a forward carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +39,8 @@ pub struct PortRange {
 /// Where on the host a forward listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Bind {
+    /// Where nothing is said: on the guest's own loopback address if it has one, else on 127.0.0.1.
+    Usual,
     /// At this address.
     Address(IpAddr),
     /// At every address of both families.
@@ -47,6 +54,7 @@ pub struct Forward {
     host_ports: PortRange,
     guest_ports: PortRange,
     protocol: Protocol,
+    keep_source: bool,
 }
 
 /// The guest of a forward on the command line.
@@ -87,6 +95,8 @@ pub enum ForwardError {
     Guest { text: String, guest: String },
     #[error("{text:?} is no forward: {host} host ports cannot go to {guest} guest ports")]
     RangeLength { text: String, host: u32, guest: u32 },
+    #[error("{text:?} is no forward: {option:?} is no option of one")]
+    Option { text: String, option: String },
     #[error("{0:?} is no forward: it names a guest, but here the guest is the machine itself")]
     GuestGiven(String),
 }
@@ -108,6 +118,7 @@ impl Hint for ForwardError {
             Self::Guest { .. } => {
                 "use an address like 10.77.0.2 or [fd77:77::2], or a machine's name".to_owned()
             }
+            Self::Option { .. } => "write source=keep, or leave it out".to_owned(),
             Self::RangeLength { .. } => "give both sides the same number of ports".to_owned(),
             Self::GuestGiven(_) => "leave the guest out: 127.0.0.1:8022:22/tcp".to_owned(),
         })
@@ -128,6 +139,7 @@ impl Bind {
     /// The addresses at which listeners are needed.
     pub fn addresses(self) -> impl Iterator<Item = IpAddr> + use<> {
         let (first, second) = match self {
+            Self::Usual => (IpAddr::V4(Ipv4Addr::LOCALHOST), None),
             Self::Address(address) => (address, None),
             Self::Everywhere => (
                 IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -147,6 +159,18 @@ impl PortRange {
     /// The last port; equal to the first for a single one.
     pub fn last(self) -> u16 {
         self.last
+    }
+
+    /// One port, or several as `9000-9010`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let (first, last) = (parse_port(first)?, parse_port(last)?);
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
     }
 
     /// How many ports, at least one.
@@ -178,6 +202,21 @@ impl Forward {
     /// What is carried.
     pub fn protocol(&self) -> Protocol {
         self.protocol
+    }
+
+    /// Whether the guest is to see its clients' own addresses in place of the gateway's.
+    pub fn keeps_source(&self) -> bool {
+        self.keep_source
+    }
+
+    /// The same forward towards a guest that has this address of the host's loopback for itself.
+    #[must_use]
+    pub fn at(self, own: Option<Ipv4Addr>) -> Self {
+        let bind = match (self.bind, own) {
+            (Bind::Usual, Some(own)) => Bind::Address(own.into()),
+            (bind, _) => bind,
+        };
+        Self { bind, ..self }
     }
 
     /// Each host port with its guest port.
@@ -220,12 +259,21 @@ struct Parts<'a> {
     whole: &'a str,
     fields: Vec<&'a str>,
     protocol: Protocol,
+    keep_source: bool,
 }
 
 impl<'a> Parts<'a> {
     fn split(whole: &'a str) -> Result<Self, ForwardError> {
-        let (rest, protocol) = match whole.rsplit_once('/') {
-            None => (whole, Protocol::Tcp),
+        let (forward, option) = match whole.split_once(',') {
+            Some((forward, option)) => (forward, Some(option)),
+            None => (whole, None),
+        };
+        if let Some(option) = option.filter(|option| *option != KEEP_SOURCE) {
+            let (text, option) = (whole.to_owned(), option.to_owned());
+            return Err(ForwardError::Option { text, option });
+        }
+        let (rest, protocol) = match forward.rsplit_once('/') {
+            None => (forward, Protocol::Tcp),
             Some((rest, "tcp")) => (rest, Protocol::Tcp),
             Some((rest, "udp")) => (rest, Protocol::Udp),
             Some((_, other)) => {
@@ -239,12 +287,13 @@ impl<'a> Parts<'a> {
             whole,
             fields: split_outside_brackets(rest),
             protocol,
+            keep_source: option.is_some(),
         })
     }
 
     fn bind(&self, field: Option<&str>) -> Result<Bind, ForwardError> {
         let bind = match field {
-            None => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            None => return Ok(Bind::Usual),
             Some("*") => return Ok(Bind::Everywhere),
             Some(field) => parse_address(field),
         };
@@ -291,18 +340,15 @@ impl<'a> Parts<'a> {
             host_ports,
             guest_ports,
             protocol: self.protocol,
+            keep_source: self.keep_source,
         })
     }
 
     fn ports(&self, field: &str) -> Result<PortRange, ForwardError> {
-        let (first, last) = field.split_once('-').unwrap_or((field, field));
-        match (parse_port(first), parse_port(last)) {
-            (Some(first), Some(last)) if first <= last => Ok(PortRange { first, last }),
-            _ => Err(ForwardError::Port {
-                text: self.whole.to_owned(),
-                port: field.to_owned(),
-            }),
-        }
+        PortRange::parse(field).ok_or_else(|| ForwardError::Port {
+            text: self.whole.to_owned(),
+            port: field.to_owned(),
+        })
     }
 
     fn syntax(&self) -> ForwardError {
@@ -394,6 +440,7 @@ impl fmt::Display for Bracketed {
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Usual => Ipv4Addr::LOCALHOST.fmt(f),
             Self::Address(address) => Bracketed(*address).fmt(f),
             Self::Everywhere => f.write_str("*"),
         }
@@ -409,41 +456,46 @@ impl fmt::Display for Guest {
     }
 }
 
+impl Forward {
+    fn write(&self, f: &mut fmt::Formatter<'_>, guest: Option<&Guest>) -> fmt::Result {
+        if self.bind != Bind::Usual {
+            write!(f, "{}:", self.bind)?;
+        }
+        write!(f, "{}:", self.host_ports)?;
+        if let Some(guest) = guest {
+            write!(f, "{guest}:")?;
+        }
+        write!(f, "{}/{}", self.guest_ports, self.protocol)?;
+        if self.keep_source {
+            write!(f, ",{KEEP_SOURCE}")?;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            bind,
-            host_ports,
-            guest_ports,
-            protocol,
-        } = self;
-        write!(f, "{bind}:{host_ports}:{guest_ports}/{protocol}")
+        self.write(f, None)
     }
 }
 
 impl fmt::Display for GuestForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Forward {
-            bind,
-            host_ports,
-            guest_ports,
-            protocol,
-        } = self.forward;
-        write!(f, "{bind}:{host_ports}:{}:{guest_ports}/{protocol}", self.guest)
+        self.forward.write(f, Some(&self.guest))
     }
 }
 
 text_type!(
     Forward,
     expected: "a forward like 8022:22",
-    pattern: r"^((\[[0-9a-fA-F:.]+\]|[0-9.]+|\*):)?[0-9]+(-[0-9]+)?:[0-9]+(-[0-9]+)?(/(tcp|udp))?$",
-    about: "[BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL]; 127.0.0.1 and tcp when left out; [::] is IPv6 only, * both families; ranges like 9000-9010:9000-9010."
+    pattern: r"^((\[[0-9a-fA-F:.]+\]|[0-9.]+|\*):)?[0-9]+(-[0-9]+)?:[0-9]+(-[0-9]+)?(/(tcp|udp))?(,source=keep)?$",
+    about: "[BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL][,source=keep]; 127.0.0.1 and tcp when left out; [::] is IPv6 only, * both families; ranges like 9000-9010:9000-9010; source=keep lets the guest see its clients' own addresses."
 );
 text_type!(
     GuestForward,
     expected: "a forward like 127.0.0.1:8022:10.77.0.2:22/tcp",
-    pattern: r"^.+:.+:[0-9]+(-[0-9]+)?(/(tcp|udp))?$",
-    about: "[BIND:]HOST-PORT:GUEST:GUEST-PORT[/PROTOCOL]; 127.0.0.1 and tcp when left out."
+    pattern: r"^.+:.+:[0-9]+(-[0-9]+)?(/(tcp|udp))?(,source=keep)?$",
+    about: "[BIND:]HOST-PORT:GUEST:GUEST-PORT[/PROTOCOL][,source=keep]; 127.0.0.1 and tcp when left out."
 );
 
 #[cfg(test)]

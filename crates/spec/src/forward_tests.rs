@@ -13,11 +13,11 @@ fn refused(text: &str) -> String {
 
 #[test]
 fn loopback_and_tcp_are_the_defaults() {
-    assert_eq!(shown("8022:22"), "127.0.0.1:8022:22/tcp");
-    assert_eq!(shown("8053:53/udp"), "127.0.0.1:8053:53/udp");
+    assert_eq!(shown("8022:22"), "8022:22/tcp");
+    assert_eq!(shown("8053:53/udp"), "8053:53/udp");
     assert_eq!(shown("0.0.0.0:8022:22"), "0.0.0.0:8022:22/tcp");
     assert_eq!(shown("[::1]:8022:22"), "[::1]:8022:22/tcp");
-    assert_eq!(shown("0:22"), "127.0.0.1:0:22/tcp");
+    assert_eq!(shown("0:22"), "0:22/tcp");
 }
 
 #[test]
@@ -31,12 +31,12 @@ fn a_range_pairs_its_ports_in_order() {
 
 #[test]
 fn the_command_line_names_the_guest() {
-    let forward = Forward::parse_cli("127.0.0.1:8022:10.77.0.2:22/tcp").unwrap();
+    let forward = Forward::parse_cli("8022:10.77.0.2:22/tcp").unwrap();
     assert_eq!(forward.guest, Guest::Address("10.77.0.2".parse().unwrap()));
     assert_eq!(forward.forward, "8022:22".parse().unwrap());
     assert_eq!(
         Forward::parse_cli("8022:a:22").unwrap().to_string(),
-        "127.0.0.1:8022:a:22/tcp"
+        "8022:a:22/tcp"
     );
     assert_eq!(
         Forward::parse_cli("[::]:53:[fd77::2]:53/udp")
@@ -84,6 +84,7 @@ fn each_mistake_has_its_sentence() {
     insta::assert_snapshot!(refused("*:0:22"), @r#""*:0:22" is no forward: the host cannot choose one port for both families (give the host's port, or one forward for 0.0.0.0 and one for [::])"#);
     insta::assert_snapshot!(refused("::1:8022:22"), @r#""::1:8022:22" is no forward (write [BIND:]HOST-PORT:GUEST-PORT[/PROTOCOL], with the guest before its port on the command line)"#);
     insta::assert_snapshot!(refused("1-3:1-2"), @r#""1-3:1-2" is no forward: 3 host ports cannot go to 2 guest ports (give both sides the same number of ports)"#);
+    insta::assert_snapshot!(refused("8022:22,source=hide"), @r#""8022:22,source=hide" is no forward: "source=hide" is no option of one (write source=keep, or leave it out)"#);
     insta::assert_snapshot!(refused("127.0.0.1:8022:10.77.0.2:22"), @r#""127.0.0.1:8022:10.77.0.2:22" is no forward: it names a guest, but here the guest is the machine itself (leave the guest out: 127.0.0.1:8022:22/tcp)"#);
 }
 
@@ -107,26 +108,57 @@ fn two_listeners_conflict_on_one_address_protocol_and_port() {
     assert!(!conflict("0:22", "0:23"));
 }
 
+#[test]
+fn a_forward_without_bind_is_at_the_guests_own_loopback_address_if_it_has_one() {
+    let own = Some(Ipv4Addr::new(127, 64, 0, 7));
+    for (text, without, with) in [
+        ("22:22", "127.0.0.1:22", "127.64.0.7:22"),
+        ("127.0.0.1:22:22", "127.0.0.1:22", "127.0.0.1:22"),
+        ("[::1]:22:22", "[::1]:22", "[::1]:22"),
+    ] {
+        let forward: Forward = text.parse().unwrap();
+        let at = |own| forward.at(own).listeners().next().unwrap().0.to_string();
+        assert_eq!(
+            (at(None), at(own)),
+            (without.to_owned(), with.to_owned()),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_guest_may_see_its_clients_own_addresses() {
+    assert!("8022:22,source=keep".parse::<Forward>().unwrap().keeps_source());
+    assert!(!"8022:22".parse::<Forward>().unwrap().keeps_source());
+    assert_eq!(
+        shown("0.0.0.0:80:80/udp,source=keep"),
+        "0.0.0.0:80:80/udp,source=keep"
+    );
+    let with_guest = Forward::parse_cli("[::]:80:web:80,source=keep").unwrap();
+    assert_eq!(with_guest.to_string(), "[::]:80:web:80/tcp,source=keep");
+}
+
 fn any_forward() -> impl Strategy<Value = Forward> {
     let bind = prop_oneof![
+        Just(Bind::Usual),
         any::<Ipv4Addr>().prop_map(|address| Bind::Address(address.into())),
         any::<Ipv6Addr>().prop_map(|address| Bind::Address(address.into())),
         Just(Bind::Everywhere),
     ];
-    let udp = any::<bool>();
-    (bind, 1..u16::MAX - 100, 1..u16::MAX - 100, 0..100u16, udp).prop_map(|(bind, host, guest, more, udp)| {
-        Forward {
-            bind,
-            host_ports: PortRange {
-                first: host,
-                last: host + more,
-            },
-            guest_ports: PortRange {
-                first: guest,
-                last: guest + more,
-            },
-            protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
-        }
+    let (udp, keep_source) = (any::<bool>(), any::<bool>());
+    let ports = (1..u16::MAX - 100, 1..u16::MAX - 100, 0..100u16);
+    (bind, ports, udp, keep_source).prop_map(|(bind, (host, guest, more), udp, keep_source)| Forward {
+        bind,
+        host_ports: PortRange {
+            first: host,
+            last: host + more,
+        },
+        guest_ports: PortRange {
+            first: guest,
+            last: guest + more,
+        },
+        protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+        keep_source,
     })
 }
 
@@ -139,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_panics(text in "[\\[\\]0-9a-f:./-]{0,24}|\\PC*") {
+    fn no_text_panics(text in "[\\[\\]0-9a-f:./-]{0,24}(,source=keep)?|\\PC*") {
         if let Ok(forward) = text.parse::<Forward>() {
             prop_assert_eq!(forward.to_string().parse::<Forward>(), Ok(forward));
         }

@@ -1,6 +1,9 @@
 //! That the ways between guests and programs of the host do not get into each other's way: a port of the host alias leads to one place,
 //! and a port of the host is listened at once.
 
+use std::net::Ipv4Addr;
+
+use crate::automatic::ForwardEntry;
 use crate::check::PlacedMachine;
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::NetworkFile;
@@ -35,22 +38,33 @@ pub(crate) fn check_alias(file: &NetworkFile, report: &mut Report) {
     }
 }
 
-/// No two proxies, and no proxy and forward, may listen at one port of the host. One that the host is to choose is nobody else's.
-pub(crate) fn check_proxies(networks: &[PlacedNetwork], machines: &[PlacedMachine], report: &mut Report) {
-    let forwards: Vec<&Spot<Forward>> = machines
-        .iter()
-        .flat_map(|machine| machine.file.forwards.iter().flatten())
-        .collect();
+/// No two proxies, and no proxy and forward, may listen at one port of the host. One that the host is to choose is nobody else's. A
+/// machine may have an address of the host's loopback for itself.
+pub(crate) fn check_proxies(
+    networks: &[PlacedNetwork],
+    machines: &[PlacedMachine],
+    loopbacks: &[Option<Ipv4Addr>],
+    report: &mut Report,
+) {
+    let entries = machines.iter().zip(loopbacks).flat_map(|(machine, own)| {
+        let entries = machine.file.forwards.iter().flatten();
+        entries.map(move |entry| (entry, *own))
+    });
+    let fixed = entries.filter_map(|(entry, own)| match &entry.value {
+        ForwardEntry::Fixed(forward) => Some((forward.at(own), &entry.span)),
+        ForwardEntry::Automatic(_) => None,
+    });
+    let forwards: Vec<(Forward, &Span)> = fixed.collect();
     let mut seen: Vec<&Spot<ProxyAddress>> = Vec::new();
     for proxy in networks.iter().flat_map(|placed| &placed.proxies) {
         let address = proxy.value.0;
-        let listens = |forward: &&&Spot<Forward>| {
-            let is_tcp = forward.value.protocol() == Protocol::Tcp;
-            is_tcp && forward.value.listeners().any(|(listen, _)| listen == address)
+        let listens = |(forward, _): &&(Forward, &Span)| {
+            let is_tcp = forward.protocol() == Protocol::Tcp;
+            is_tcp && forward.listeners().any(|(listen, _)| listen == address)
         };
         let other = seen.iter().find(|other| other.value == proxy.value);
         let other = other.map(|other| (&other.span, "the other proxy"));
-        let other = other.or_else(|| Some((&forwards.iter().find(listens)?.span, "the forward")));
+        let other = other.or_else(|| Some((forwards.iter().find(listens)?.1, "the forward")));
         if let Some((first, what)) = other.filter(|_| address.port() != 0) {
             let title = format!("port {address} of the host is wanted twice");
             report.push(Diagnostic::new(title, proxy.span.clone()).and(first.clone(), what));

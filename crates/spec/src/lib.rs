@@ -16,6 +16,7 @@
 mod addresses;
 mod assign;
 mod attach;
+pub mod automatic;
 mod catalogue;
 mod check;
 mod choice;
@@ -32,6 +33,7 @@ mod host_ways;
 mod image;
 mod lan;
 mod limits;
+pub mod loopback;
 mod mac;
 mod modes;
 mod name;
@@ -57,6 +59,7 @@ mod time_server;
 mod yaml;
 
 pub use addresses::Addresses;
+pub use automatic::{AutoForward, ForwardEntry};
 pub use catalogue::{
     CatalogueImage, ImageName, ImageNameError, PLACEHOLDERS, PublishedDigest, PublishedSignature,
     SignatureError, parse_catalogue,
@@ -74,6 +77,7 @@ pub use image::{
 };
 pub use lan::{InterfaceName, InterfaceNameError, Mode, Via};
 pub use limits::{GuestLimits, LimitsError, Quantity};
+pub use loopback::Loopback;
 pub use mac::{Mac, MacError};
 pub use name::{Domain, Name, NameError};
 pub use net_boot::{BootClient, BootFile, BootFileError, NetBoot};

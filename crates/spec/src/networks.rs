@@ -247,6 +247,7 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
         subnet,
         ipv6,
         host_loopback: file.host_loopback.unwrap_or(false),
+        loopback: file.loopback.unwrap_or(false),
         isolate: file.isolate.unwrap_or(false),
         vlans: file.vlans.unwrap_or(false),
         mtu: file.mtu.map_or(USUAL_MTU, |mtu| mtu.value.0),

@@ -5,7 +5,7 @@ use super::guest::{
     self, ACK, BROADCAST_MAC, FIN, GATEWAY, GATEWAY_MAC, GATEWAY6, GUEST, GUEST6, SYN, Segment, TCP, UDP,
 };
 use super::world::{LIMITS, World};
-use atoll_engine::PortId;
+use atoll_engine::{Command, ForwardTarget, PortId, WatchId};
 use atoll_wire::Mac;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -114,9 +114,15 @@ fn ask(world: &mut World, message: &[u8]) {
     world.frame(PORT, guest::ipv4(GATEWAY_MAC, (GUEST, GATEWAY), UDP, &datagram));
 }
 
-/// Bytes of one connection to the gateway's web server; the first byte says in how long pieces.
+/// Bytes of one connection to the gateway's web server, which takes reports of ports; the first byte says in how long pieces.
 pub(super) fn http(input: &[u8]) {
     let mut world = World::new();
+    let (engine, now) = world.engine();
+    let watch = Command::Watch {
+        watch: WatchId(1),
+        guest: ForwardTarget::Address(GUEST.into()),
+    };
+    assert!(engine.apply(now, watch).is_ok(), "the guest cannot be watched");
     let mut choices = Choices::new(input);
     let piece = usize::from(choices.byte()).max(1);
     let ports = (40_000, 80);

@@ -449,6 +449,7 @@ impl World {
             | Action::UdpPause(_)
             | Action::UdpResume(_)
             | Action::LeasesChanged
+            | Action::Listening { .. }
             | Action::Captured(_)
             | Action::Notice(_) => {}
         }

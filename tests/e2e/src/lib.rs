@@ -40,6 +40,7 @@ mod resolver;
 mod transfer;
 mod user;
 mod web;
+mod who;
 mod world;
 mod zone;
 
@@ -62,6 +63,7 @@ pub use resolver::Resolver;
 pub use transfer::{checksum, make_data, transfer};
 pub use user::Unprivileged;
 pub use web::{Files, Web};
+pub use who::{ask_who, tell_who};
 pub use world::{NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
 pub use zone::{Heard, LONG, Zone};
 

@@ -85,10 +85,10 @@ fn who_joins_a_group_hears_it_in_both_families() {
     let interface = "$(ip -o link show dev tap0 | cut -d: -f1)";
     // Each group after the other, so that a datagram for one is not taken for another's.
     let hear: Vec<String> = GROUPS
-        .map(|group| format!("timeout 120 {PEER} hear {group} {interface}"))
+        .map(|group| format!("timeout 120 {PEER} hear-group {group} {interface}"))
         .into();
     let tell: Vec<String> = GROUPS
-        .map(|group| format!("timeout 120 {PEER} tell {group} {interface} question for {group}"))
+        .map(|group| format!("timeout 120 {PEER} ask-group {group} {interface} question for {group}"))
         .into();
     let (go, done) = (scene.path("go"), scene.path("done"));
     let member = scene.start(
@@ -133,7 +133,7 @@ fn membership_of_ipv6_is_told_to_all_and_no_report_is_taken_for_an_error() {
         atoll,
         &["--name", "member"],
         &format!(
-            "echo up; until [ -e {} ]; do sleep 0.05; done; timeout 120 {PEER} hear [ff05::7:7]:7007 {interface}",
+            "echo up; until [ -e {} ]; do sleep 0.05; done; timeout 120 {PEER} hear-group [ff05::7:7]:7007 {interface}",
             go.display()
         ),
     );

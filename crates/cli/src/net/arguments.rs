@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use atoll_control::cluster::networks;
 use atoll_control::runtime::{
-    Addresses, ForwardSpec, GuestTarget, ListenSpec, Mac, NetworkOptions, Prefix, Protocol, StaticLease,
+    Addresses, AutomaticSpec, ForwardSpec, GuestTarget, ListenSpec, Mac, NetworkOptions, Prefix, StaticLease,
     StaticRoute, Subnet, Transport, parse_resolver,
 };
-use atoll_control::spec::{self, Hint, OrOff};
+use atoll_control::spec::{self, Hint, Loopback, OrOff};
 use clap::{Args, Command, Id};
 
 use super::mode::{ModeArguments, mac_in};
@@ -63,9 +64,17 @@ pub(crate) struct NetworkArguments {
     /// Lead a host port to a guest's address, name or MAC address; tcp when no protocol is given; ranges like 9000-9010; IPv6 in brackets.
     /// BIND is 127.0.0.1 when left out; 0.0.0.0 is IPv4 only, `[::]` IPv6 only, * both. Or a unix socket, as in
     /// unix:/tmp/docker.sock:10.77.0.2:2375. Several guests with commas between them get connections in turn, but for those that
-    /// do not answer. Repeatable.
-    #[arg(long, value_name = "[BIND:]PORT:GUEST[,GUEST]:PORT[/PROTOCOL]")]
+    /// do not answer. With source=keep guests see their clients' own addresses where they can answer them, else the gateway's. GUEST:* is every
+    /// port at which the guest says that it listens, as it comes and goes, but for those of except=PORTS: the script of
+    /// http://169.254.169.254/atoll/ports.sh says it. Repeatable.
+    #[arg(long, value_name = "[BIND:]PORT:GUEST[,GUEST]:PORT[/PROTOCOL][,source=keep]")]
     forward: Vec<String>,
+
+    /// Each guest has an address of the host's loopback for itself, and forwards to it that name no BIND are found there: three guests can each have
+    /// port 22. A port that this user may not have, as those below 1024, is found 10000 higher. The address follows from domain, subnet and
+    /// the guest as the forward names it; the ready line tells it. Linux only.
+    #[arg(long)]
+    loopback: bool,
 
     /// Guests reach the host's loopback at the host alias; without this they do not.
     #[arg(long)]
@@ -162,7 +171,13 @@ impl NetworkArguments {
         options.resolvers = resolvers(&self.dns)?;
         options.listeners = listeners(self)?;
         options.uplink = self.mode.uplink(&options.static_leases, &options.domain)?;
-        options.forwards = each(&self.forward, |value| forwards(value, lan, guest))?.concat();
+        let (automatic, fixed): (Vec<String>, Vec<String>) = self
+            .forward
+            .iter()
+            .cloned()
+            .partition(|value| spec::automatic::is_automatic(value));
+        options.forwards = each(&fixed, |value| forwards(value, lan, guest))?.concat();
+        options.automatic = each(&automatic, |value| automatic_forward(value, lan, guest))?;
         options.pcap.clone_from(&self.pcap);
         options.state_dir.clone_from(&self.state);
         options.proxies = reach::proxies(&self.proxy)?;
@@ -210,6 +225,12 @@ impl NetworkArguments {
         Ok(routes)
     }
 
+    /// What `--loopback` asks for: addresses that follow from what the network is called and where it is.
+    fn loopback_addresses(&self) -> Option<Loopback> {
+        let subnet = self.subnet.as_deref().unwrap_or(SUBNET);
+        self.loopback.then(|| Loopback::of(&[self.domain(), subnet]))
+    }
+
     /// The LAN's addresses.
     fn lan(&self) -> Result<Lan, Failure> {
         if self.mode.is_bridged() {
@@ -217,6 +238,7 @@ impl NetworkArguments {
                 subnet: None,
                 ipv6: None,
                 is_ours: false,
+                loopback: self.loopback_addresses(),
             });
         }
         let domain: spec::Domain = hinted("--domain", self.domain())?;
@@ -253,6 +275,7 @@ impl NetworkArguments {
                 subnet,
                 ipv6,
                 is_ours: true,
+                loopback: self.loopback_addresses(),
             }),
         }
     }
@@ -363,6 +386,8 @@ struct Lan {
     ipv6: Option<spec::Prefix>,
     /// They are not those of the host's own LAN, of which nothing is known.
     is_ours: bool,
+    /// Where forwards to each guest are found that say no BIND, if each has an address for itself.
+    loopback: Option<Loopback>,
 }
 
 impl Lan {
@@ -497,21 +522,33 @@ fn resolvers(values: &[String]) -> Result<Option<Vec<SocketAddr>>, Failure> {
 
 /// One forward for each port of a range.
 fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpec>, Failure> {
+    if let Some(rest) = value.strip_suffix(",source=keep") {
+        let mut made = forwards(rest, lan, guest)?;
+        for forward in &mut made {
+            forward.manner.keep_source = true;
+        }
+        return Ok(made);
+    }
     if let Some(socket) = value.strip_prefix("unix:") {
         return reach::socket_forward(value, socket, guest, |address| {
             lan.check_guest("--forward", value, address)
         });
     }
     if let (Some(guest), Ok(forward)) = (guest, value.parse::<spec::Forward>()) {
-        return Ok(pairs(&forward, &GuestTarget::Name(guest.to_owned())));
+        return Ok(pairs(&forward, &GuestTarget::Name(guest.to_owned()), lan));
     }
     if value.contains(',') {
+        // They have no address in common but 127.0.0.1.
+        let lan = Lan {
+            loopback: None,
+            ..lan
+        };
         let one = |value: &str| forwards(value, lan, guest);
         return reach::balanced(value, one);
     }
     if let Some((mac, named)) = mac_in(value) {
         let read: spec::GuestForward = hinted("--forward", &named)?;
-        return Ok(pairs(&read.forward, &GuestTarget::Mac(Mac(mac.octets()))));
+        return Ok(pairs(&read.forward, &GuestTarget::Mac(Mac(mac.octets())), lan));
     }
     let read: spec::GuestForward = hinted("--forward", value)?;
     let guest = match read.guest {
@@ -521,21 +558,65 @@ fn forwards(value: &str, lan: Lan, guest: Option<&str>) -> Result<Vec<ForwardSpe
             GuestTarget::Address(address)
         }
     };
-    Ok(pairs(&read.forward, &guest))
+    Ok(pairs(&read.forward, &guest, lan))
 }
 
-fn pairs(forward: &spec::Forward, guest: &GuestTarget) -> Vec<ForwardSpec> {
-    let protocol = match forward.protocol() {
-        spec::Protocol::Tcp => Protocol::Tcp,
-        spec::Protocol::Udp => Protocol::Udp,
+/// `[BIND:]GUEST:*[/PROTOCOL]…`, where the guest may be known already.
+fn automatic_forward(value: &str, lan: Lan, known: Option<&str>) -> Result<AutomaticSpec, Failure> {
+    let at = value
+        .split(',')
+        .next()
+        .and_then(|place| place.rfind('*'))
+        .unwrap_or(0);
+    let (before, star) = value.split_at(at);
+    let before = before.strip_suffix(':').unwrap_or(before);
+    let (bind, guest) = match known {
+        Some(name) => (before, GuestTarget::Name(name.to_owned())),
+        None => guest_behind(value, before, lan)?,
     };
-    forward
-        .listeners()
-        .map(|(listen, guest_port)| ForwardSpec {
-            protocol,
-            listen: listen.into(),
-            guest: guest.clone(),
-            guest_port,
-        })
-        .collect()
+    let bind = if bind.is_empty() {
+        String::new()
+    } else {
+        format!("{bind}:")
+    };
+    let read: spec::AutoForward = hinted("--forward", &format!("{bind}{star}"))?;
+    let own = lan
+        .loopback
+        .map(|addresses| addresses.address(&guest.to_string()));
+    Ok(networks::automatic_spec(&read, &guest, own))
+}
+
+/// The guest at the end of `[BIND:]GUEST`, and what stands before it.
+fn guest_behind<'a>(value: &str, text: &'a str, lan: Lan) -> Result<(&'a str, GuestTarget), Failure> {
+    if let Some((bind, mac)) = reach::mac_at_end(text) {
+        return Ok((bind, GuestTarget::Mac(mac)));
+    }
+    let separator = if text.ends_with(']') { ":[" } else { ":" };
+    let (bind, guest) = match text.rfind(separator) {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => ("", text),
+    };
+    let read: spec::GuestForward = format!("1:{guest}:1").parse().map_err(|_| {
+        bad(
+            "--forward",
+            value,
+            "this names no guest",
+            "write GUEST:*, as in web:* or 10.77.0.2:*",
+        )
+    })?;
+    let guest = match read.guest {
+        spec::Guest::Name(name) => GuestTarget::Name(name.to_string()),
+        spec::Guest::Address(address) => {
+            lan.check_guest("--forward", value, address)?;
+            GuestTarget::Address(address)
+        }
+    };
+    Ok((bind, guest))
+}
+
+fn pairs(forward: &spec::Forward, guest: &GuestTarget, lan: Lan) -> Vec<ForwardSpec> {
+    let own = lan
+        .loopback
+        .map(|addresses| addresses.address(&guest.to_string()));
+    networks::forward_specs(forward, guest, own)
 }

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use atoll_control::cluster::reach as words;
-use atoll_control::runtime::{ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenAt, Mac, Protocol};
+use atoll_control::runtime::{
+    ForwardSpec, GuestTarget, HostPortSpec, HostSide, ListenAt, Mac, Manner, Protocol,
+};
 use atoll_control::spec;
 
 use super::arguments::{bad, each, hinted, unix};
@@ -106,6 +108,7 @@ fn socket_to(path: &str, guest: GuestTarget, guest_port: u16) -> ForwardSpec {
         listen: ListenAt::Socket(path.into()),
         guest,
         guest_port,
+        manner: Manner::default(),
     }
 }
 
@@ -115,6 +118,14 @@ fn mac_behind(text: &str) -> Option<(&str, Mac)> {
     let mac: spec::Mac = text.get(at..)?.parse().ok()?;
     let path = text[..at].strip_suffix(':').filter(|path| !path.is_empty())?;
     Some((path, Mac(mac.octets())))
+}
+
+/// A MAC address, with or without something before it.
+pub(super) fn mac_at_end(text: &str) -> Option<(&str, Mac)> {
+    let at = text.len().checked_sub(MAC_LEN)?;
+    let mac: spec::Mac = text.get(at..)?.parse().ok()?;
+    let before = &text[..at];
+    Some((before.strip_suffix(':').unwrap_or(before), Mac(mac.octets())))
 }
 
 /// `--forward` to several guests: what `one` makes of it with each of them, with one guest in the place of the others.
@@ -198,6 +209,14 @@ mod tests {
     }
 
     #[test]
+    fn a_mac_address_may_end_a_text() {
+        let mac = "52:54:00:12:34:56";
+        assert_eq!(mac_at_end(mac).unwrap().0, "");
+        assert_eq!(mac_at_end(&format!("[::1]:{mac}")).unwrap().0, "[::1]");
+        assert!(mac_at_end("web").is_none() && mac_at_end("127.0.0.1:a").is_none());
+    }
+
+    #[test]
     fn several_guests_are_the_field_with_commas() {
         for (value, parts) in [
             ("80:a,b:80", ("80:", "a,b", ":80")),
@@ -218,6 +237,7 @@ mod tests {
                 listen,
                 guest: GuestTarget::Name(read.guest.to_string()),
                 guest_port: 80,
+                manner: Manner::default(),
             }])
         };
         let made = balanced("80:a,b:80", one).unwrap();

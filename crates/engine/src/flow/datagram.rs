@@ -150,8 +150,8 @@ impl Flows {
     ) {
         let guest = Endpoint::new(packet.src, ports.0);
         let remote = Endpoint::new(packet.dst, ports.1);
-        // A forward's clients are seen at the gateway's address, and nowhere else.
-        if lan.is_gateway(packet.dst)
+        // A forward's clients are seen at the gateway's address, or at their own where a forward keeps that.
+        if (lan.is_gateway(packet.dst) || self.keeps_sources)
             && let Some(id) = self.table.find(&Key::UdpForward { guest, local: remote })
         {
             return self.answer_forward(now, lan, id, (payload, segment));
@@ -288,7 +288,7 @@ impl Flows {
         let known =
             known.filter(|id| matches!(self.table.get(*id), Some(Flow::Udp(flow)) if flow.guest == guest));
         let id = known.or_else(|| {
-            let local = self.free_local(lan, guest, client.port(), |local| Key::UdpForward {
+            let local = self.client_view(lan, guest, (Some(forward), client), |local| Key::UdpForward {
                 guest,
                 local,
             })?;

@@ -120,7 +120,8 @@ impl Flows {
 
     fn attempt(&mut self, now: Instant, lan: &mut Lan, accept: AcceptId, mut dial: Dial) {
         let guest = dial.target;
-        let local = self.free_local(lan, guest, dial.peer.port(), |remote| Key::Tcp { guest, remote });
+        let client = (dial.forward, dial.peer);
+        let local = self.client_view(lan, guest, client, |remote| Key::Tcp { guest, remote });
         let Some(remote) = local else {
             dial.why = HostError::Exhausted;
             return self.next_attempt(now, lan, accept, dial);

@@ -1,7 +1,9 @@
 //! Forwards: what comes to a host port goes to a guest.
 //!
 //! The runtime listens; here is where a forward leads, looked up at every connection, since a name may move. The guest sees
-//! its clients at the gateway's address, at the client's own port if that is free.
+//! its clients at the gateway's address, at the client's own port if that is free; or, where the forward keeps its clients' sources, at their
+//! own address and port. The guest's answers come here either way, since we are its router: that is so for a client of the world, of
+//! the guest's family, in a network whose packets no other router carries. Every other client is seen at the gateway's.
 
 use super::*;
 use crate::ForwardTarget;
@@ -22,6 +24,7 @@ type Resolve<'a> = &'a dyn Fn(&Lan, &str) -> Option<Vec<IpAddr>>;
 pub(super) struct Forward {
     guest: ForwardTarget,
     port: u16,
+    keep_source: bool,
     /// Whose turn it is among several.
     turn: usize,
     /// Those of several that did not answer, and when.
@@ -87,12 +90,20 @@ impl Flows {
             let forward = Forward {
                 guest,
                 port,
+                keep_source: false,
                 turn: 0,
                 down: Vec::new(),
             };
             self.forwards.insert(id, forward);
         }
         free
+    }
+
+    pub(crate) fn keep_source(&mut self, id: ForwardId) {
+        if let Some(forward) = self.forwards.get_mut(&id) {
+            forward.keep_source = true;
+            self.keeps_sources = true;
+        }
     }
 
     pub(crate) fn remove_forward(&mut self, id: ForwardId) {
@@ -115,8 +126,27 @@ impl Flows {
         }
     }
 
+    /// Where the guest sees a client of the forward.
+    pub(super) fn client_view(
+        &self,
+        lan: &mut Lan,
+        guest: Endpoint,
+        (forward, client): (Option<ForwardId>, SocketAddr),
+        key: impl Fn(Endpoint) -> Key,
+    ) -> Option<Endpoint> {
+        let forward = forward.and_then(|id| self.forwards.get(&id));
+        let own = forward
+            .filter(|forward| forward.keep_source)
+            .map(|_| Endpoint::new(client.ip(), client.port()));
+        let is_answered_here = |own: &Endpoint| {
+            own.port != 0 && own.family() == guest.family() && self.policy.route(own.ip) == Route::Outside
+        };
+        own.filter(|own| is_answered_here(own) && !self.table.contains(&key(*own)))
+            .or_else(|| self.free_local(lan, guest, client.port(), key))
+    }
+
     /// A port of the gateway's address at which the guest can see a client, which may be of another family.
-    pub(super) fn free_local(
+    fn free_local(
         &self,
         lan: &mut Lan,
         guest: Endpoint,
@@ -153,8 +183,9 @@ impl Flows {
         }
         let guest = targets.first().copied();
         let is_known = guest.is_some();
-        let remote = guest
-            .and_then(|guest| self.free_local(lan, guest, peer.port(), |remote| Key::Tcp { guest, remote }));
+        let remote = guest.and_then(|guest| {
+            self.client_view(lan, guest, (Some(id), peer), |remote| Key::Tcp { guest, remote })
+        });
         let (Some(guest), Some(remote)) = (guest, remote) else {
             let why = HostError::HostUnreachable;
             lan.actions.push_back(Action::TcpRefuse { accept, why });

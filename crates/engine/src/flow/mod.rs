@@ -39,7 +39,7 @@ use crate::gateway::icmp::{self, Quote, Unreachable};
 use crate::lan::Lan;
 use crate::policy::Transport;
 use crate::rng::KeyedHash;
-use crate::{AcceptId, Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, PortId};
+use crate::{AcceptId, Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, Listening, PortId};
 use datagram::{EchoFlow, UdpFlow};
 use dial::Dials;
 use forward::Forward;
@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) tcp_window: u32,
     /// DNS messages that came over TCP.
     pub(crate) dns_queries: Vec<(FlowId, Bytes)>,
+    /// Ports at which guests said that they listen.
+    pub(crate) reports: Vec<(FlowId, BTreeSet<Listening>)>,
     /// Flows that wait for room in a port's queue.
     waiting: BTreeMap<PortId, BTreeSet<FlowId>>,
     /// Bytes of room for each of those that are called now.
@@ -170,12 +172,16 @@ pub(crate) struct Flows {
     table: Table<Flow>,
     policy: Policy,
     forwards: BTreeMap<ForwardId, Forward>,
+    /// Whether a forward of this run ever kept its clients' sources: then their addresses are looked up, too.
+    keeps_sources: bool,
     /// The flow of each client of a UDP forward.
     forward_clients: HashMap<(ForwardId, SocketAddr), FlowId, KeyedHash>,
     shared: Shared,
     /// Connections to services that are over.
     gone: Vec<FlowId>,
     documents: BTreeMap<String, Documents>,
+    /// Whether guests may report at which ports they listen.
+    takes_reports: bool,
     dials: Dials,
     host_ports: HostPorts,
 }
@@ -190,10 +196,12 @@ impl Flows {
                 host_loopback: config.host_loopback,
             },
             forwards: BTreeMap::new(),
+            keeps_sources: false,
             forward_clients: HashMap::with_hasher(hash),
             shared: Shared {
                 tcp_window: config.limits.tcp_window.clamp(u32::from(u16::MAX), 1 << 29),
                 dns_queries: Vec::new(),
+                reports: Vec::new(),
                 waiting: BTreeMap::new(),
                 share: u32::MAX,
                 bulk: HashMap::with_hasher(hash),
@@ -203,6 +211,7 @@ impl Flows {
             },
             gone: Vec::new(),
             documents: config.documents.clone(),
+            takes_reports: false,
             dials: Dials::default(),
             host_ports: HostPorts::new(&config.host_ports),
         }
@@ -223,6 +232,16 @@ impl Flows {
     /// DNS messages that came over TCP since this was last asked.
     pub(crate) fn take_dns_queries(&mut self) -> Vec<(FlowId, Bytes)> {
         std::mem::take(&mut self.shared.dns_queries)
+    }
+
+    /// Whether guests may report at which ports they listen, from the next connection on.
+    pub(crate) fn take_reports(&mut self, takes: bool) {
+        self.takes_reports = takes;
+    }
+
+    /// What guests reported since this was last asked.
+    pub(crate) fn poll_reports(&mut self) -> Vec<(FlowId, BTreeSet<Listening>)> {
+        std::mem::take(&mut self.shared.reports)
     }
 
     /// Connections to services that ended since this was last asked.
@@ -463,13 +482,15 @@ impl Flows {
                 .and_then(|port| port.config.label.as_ref());
             let documents = label.and_then(|label| self.documents.get(label)).cloned();
             (
-                Host::Service(Service::http(documents)),
+                Host::Service(Service::http(documents, self.takes_reports)),
                 Destination::Address(remote.into()),
             )
         };
         match (self.policy.route(remote.ip), remote.port) {
             (Route::Gateway, 53) => Ok((Host::Service(Service::dns()), Destination::Address(remote.into()))),
-            (Route::Gateway | Route::Metadata, 80) if !self.documents.is_empty() => Ok(metadata()),
+            (Route::Gateway | Route::Metadata, 80) if !self.documents.is_empty() || self.takes_reports => {
+                Ok(metadata())
+            }
             (Route::Gateway | Route::Metadata, _) => Err(Refusal::Reset),
             (Route::Neighbor, _) => Err(Refusal::Unreachable(Unreachable::Host)),
             (Route::Forbidden, _) => Err(Refusal::Unreachable(Unreachable::Prohibited)),

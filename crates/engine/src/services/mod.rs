@@ -9,6 +9,7 @@ pub(crate) mod dhcp6;
 pub(crate) mod dns;
 pub(crate) mod http;
 mod leases;
+pub(crate) mod listening;
 pub(crate) mod names;
 pub(crate) mod ntp;
 pub(crate) mod tftp;

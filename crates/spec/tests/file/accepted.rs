@@ -105,11 +105,7 @@ fn every_machine_key_has_its_place() {
     assert_eq!(a.ssh.user.as_deref(), Some("admin"));
     assert!(matches!(a.ssh.keys[..], [SshKey::File(_), SshKey::Literal(_)]));
     let forwards: Vec<_> = a.forwards.iter().map(ToString::to_string).collect();
-    let expected = [
-        "127.0.0.1:8022:22/tcp",
-        "127.0.0.1:5353:53/udp",
-        "127.0.0.1:9000-9010:9000-9010/tcp",
-    ];
+    let expected = ["8022:22/tcp", "127.0.0.1:5353:53/udp", "9000-9010:9000-9010/tcp"];
     assert_eq!(forwards, expected);
     assert_eq!(
         (a.firmware.as_deref(), a.machine.as_deref()),
@@ -399,4 +395,35 @@ fn one_cluster_on_two_hosts_has_other_macs_on_the_lan_and_the_same_elsewhere() {
     assert_ne!(first.0, second.0);
     assert_eq!(first.1, second.1);
     assert_eq!(macs("one"), first);
+}
+
+#[test]
+fn machines_may_have_addresses_of_the_hosts_loopback_for_themselves() {
+    const FILE: &str = "
+name: demo
+networks: {lan: {loopback: true}, other: {}}
+machines:
+  a: {image: debian, nics: [lan], forwards: ['22:22', '6443:6443']}
+  b: {image: debian, nics: [lan, other], forwards: ['22:22', '6443:6443']}
+  c: {image: debian, nics: [other, lan], forwards: ['22:22']}
+";
+    let cluster = accepted(FILE);
+    let own: Vec<_> = cluster.machines.iter().map(|machine| machine.loopback).collect();
+    assert!(
+        own[0].is_some() && own[1].is_some() && own[0] != own[1],
+        "{own:?}"
+    );
+    assert_eq!(own[2], None);
+    let without_b = accepted(&FILE.replace("  b:", "  d:"));
+    assert_eq!(without_b.machines[0].loopback, own[0]);
+}
+
+#[test]
+fn what_a_machine_listens_at_may_appear_by_itself() {
+    let cluster =
+        accepted("machines: {a: {image: debian, forwards: ['8080:80', '*', '[::1]:*/tcp,except=22']}}");
+    let a = &cluster.machines[0];
+    assert_eq!(a.forwards.len(), 1);
+    let automatic: Vec<_> = a.automatic.iter().map(ToString::to_string).collect();
+    assert_eq!(automatic, ["*", "[::1]:*/tcp,except=22"]);
 }

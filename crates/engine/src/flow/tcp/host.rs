@@ -3,13 +3,14 @@
 //! A service has the same shape as a socket: it is offered bytes, and its answer is peeked at an offset and discarded once
 //! the guest acknowledged it. So the guest's TCP is one and the same whoever answers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use atoll_wire::FrameBuf;
 use bytes::{Buf, Bytes};
 
 use super::TcpFlow;
 use crate::AcceptId;
+use crate::Listening;
 use crate::config::Documents;
 use crate::event::HostError;
 use crate::flow::Cx;
@@ -55,10 +56,10 @@ impl Service {
         Self::new(Protocol::Dns(TcpFraming::new()))
     }
 
-    /// The documents that this guest may read.
-    pub(crate) fn http(documents: Option<Documents>) -> Box<Self> {
+    /// The documents that this guest may read; and whether it may report at which ports it listens.
+    pub(crate) fn http(documents: Option<Documents>, takes_reports: bool) -> Box<Self> {
         Self::new(Protocol::Http {
-            connection: HttpConnection::new(),
+            connection: HttpConnection::new(takes_reports),
             documents,
         })
     }
@@ -103,6 +104,14 @@ impl Service {
                 self.finished |= connection.wants_close();
                 answers.into_iter().for_each(|bytes| self.push(bytes));
             }
+        }
+    }
+
+    /// What the guest reported: the latest, where it did so several times.
+    fn poll_report(&mut self) -> Option<BTreeSet<Listening>> {
+        match &mut self.protocol {
+            Protocol::Http { connection, .. } => connection.poll_report(),
+            Protocol::Dns(_) => None,
         }
     }
 
@@ -166,7 +175,7 @@ impl TcpFlow {
         let Host::Service(service) = &mut self.host else {
             return;
         };
-        let mut messages = Vec::new();
+        let (mut messages, mut reports) = (Vec::new(), Vec::new());
         let mut taken = 0;
         for bytes in self.receiver.outgoing() {
             if service.queued >= MAX_OUTPUT {
@@ -175,10 +184,13 @@ impl TcpFlow {
             taken += bytes.len();
             if !service.finished {
                 service.handle_data(bytes, &mut messages);
+                reports.extend(service.poll_report());
             }
         }
         service.pending += messages.len();
         self.receiver.taken(taken);
+        let reports = reports.into_iter().map(|report| (self.id, report));
+        cx.shared.reports.extend(reports);
         cx.shared
             .dns_queries
             .extend(messages.into_iter().map(|message| (self.id, message)));

@@ -1,5 +1,6 @@
 //! A request's head, as far as this server needs it.
 
+use crate::services::listening::REPORT_PATH;
 use httparse::{EMPTY_HEADER, Error, Header, Status};
 
 /// The longest head.
@@ -14,6 +15,8 @@ pub(super) struct Request {
     pub(super) is_get: bool,
     /// GET or HEAD.
     pub(super) is_known: bool,
+    /// It says at which ports the guest listens: PUT, or POST for clients that know no PUT.
+    pub(super) is_report: bool,
     /// The target as a key of the table of documents; `None` when it can be no key.
     pub(super) path: Option<String>,
     /// The client wants to go on.
@@ -70,10 +73,12 @@ impl Request {
         if hosts > 1 || (hosts == 0 && version > 0) {
             return Parsed::Bad(Bad::Syntax);
         }
+        let path = document(target);
         let request = Self {
+            is_report: matches!(method, "PUT" | "POST") && path.as_deref() == Some(REPORT_PATH),
             is_get: method == "GET",
             is_known: matches!(method, "GET" | "HEAD"),
-            path: document(target),
+            path,
             keep_alive: keep_alive(head.headers, version),
             body,
         };

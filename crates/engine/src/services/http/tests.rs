@@ -18,7 +18,7 @@ fn documents() -> Documents {
 
 /// What a connection says to input that comes in pieces of `cut` bytes, and whether it closes.
 fn talk_in(cut: usize, input: &[u8], documents: Option<&Documents>) -> (String, bool) {
-    let mut connection = HttpConnection::new();
+    let mut connection = HttpConnection::new(false);
     let mut output = Vec::new();
     for piece in input.chunks(cut) {
         connection.handle_data(piece, documents);
@@ -143,7 +143,7 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn a_client_that_takes_no_answers_is_cut_off() {
-    let mut connection = HttpConnection::new();
+    let mut connection = HttpConnection::new(false);
     let request = b"GET /meta-data HTTP/1.1\r\nHost: g\r\n\r\n".repeat(1000);
     connection.handle_data(&request, Some(&documents()));
     assert!(connection.wants_close());
@@ -153,7 +153,7 @@ fn a_client_that_takes_no_answers_is_cut_off() {
 
 #[test]
 fn a_connection_ends_after_many_requests() {
-    let mut connection = HttpConnection::new();
+    let mut connection = HttpConnection::new(false);
     let mut served = 0;
     while !connection.wants_close() {
         connection.handle_data(b"GET /meta-data HTTP/1.1\r\nHost: g\r\n\r\n", Some(&documents()));
@@ -168,7 +168,7 @@ proptest! {
     fn random_bytes_never_panic_and_cost_little(
         pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2000), 0..20),
     ) {
-        let mut connection = HttpConnection::new();
+        let mut connection = HttpConnection::new(false);
         for piece in &pieces {
             connection.handle_data(piece, Some(&documents()));
             prop_assert!(connection.input.len() <= HEAD_MAX + 1);
@@ -184,4 +184,69 @@ proptest! {
         let whole = talk_in(usize::MAX, input.as_bytes(), Some(&documents()));
         prop_assert_eq!(whole, talk_in(cut, input.as_bytes(), Some(&documents())));
     }
+}
+
+/// What a connection that takes reports says to input in pieces, and what it heard last.
+fn report_in(cut: usize, input: &[u8]) -> (String, bool, Option<BTreeSet<Listening>>) {
+    let mut connection = HttpConnection::new(true);
+    let (mut output, mut report) = (Vec::new(), None);
+    for piece in input.chunks(cut) {
+        connection.handle_data(piece, None);
+        report = connection.poll_report().or(report);
+        output.extend(std::iter::from_fn(|| connection.poll_output()));
+    }
+    let text = String::from_utf8(output.concat()).unwrap();
+    (text, connection.wants_close(), report)
+}
+
+fn put(body: &str) -> String {
+    format!(
+        "PUT /atoll/ports HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn a_report_is_taken_however_it_comes_in_pieces() {
+    for cut in [1, 2, 7, 50, 1000] {
+        let input = put("tcp 80\n") + &put("tcp 80\nudp 53");
+        let (said, close, report) = report_in(cut, input.as_bytes());
+        assert_eq!(said.matches("HTTP/1.1 204 No Content\r\n").count(), 2, "{said}");
+        assert!(!said.contains("Content-Length") && !close);
+        assert_eq!(report, Some([Listening::Tcp(80), Listening::Udp(53)].into()));
+    }
+}
+
+#[test]
+fn what_is_no_report_is_refused_and_leaves_the_last_one() {
+    let input = put("tcp 80") + &put("tcp x") + &put("");
+    let (said, _, report) = report_in(9, input.as_bytes());
+    let statuses: Vec<_> = said.lines().filter(|line| line.starts_with("HTTP")).collect();
+    assert_eq!(
+        statuses,
+        [
+            "HTTP/1.1 204 No Content",
+            "HTTP/1.1 400 Bad Request",
+            "HTTP/1.1 204 No Content"
+        ]
+    );
+    assert_eq!(report, Some(BTreeSet::new()));
+    let (said, close, report) = report_in(1000, put(&"tcp 80\n".repeat(2000)).as_bytes());
+    assert!(
+        said.starts_with("HTTP/1.1 413 ") && close && report.is_none(),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_agent_is_there_where_reports_are_taken_and_nothing_else_is() {
+    let get = |path: &str| format!("GET {path} HTTP/1.0\r\n\r\n");
+    let (said, ..) = report_in(1000, get("/atoll/ports.sh").as_bytes());
+    assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("#!/bin/sh"));
+    let (said, ..) = report_in(1000, get("/meta-data").as_bytes());
+    assert!(said.starts_with("HTTP/1.1 403 "), "{said}");
+    let (said, _) = talk_in(1000, get("/atoll/ports.sh").as_bytes(), Some(&documents()));
+    assert!(said.starts_with("HTTP/1.1 404 "), "{said}");
+    let (said, _) = talk_in(1000, put("tcp 80").as_bytes(), Some(&documents()));
+    assert!(said.starts_with("HTTP/1.1 405 "), "{said}");
 }
