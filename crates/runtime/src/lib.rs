@@ -25,6 +25,7 @@ mod flows;
 mod forwards;
 mod guests;
 mod handle;
+mod hops;
 mod host_addresses;
 mod icmp;
 mod leases;
