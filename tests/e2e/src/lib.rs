@@ -59,7 +59,7 @@ pub use resolver::Resolver;
 pub use transfer::{checksum, make_data, transfer};
 pub use user::Unprivileged;
 pub use web::{Files, Web};
-pub use world::{NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
+pub use world::{BEYOND, BEYOND6, NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
 
 use std::time::Duration;
 
