@@ -47,7 +47,7 @@ for size in 0 56 1472 65507; do
     answered -4 -s $size 10.77.0.1
     answered -4 -s $size 198.18.8.2
 done
-for size in 0 56 1452 65487; do
+for size in 0 56 1452 65527; do
     answered -6 -s $size fd77:77::1
     answered -6 -s $size 2001:db8:8::2
 done
