@@ -1,5 +1,6 @@
 //! What the programs of real machines see of a network: DHCP clients, tracers, scanners, and what carries data. Each group is a
 //! script in `clients/`, which runs in a namespace behind the network and tells what it missed.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 use atoll_e2e::{Exec, THERE, THERE6, UdpEcho, World, with_namespaces};
 use std::net::UdpSocket;
