@@ -22,7 +22,8 @@ case $qemu_package in
     *) foreign_command=qemu-system-x86_64 foreign_package=qemu-system-x86 ;;
 esac
 demo_packages="gcc libc6-dev mmdebstrap busybox-static e2fsprogs openssh-client uidmap"
-test_packages="bind9-dnsutils cpio curl dnsmasq-base gnupg iproute2 iputils-ping keepalived nftables ntpsec-ntpdig procps sudo tcpdump"
+test_packages="bind9-dnsutils cpio curl dhcpcd-base dnsmasq-base gnupg iperf3 iproute2 iputils-arping iputils-ping iputils-tracepath
+    isc-dhcp-client keepalived mtr-tiny ndisc6 netcat-openbsd nftables nmap ntpsec-ntpdig procps rsync sudo tcpdump traceroute"
 # Without these a check is skipped, so it is no error when a release does not have them.
 optional_packages="rustc-web rust-web-src rust-web-clippy valgrind"
 

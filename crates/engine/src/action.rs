@@ -26,6 +26,9 @@ pub enum Action {
         flow: FlowId,
         /// Where to.
         to: SocketAddr,
+        /// How many routers the handshake may cross, where the guest wants fewer than is usual: the router at which it ends is
+        /// told in `TcpFailed`. A connection that was made is one like any other.
+        hops: Option<u8>,
     },
     /// Connect to a service of the runtime's that a port of the host alias leads to; then as `TcpConnect`.
     TcpConnectService {
@@ -87,6 +90,13 @@ pub enum Action {
         flow: FlowId,
         /// Of all that it sends to, and hears from.
         family: Family,
+    },
+    /// How many routers what the flow sends from now on may cross; `None`: as many as is usual.
+    UdpHops {
+        /// The flow whose socket sends.
+        flow: FlowId,
+        /// The hop limit of what leaves the host.
+        hops: Option<u8>,
     },
     /// Send one datagram, or several of one size. The runtime may gather what one flow sends until the engine has no more
     /// to ask; the datagrams of a flow keep their order.

@@ -400,7 +400,7 @@ impl Lan {
 
     /// One by one, since no device cuts several datagrams into fragments. One that no packet can hold is lost and counted.
     fn send_long_udp(&mut self, now: Instant, (src, dst): (Endpoint, Endpoint), datagrams: &Datagrams) {
-        let most = usize::from(u16::MAX) - packet::UDP_LEN - packet::ip_len(dst.family());
+        let most = packet::max_payload(dst.family()) - packet::UDP_LEN;
         let payload = datagrams.payload.payload();
         let size = datagrams.segment.map_or(payload.len(), usize::from).max(1);
         for datagram in payload.chunks(size) {

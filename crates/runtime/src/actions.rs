@@ -15,7 +15,7 @@ impl EventLoop {
         let core = &mut self.core;
         match action {
             Action::Transmit(port) => self.guests.mark_dirty(port),
-            Action::TcpConnect { flow, to } => self.flows.tcp_connect(core, flow, to),
+            Action::TcpConnect { flow, to, hops } => self.flows.tcp_connect(core, flow, (to, hops)),
             Action::TcpConnectService { flow, service } => {
                 self.flows.tcp_connect_service(core, flow, service);
             }
@@ -50,6 +50,7 @@ impl EventLoop {
             Action::TcpReset(flow) => self.flows.tcp_reset(flow),
             Action::Close(flow) => self.flows.close(core, flow),
             Action::UdpOpen { flow, family } => self.flows.udp_open(core, flow, family),
+            Action::UdpHops { flow, hops } => self.flows.udp_hops(core, flow, hops),
             Action::UdpSend {
                 flow,
                 to,

@@ -79,8 +79,9 @@ impl Flows {
     }
 
     /// `Action::TcpConnect`.
-    pub(crate) fn tcp_connect(&mut self, core: &mut Core, flow: FlowId, to: SocketAddr) {
-        self.tcp_begin(core, flow, TcpSocket::connect(to));
+    pub(crate) fn tcp_connect(&mut self, core: &mut Core, flow: FlowId, to: (SocketAddr, Option<u8>)) {
+        let (to, hops) = to;
+        self.tcp_begin(core, flow, TcpSocket::connect(to, hops));
     }
 
     /// `Action::TcpConnectService`.
@@ -275,6 +276,14 @@ impl Flows {
         }
     }
 
+    /// `Action::UdpHops`: for what comes after what waits.
+    pub(crate) fn udp_hops(&mut self, core: &mut Core, flow: FlowId, hops: Option<u8>) {
+        self.send_datagrams(core);
+        if let Some((_, udp)) = self.udp_mut(flow) {
+            udp.set_hops(hops);
+        }
+    }
+
     /// `Action::UdpSend`: together with what else is sent in this turn.
     pub(crate) fn udp_send(
         &mut self,
@@ -400,7 +409,7 @@ fn handle_tcp(core: &mut Core, flow: FlowId, tcp: &mut TcpSocket, readiness: Rea
     }
     match (readiness, tcp.phase) {
         (Readiness::Writable, Phase::Connecting) => {
-            tcp.phase = Phase::Open;
+            tcp.open();
             core.tell(Event::TcpConnected(flow));
             true
         }

@@ -27,6 +27,7 @@ mod flows;
 mod forwards;
 mod guests;
 mod handle;
+mod hops;
 mod host_addresses;
 mod host_link;
 mod icmp;

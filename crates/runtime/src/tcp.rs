@@ -28,7 +28,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SocketAddrUnix, SocketType, connect, getsockname, recv, socket, sockopt,
 };
 
-use crate::errno::host_error;
+use crate::errno::{host_error, queued_errors};
+use crate::hops::Hops;
 use crate::prefix::Prefix;
 use crate::sys::{self, Arena, Cut, PeekMethod};
 
@@ -65,6 +66,8 @@ pub(crate) struct TcpSocket {
     /// Whether the loop is told when the kernel takes more; that is asked for when it first takes less than it was offered.
     pub(crate) is_watched_for_writing: bool,
     nagle: Nagle,
+    /// While it connects: the hop limit of its handshake, where the guest wants that to cross few routers only.
+    handshake: Option<Hops>,
     /// Where the kernel begins the next peek, once it was told.
     peek_offset: Option<u32>,
     /// Bytes read and not discarded, where the kernel cannot keep them.
@@ -146,18 +149,56 @@ impl Drop for TcpSocket {
 
 impl TcpSocket {
     /// Begin to connect. A peer on this host has answered when the call returns, which tells only who calls again; that costs less
-    /// than to wait for readiness.
-    pub(crate) fn connect(to: SocketAddr) -> Result<Self, HostError> {
+    /// than to wait for readiness. With `hops` the handshake crosses no more routers than these, and the error tells where it ended.
+    pub(crate) fn connect(to: SocketAddr, hops: Option<u8>) -> Result<Self, HostError> {
         let family = Family::of(to.ip());
         let fd = sys::open_socket(family, SocketType::STREAM, None).map_err(host_error)?;
+        let mut tcp = Self::new(fd, Some(family), Phase::Connecting);
+        if hops.is_some() {
+            tcp.limit(family, hops);
+        }
         for _ in 0..2 {
-            match connect(&fd, &to) {
-                Ok(()) | Err(Errno::ISCONN) => return Ok(Self::new(fd, Some(family), Phase::Open)),
+            match connect(&tcp.fd, &to) {
+                Ok(()) | Err(Errno::ISCONN) => {
+                    tcp.open();
+                    break;
+                }
                 Err(Errno::INPROGRESS | Errno::ALREADY | Errno::INTR) => {}
-                Err(errno) => return Err(host_error(errno)),
+                Err(errno) => return Err(tcp.told().unwrap_or(host_error(errno))),
             }
         }
-        Ok(Self::new(fd, Some(family), Phase::Connecting))
+        Ok(tcp)
+    }
+
+    /// Let the handshake cross few routers, and hear of the one at which it ends (Linux from 5.8: before, and elsewhere, that is a
+    /// host that cannot be reached).
+    fn limit(&mut self, family: Family, hops: Option<u8>) {
+        let mut limit = Hops::of(family);
+        limit.set(&self.fd, hops);
+        self.handshake = Some(limit);
+        if let Err(error) = sys::enable_error_queue(&self.fd, family) {
+            tracing::debug!("where a handshake ends is not known: {error}");
+        }
+    }
+
+    /// The connection is made. From here it is one like any other: an ICMP error is no end to it (RFC 1122, 4.2.3.9).
+    pub(crate) fn open(&mut self) {
+        self.phase = Phase::Open;
+        if let Some(mut limit) = self.handshake.take() {
+            limit.set(&self.fd, None);
+            if let Err(error) = self
+                .family
+                .map_or(Ok(()), |family| sys::disable_error_queue(&self.fd, family))
+            {
+                tracing::debug!("a connection hears of ICMP errors: {error}");
+            }
+        }
+    }
+
+    /// What the error queue says of a handshake that was to cross few routers.
+    fn told(&self) -> Option<HostError> {
+        let _limited = self.handshake.as_ref()?;
+        queued_errors(&self.fd).last().map(|queued| queued.error)
     }
 
     /// Connect to a unix socket of the host, which happens at once or not at all. Nobody there, no file, a full queue and no permission
@@ -200,6 +241,7 @@ impl TcpSocket {
             finished: false,
             is_watched_for_writing: false,
             nagle: family.map_or(Nagle::Off, |_| Nagle::NothingWritten),
+            handshake: None,
             peek_offset: None,
             kept: VecDeque::new(),
             prefix: Prefix::default(),
@@ -224,7 +266,7 @@ impl TcpSocket {
     pub(crate) fn take_error(&self) -> Option<HostError> {
         match sockopt::socket_error(&self.fd) {
             Ok(Ok(())) => None,
-            Ok(Err(errno)) | Err(errno) => Some(host_error(errno)),
+            Ok(Err(errno)) | Err(errno) => Some(self.told().unwrap_or(host_error(errno))),
         }
     }
 

@@ -202,7 +202,7 @@ fn a_refused_connection_is_told_by_the_socket() {
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let to = closed.local_addr().unwrap();
     drop(closed);
-    let error = match TcpSocket::connect(to) {
+    let error = match TcpSocket::connect(to, None) {
         Err(error) => error,
         Ok(socket) => loop {
             if let Some(error) = socket.take_error() {
@@ -321,11 +321,35 @@ fn a_connection_to_ipv6_is_made_or_refused_at_once() {
         return;
     };
     let to = listener.local_addr().unwrap();
-    assert_eq!(TcpSocket::connect(to).unwrap().phase, Phase::Open);
+    assert_eq!(TcpSocket::connect(to, None).unwrap().phase, Phase::Open);
     drop(listener);
-    let refused = TcpSocket::connect(to).map(|socket| socket.take_error());
+    let refused = TcpSocket::connect(to, None).map(|socket| socket.take_error());
     assert!(
         matches!(refused, Err(HostError::Refused) | Ok(Some(HostError::Refused))),
         "{refused:?}"
     );
+}
+
+#[test]
+fn a_connection_whose_handshake_crossed_few_routers_is_one_like_any_other() {
+    for any in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        let Ok(listener) = TcpListener::bind((any, 0)) else {
+            continue;
+        };
+        let usual = |socket: &TcpSocket| match any {
+            IpAddr::V4(_) => sockopt::ip_ttl(&socket.fd).unwrap(),
+            IpAddr::V6(_) => sockopt::ipv6_unicast_hops(&socket.fd).unwrap().into(),
+        };
+        let to = listener.local_addr().unwrap();
+        let plain = TcpSocket::connect(to, None).unwrap();
+        let mut limited = TcpSocket::connect(to, Some(1)).unwrap();
+        limited.open();
+        assert_eq!(usual(&limited), usual(&plain), "{any}");
+        drop(listener);
+        let refused = TcpSocket::connect(to, Some(1)).map(|socket| socket.take_error());
+        assert!(
+            matches!(refused, Err(HostError::Refused) | Ok(Some(HostError::Refused))),
+            "{refused:?}"
+        );
+    }
 }

@@ -18,6 +18,7 @@ use rustix::net::{SocketType, bind, sockopt};
 
 use crate::answers::Answers;
 use crate::errno::{host_error, host_error_of, queued_errors};
+use crate::hops::Hops;
 use crate::outbox::{Datagram, Plan};
 use crate::sys::{self, Ask, Inbox, MAX_MESSAGES, Outgoing};
 
@@ -48,6 +49,8 @@ pub(crate) struct UdpSocket {
     expected: Ask,
     /// From where clients are answered, where the socket is at more than one address.
     answers: Option<Answers>,
+    /// How far what it sends goes; a forward's goes as far as is usual.
+    hops: Option<Hops>,
     /// Datagrams that the socket has lost, as the kernel last told.
     dropped: u32,
     /// What comes is left in the socket.
@@ -91,7 +94,10 @@ impl UdpSocket {
         let fd = sys::open_socket(family, SocketType::DGRAM, None).map_err(host_error)?;
         bind(&fd, &SocketAddr::new(any, 0)).map_err(host_error)?;
         sys::enable_error_queue(&fd, family).map_err(|error| host_error_of(&error))?;
-        Ok(Self::adopt(fd, Owner::Flow(flow)))
+        Ok(Self {
+            hops: Some(Hops::of(family)),
+            ..Self::adopt(fd, Owner::Flow(flow))
+        })
     }
 
     /// One that is bound and does not block.
@@ -107,6 +113,7 @@ impl UdpSocket {
             owner,
             expected: FIRST,
             answers: None,
+            hops: None,
             dropped: 0,
             paused: false,
         }
@@ -121,6 +128,13 @@ impl UdpSocket {
             }
         }
         self
+    }
+
+    /// What is sent from now on may cross so many routers.
+    pub(crate) fn set_hops(&mut self, hops: Option<u8>) {
+        if let Some(limit) = &mut self.hops {
+            limit.set(&self.fd, hops);
+        }
     }
 
     /// Send these in order. What became of them is added to `events`.

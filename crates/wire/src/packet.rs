@@ -28,6 +28,16 @@ pub fn ip_len(family: Family) -> usize {
     }
 }
 
+/// Bytes that a whole packet of this family can carry, transport header included: the length field of IPv4 counts the header
+/// (RFC 791, 3.1), that of IPv6 does not (RFC 8200, 3). Such a packet fits no link of ours, and goes in fragments.
+#[must_use]
+pub fn max_payload(family: Family) -> usize {
+    match family {
+        Family::V4 => u16::MAX as usize - IPV4_LEN,
+        Family::V6 => u16::MAX as usize,
+    }
+}
+
 /// Where the IP header of a frame begins, behind one tag of a VLAN at most, and which it is; `None` for another protocol.
 pub(crate) fn ip_start(frame: &[u8]) -> Option<(usize, Family)> {
     match *frame.get(12..14)? {

@@ -345,7 +345,7 @@ impl World {
     fn carry_out(&mut self, action: &Action) {
         match *action {
             Action::Transmit(port) => self.transmit(port),
-            Action::TcpConnect { flow, to } => {
+            Action::TcpConnect { flow, to, .. } => {
                 self.reached.insert(to);
                 self.streams.insert(flow, Stream::default());
             }

@@ -64,7 +64,7 @@ pub use transfer::{checksum, make_data, transfer};
 pub use user::Unprivileged;
 pub use web::{Files, Web};
 pub use who::{ask_who, tell_who};
-pub use world::{NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
+pub use world::{BEYOND, BEYOND6, NOBODY, THERE, THERE6, UNREACHABLE, UNREACHABLE6, World};
 pub use zone::{Heard, LONG, Zone};
 
 use std::time::Duration;

@@ -1,14 +1,19 @@
 //! A world for a network to reach: two network namespaces and a cable between them.
 //!
 //! `here` is where `atoll` is started, with addresses and a default route of both families and leave to open ping sockets;
-//! `there` is the other end: a host, and the router to an address range of which it says that it is unreachable.
+//! `there` is the other end: a host, and the router to an address range of which it says that it is unreachable. Where the world
+//! is made longer, it is also the router to a host `beyond`, behind a link that takes 1400 bytes.
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::PATIENCE;
 
 /// The host at the other end.
 pub const THERE: &str = "198.18.7.2";
@@ -21,11 +26,17 @@ pub const UNREACHABLE: &str = "198.18.9.1";
 /// The same over IPv6.
 pub const UNREACHABLE6: &str = "2001:db8:9::1";
 
+/// The host behind the router, where there is one.
+pub const BEYOND: &str = "198.18.8.2";
+/// The same over IPv6.
+pub const BEYOND6: &str = "2001:db8:8::2";
+
 /// The two namespaces, deleted when dropped, with the programs that were started there.
 #[derive(Debug)]
 pub struct World {
     here: String,
     there: String,
+    beyond: String,
     programs: Vec<Child>,
 }
 
@@ -47,6 +58,7 @@ impl World {
         let world = Self {
             here: format!("atoll-{id}-here"),
             there: format!("atoll-{id}-there"),
+            beyond: format!("atoll-{id}-beyond"),
             programs: Vec::new(),
         };
         let (here, there) = (&world.here, &world.there);
@@ -80,6 +92,34 @@ impl World {
             "net.ipv4.ping_group_range=0 2147483647",
         ]);
         Some(world)
+    }
+
+    /// Put a host behind the other end. The routers tell of every packet that ends with them, not of one a second.
+    ///
+    /// # Panics
+    /// When a command that should work for root does not.
+    pub fn lengthen(&self) {
+        let (there, beyond) = (&self.there, &self.beyond);
+        for command in [
+            format!("netns add {beyond}"),
+            format!("-n {beyond} link set lo up"),
+            format!("-n {there} link add far type veth peer name far netns {beyond}"),
+            format!("-n {there} address add 198.18.8.1/24 dev far"),
+            format!("-n {beyond} address add {BEYOND}/24 dev far"),
+            format!("-n {there} address add 2001:db8:8::1/64 dev far nodad"),
+            format!("-n {beyond} address add {BEYOND6}/64 dev far nodad"),
+            format!("-n {there} link set far up mtu 1400"),
+            format!("-n {beyond} link set far up mtu 1400"),
+            format!("-n {beyond} route add default via 198.18.8.1"),
+            format!("-n {beyond} -6 route add default via 2001:db8:8::1"),
+        ] {
+            ip(&command.split(' ').collect::<Vec<_>>());
+        }
+        for namespace in [there, beyond] {
+            for setting in ["net.ipv4.icmp_ratelimit=0", "net.ipv6.icmp.ratelimit=0"] {
+                ip(&["netns", "exec", namespace, "sysctl", "-q", "-w", setting]);
+            }
+        }
     }
 
     /// The namespace in which the network is to run.
@@ -118,8 +158,37 @@ impl World {
     /// # Panics
     /// When it cannot be started.
     pub fn run_there(&mut self, program: &str, arguments: &[&str]) {
+        self.run_in(&self.there.clone(), program, arguments);
+    }
+
+    /// Run a program at the host behind the other end until the world ends.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run_beyond(&mut self, program: &str, arguments: &[&str]) {
+        self.run_in(&self.beyond.clone(), program, arguments);
+    }
+
+    /// Wait until something listens at each of these TCP ports there, over either family.
+    ///
+    /// # Panics
+    /// When nothing does in good time.
+    pub fn wait_beyond(&self, ports: &[u16]) {
+        let deadline = Instant::now() + PATIENCE;
+        let listens = |port: u16| {
+            within(&self.beyond, || {
+                TcpStream::connect((BEYOND, port)).is_ok() && TcpStream::connect((BEYOND6, port)).is_ok()
+            })
+        };
+        while !ports.iter().all(|port| listens(*port)) {
+            assert!(Instant::now() < deadline, "nothing listens at one of {ports:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn run_in(&mut self, namespace: &str, program: &str, arguments: &[&str]) {
         let child = Command::new("ip")
-            .args(["netns", "exec", &self.there, program])
+            .args(["netns", "exec", namespace, program])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -136,7 +205,7 @@ impl Drop for World {
             let _ = program.kill();
             let _ = program.wait();
         }
-        for namespace in [&self.here, &self.there] {
+        for namespace in [&self.here, &self.there, &self.beyond] {
             let _ = Command::new("ip")
                 .args(["netns", "delete", namespace])
                 .stderr(Stdio::null())

@@ -3,7 +3,8 @@
 //! A guest's UDP port is one host socket, whoever it talks to, so that any peer that knows the socket's port may answer
 //! (RFC 4787, endpoint-independent mapping). An echo identifier is one ping socket. A flow ends when nothing passed for a
 //! while. Datagrams are never kept here: what the guest's port or the host has no room for is lost, as on any link. A flow whose
-//! guest is far behind leaves them in its socket ([`Action::UdpPause`]), so that a flood takes no room from the guest's other traffic.
+//! guest is far behind leaves them in its socket ([`Action::UdpPause`]), so that a flood takes no room from the guest's other traffic. A guest that
+//! wants a packet to cross few routers only is heard ([`Action::UdpHops`]): so it finds the routers on the way.
 
 use super::*;
 use crate::event::HostError;
@@ -31,6 +32,8 @@ pub(super) struct UdpFlow {
     peer: Endpoint,
     side: Side,
     used: Instant,
+    /// How many routers the socket's datagrams may cross, where the guest wants fewer than is usual.
+    hops: Option<u8>,
     /// The guest's port is far behind: the runtime leaves datagrams in the socket.
     paused: bool,
     over: bool,
@@ -173,10 +176,16 @@ impl Flows {
             self.make_room(now, lan, packet.ingress);
             self.open_udp(now, lan, (key, packet.ingress), (guest, remote), Side::Socket)
         });
+        // What is on this host is behind no router.
+        let hops = packet.hops().filter(|_| !lan.is_own(packet.dst));
         self.with(now, lan, id, |flow, cx| {
             let Flow::Udp(flow) = flow else { return };
             flow.used = cx.now;
             flow.peer = remote;
+            if flow.hops != hops {
+                flow.hops = hops;
+                cx.lan.actions.push_back(Action::UdpHops { flow: id, hops });
+            }
             if flow.paused && cx.takes_datagrams(guest.ip) {
                 // It has room at another port than the one we wait for.
                 flow.resume(cx);
@@ -237,6 +246,7 @@ impl Flows {
                 peer,
                 side,
                 used: now,
+                hops: None,
                 paused: false,
                 over: false,
             })),

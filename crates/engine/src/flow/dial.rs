@@ -137,6 +137,7 @@ impl Flows {
                 accept,
                 why: HostError::TimedOut,
             },
+            hops: None,
         };
         let port = Self::port_of(now, lan, guest.ip);
         let id = dial.flow;

@@ -197,6 +197,7 @@ impl Flows {
             guest,
             remote,
             host: Host::Socket,
+            hops: None,
         };
         let port = Self::port_of(now, lan, guest.ip);
         self.add_tcp(now, lan, (id, port), |cx| TcpFlow::inbound(cx, opening, accept));

@@ -458,6 +458,7 @@ impl Flows {
                     guest,
                     remote,
                     host,
+                    hops: packet.hops().filter(|_| !lan.is_own(packet.dst)),
                 };
                 self.add_tcp(now, lan, (id, packet.ingress), |cx| {
                     TcpFlow::outbound(cx, opening, &segment.header, to)

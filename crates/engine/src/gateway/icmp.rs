@@ -203,7 +203,7 @@ pub(crate) fn send_echo_reply(
     echo: (u16, u16, FrameBuf),
 ) {
     let (ident, seq, buf) = echo;
-    if buf.len() + ICMP_LEN + packet::ip_len(Family::of(to)) > usize::from(u16::MAX) {
+    if buf.len() + ICMP_LEN > packet::max_payload(Family::of(to)) {
         return lan.counters.count(Counter::HostDatagramDropped);
     }
     let [a, b] = ident.to_be_bytes();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::icmp::Quote;
 use crate::PortId;
+use crate::lan::DEFAULT_TTL;
 use crate::switch::Station;
 
 /// How a frame came.
@@ -54,6 +55,12 @@ impl Packet {
     /// As an ICMP error quotes it.
     pub(crate) fn quote(&self) -> Quote {
         Quote::packet(self.src, self.dst, &self.bytes)
+    }
+
+    /// How many routers behind us it may cross, where its sender wants fewer than is usual: who looks for the routers on the way
+    /// sends such packets. What has the usual hop limit or more leaves with the host's own.
+    pub(crate) fn hops(&self) -> Option<u8> {
+        (self.ttl < DEFAULT_TTL).then(|| self.ttl.saturating_sub(1))
     }
 
     pub(super) fn checksum_is_known(&self) -> bool {

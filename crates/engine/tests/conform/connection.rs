@@ -108,7 +108,7 @@ impl Tcp {
         let remote = SocketAddr::new(world, syn.dst_port);
         net.send_tcp(guest, remote, &syn, &[]);
         let flow = match net.action() {
-            Action::TcpConnect { flow, to } if to == remote => flow,
+            Action::TcpConnect { flow, to, .. } if to == remote => flow,
             other => panic!("a connection was expected: {other:?}"),
         };
         Self {

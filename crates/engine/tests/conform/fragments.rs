@@ -189,6 +189,34 @@ fn a_long_datagram_of_the_hosts_reaches_the_guest_in_fragments_that_fit() {
 }
 
 #[test]
+fn the_longest_datagram_of_either_family_reaches_the_guest_and_a_longer_one_is_counted() {
+    for (src, dst, open, longest) in [
+        (A.ip, WORLD, datagram(9, b"x"), 65_507),
+        (A6.into(), WORLD6.into(), datagram6(9, b"x"), 65_527),
+    ] {
+        let mut net = net();
+        net.send_frame(A, &frames(IpProtocol::Udp, (src, dst), &open)[0]);
+        let Some(Action::UdpOpen { flow, .. }) = net.next_action() else {
+            panic!("a flow was to be opened")
+        };
+        net.stop(A);
+        let mut come = |len| {
+            net.event(Event::UdpReceived {
+                flow,
+                from: SocketAddr::new(dst, 9),
+                datagrams: vec![FrameBuf::copy_from(&data(len)).into()],
+            });
+            let header = ETHERNET_LEN + if src.is_ipv4() { IPV4_LEN } else { IPV6_LEN + 8 };
+            let parts = net.engine.egress(A.port).iter();
+            parts.map(|frame| frame.bytes.len() - header).sum::<usize>()
+        };
+        assert_eq!(come(longest), 8 + longest, "{dst}");
+        assert_eq!(come(longest + 1), 8 + longest, "{dst}: nothing is added");
+        assert_eq!(net.counter("host_datagram_dropped"), 1);
+    }
+}
+
+#[test]
 fn a_long_echo_request_to_the_gateway_is_answered_in_full() {
     let mut net = net();
     let request = echo(1, 2, &data(5000));

@@ -12,6 +12,7 @@ mod datagrams;
 mod dial;
 mod dropped;
 mod fragments;
+mod hops;
 mod host_ports;
 mod icmp;
 mod ipv6;

@@ -289,7 +289,7 @@ fn the_gateway_and_metadata_address_refuse_what_they_do_not_serve() {
 fn the_host_alias_is_the_hosts_loopback_when_allowed() {
     let mut net = Net::with(|config| config.host_loopback = true);
     let asked = syn_to(&mut net, SocketAddr::new(ALIAS, 8000));
-    let Action::TcpConnect { flow, to } = asked[0] else {
+    let Action::TcpConnect { flow, to, .. } = asked[0] else {
         panic!("{asked:?}")
     };
     assert_eq!(to, "127.0.0.1:8000".parse().unwrap());

@@ -142,6 +142,14 @@ pub(crate) fn enable_error_queue(fd: impl AsFd, family: Family) -> io::Result<()
     }
 }
 
+/// Keep no ICMP errors any more.
+pub(crate) fn disable_error_queue(fd: impl AsFd, family: Family) -> io::Result<()> {
+    match family {
+        Family::V4 => set_option(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 0),
+        Family::V6 => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 0),
+    }
+}
+
 /// Let every datagram come with the address of the host's to which it went, and let it be said from which one answers leave
 /// (`IP_PKTINFO`, ip(7); RFC 3542, 6).
 pub(crate) fn enable_local_addresses(fd: impl AsFd, family: Family) -> io::Result<()> {

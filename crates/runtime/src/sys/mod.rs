@@ -9,9 +9,10 @@ mod interfaces;
 mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses, file_changes,
-    icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_below, open_socket,
-    peek_method, read_clock, send_messages, set_peek_offset, stream_interest,
+    CLOSE_ON_EXEC, Inbox, disable_error_queue, discard, enable_batches, enable_error_queue,
+    enable_local_addresses, file_changes, icmp_reply_offset, is_bridge, link_changes, link_number, namespace,
+    next_error, open_below, open_socket, peek_method, read_clock, send_messages, set_peek_offset,
+    stream_interest,
 };
 
 #[cfg(all(test, target_os = "linux"))]
@@ -21,9 +22,10 @@ pub(crate) use linux::forbid_batches;
 mod other;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::{
-    CLOSE_ON_EXEC, Inbox, discard, enable_batches, enable_error_queue, enable_local_addresses, file_changes,
-    icmp_reply_offset, is_bridge, link_changes, link_number, namespace, next_error, open_below, open_socket,
-    peek_method, read_clock, send_messages, set_peek_offset, stream_interest,
+    CLOSE_ON_EXEC, Inbox, disable_error_queue, discard, enable_batches, enable_error_queue,
+    enable_local_addresses, file_changes, icmp_reply_offset, is_bridge, link_changes, link_number, namespace,
+    next_error, open_below, open_socket, peek_method, read_clock, send_messages, set_peek_offset,
+    stream_interest,
 };
 
 #[cfg(all(test, not(target_os = "linux")))]

@@ -59,6 +59,11 @@ pub(crate) fn enable_error_queue(_fd: impl AsFd, _family: Family) -> io::Result<
 }
 
 /// There is no such queue.
+pub(crate) fn disable_error_queue(_fd: impl AsFd, _family: Family) -> io::Result<()> {
+    Ok(())
+}
+
+/// There is no such queue.
 pub(crate) fn next_error(_fd: impl AsFd) -> Option<QueuedError> {
     None
 }

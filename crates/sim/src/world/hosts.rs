@@ -101,7 +101,7 @@ impl<G: Guest> World<G> {
     #[expect(clippy::needless_pass_by_value, reason = "an action is carried out once")]
     pub(super) fn act(&mut self, action: Action) {
         match action {
-            Action::TcpConnect { flow, to } => self.connect(flow, to),
+            Action::TcpConnect { flow, to, .. } => self.connect(flow, to),
             Action::TcpAdopt { accept, flow } => {
                 let client = self.accepting.remove(&accept);
                 let client = client.expect("only what was accepted is adopted");

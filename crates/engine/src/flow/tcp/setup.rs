@@ -33,17 +33,20 @@ pub(crate) struct Opening {
     pub(crate) guest: Endpoint,
     pub(crate) remote: Endpoint,
     pub(crate) host: Host,
+    /// How many routers the way to the host may have, where the guest wants fewer than is usual.
+    pub(crate) hops: Option<u8>,
 }
 
 impl TcpFlow {
     /// A guest's SYN to a host at `to`, or to a service of the gateway's own.
     pub(crate) fn outbound(cx: &mut Cx<'_>, opening: Opening, syn: &Header, to: Destination) -> Self {
+        let hops = opening.hops;
         let mut flow = Self::new(cx, opening, State::Connecting);
         flow.hear_syn(cx, syn);
         if flow.host.is_socket() {
             let id = flow.id;
             cx.lan.actions.push_back(match to {
-                Destination::Address(to) => Action::TcpConnect { flow: id, to },
+                Destination::Address(to) => Action::TcpConnect { flow: id, to, hops },
                 Destination::Service(service) => Action::TcpConnectService { flow: id, service },
             });
         } else {
