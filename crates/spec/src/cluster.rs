@@ -98,6 +98,9 @@ pub struct Machine {
     pub nics: Vec<Nic>,
     /// First-boot configuration.
     pub user_data: Option<UserData>,
+    /// What references in that stand for, by name, as far as the file says; `None` where it is handed on as it is.
+    #[serde(default)]
+    pub template: Option<BTreeMap<String, String>>,
     /// How to log in.
     pub ssh: Ssh,
     /// Host ports that lead here.
