@@ -53,6 +53,7 @@ mod size;
 mod sources;
 mod subnet;
 pub mod template;
+mod templates;
 mod text;
 mod variables;
 mod write;
@@ -84,6 +85,7 @@ pub use route::{Destination, Route, RouteError};
 pub use rule::{RuleError, RulePattern, RuleProtocol, RuleTarget};
 pub use size::{ByteSize, SizeError};
 pub use subnet::{Subnet, SubnetError};
+pub use templates::FileTemplate;
 pub use text::Hint;
 
 use check::Surroundings;
