@@ -24,7 +24,7 @@ use crate::hypervisor::Hypervisor;
 use crate::lock::{self, FileLock};
 use crate::networks::Networks;
 use crate::paths::ClusterPaths;
-use crate::plan::{self, Desired, Goal, Observed};
+use crate::plan::{self, Desired, Goal, Observed, Up};
 use crate::problem::{Kind, Problem};
 use crate::progress::{Progress, Sink, Stage};
 use crate::project::{Input, Project};
@@ -52,6 +52,12 @@ pub struct UpRequest {
     pub machines: BTreeSet<String>,
     /// How long each may take to become ready, in seconds.
     pub deadline_secs: Option<u64>,
+    /// Whether machines may be restarted for what the file changes.
+    #[serde(default)]
+    pub restart: bool,
+    /// Whether machines that the file no longer has are deleted.
+    #[serde(default)]
+    pub prune: bool,
 }
 
 impl UpRequest {
@@ -155,9 +161,13 @@ impl Cluster {
     pub fn up(&self, request: UpRequest, sink: &dyn Sink) -> Result<(), Problem> {
         let _turn = self.turn();
         let deadline = request.deadline();
-        let machines = request.machines.clone();
+        let up = Up {
+            machines: request.machines.clone(),
+            restart: request.restart,
+            prune: request.prune,
+        };
         let cluster = self.take_file(request)?;
-        self.carry_out(&Goal::Up(machines), cluster, deadline, sink)
+        self.carry_out(&Goal::Up(up), cluster, deadline, sink)
     }
 
     /// Stops machines and starts them again as the file says.
@@ -264,6 +274,7 @@ impl Cluster {
             deadline,
             sink,
         };
+        job.end_old_forwards(&rows);
         std::thread::scope(|scope| {
             for row in &rows {
                 scope.spawn(|| job.run(row));
@@ -278,19 +289,7 @@ impl Cluster {
 
     /// What is found of each machine.
     fn observed(&self) -> BTreeMap<String, Observed> {
-        let shared = self.shared();
-        let machines = shared.state.machines.iter().map(|(name, known)| {
-            let started = known.started.as_ref();
-            let running = known.process.as_ref().is_some_and(Process::is_alive);
-            let observed = Observed {
-                running,
-                ready: running && started.is_some_and(|started| started.ready),
-                disk: self.paths.disk(name).exists(),
-                fingerprint: started.map(|started| started.fingerprint.clone()),
-            };
-            (name.clone(), observed)
-        });
-        machines.collect()
+        observed(&self.shared().state, &self.paths)
     }
 
     /// Whether any machine runs.
@@ -412,26 +411,62 @@ fn log_error(what: &str, path: &Path, result: std::io::Result<()>) {
     }
 }
 
+/// What is found of each machine that is known.
+pub(crate) fn observed(state: &State, paths: &ClusterPaths) -> BTreeMap<String, Observed> {
+    let machines = state.machines.iter().map(|(name, known)| {
+        let started = known.started.as_ref();
+        let running = known.process.as_ref().is_some_and(Process::is_alive);
+        let observed = Observed {
+            running,
+            ready: running && started.is_some_and(|started| started.ready),
+            disk: paths.disk(name).exists(),
+            fingerprint: started.map(|started| fingerprint(&started.machine)),
+            adjustable: started.map(|started| adjustable(&started.machine)),
+        };
+        (name.clone(), observed)
+    });
+    machines.collect()
+}
+
 /// The machines of the file, as far as a plan depends on them.
-fn desired(cluster: &spec::Cluster) -> Vec<Desired> {
+pub(crate) fn desired(cluster: &spec::Cluster) -> Vec<Desired> {
     let machines = cluster.machines.iter();
     let desired = machines.map(|machine| Desired {
         machine: machine.name.to_string(),
         has_disk: machine.image.is_some(),
         fingerprint: fingerprint(machine),
+        adjustable: adjustable(machine),
     });
     desired.collect()
 }
 
-/// Stands for all that a running machine cannot change. Forwards can be changed, and documents are read at boot only.
+/// Stands for all that a running machine cannot change. Forwards can be changed, documents are read at boot only, and a disk is as it was
+/// made.
 pub(crate) fn fingerprint(machine: &spec::Machine) -> String {
+    let nothing = spec::Machine {
+        forwards: Vec::new(),
+        user_data: None,
+        template: None,
+        ssh: spec::Ssh::default(),
+        disk: None,
+        ..machine.clone()
+    };
+    digest(&nothing)
+}
+
+/// Stands for what a running machine can be given.
+fn adjustable(machine: &spec::Machine) -> String {
+    digest(&(
+        &machine.forwards,
+        &machine.user_data,
+        &machine.template,
+        &machine.ssh,
+    ))
+}
+
+fn digest(value: &impl Serialize) -> String {
     use sha2::{Digest, Sha256};
-    let mut fixed = machine.clone();
-    fixed.forwards.clear();
-    fixed.user_data = None;
-    fixed.template = None;
-    fixed.ssh = spec::Ssh::default();
-    let text = serde_json::to_string(&fixed).unwrap_or_default();
+    let text = serde_json::to_string(value).unwrap_or_default();
     Sha256::digest(text.as_bytes())[..8]
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -62,6 +62,8 @@ impl Cluster {
             input: project.input,
             machines: BTreeSet::from([machine]),
             deadline_secs: None,
+            restart: false,
+            prune: false,
         })
     }
 
