@@ -11,6 +11,7 @@ mod lan_errors;
 mod policy;
 mod properties;
 mod schema;
+mod validate;
 mod value_errors;
 mod whole_file_errors;
 

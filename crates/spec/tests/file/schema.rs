@@ -52,6 +52,10 @@ fn the_schema_has_every_key_that_is_read() {
     );
     let image = known_keys("machines: {a: {image: {file: a, zzzzzzzzzzzz: 1}}}");
     assert_eq!(image, properties(&defs["ImageMapping"]));
+    let route = known_keys("networks: {a: {routes: [{zzzzzzzzzzzz: 1}]}}\nmachines: {a: {image: debian}}");
+    assert_eq!(route, properties(&defs["RouteFile"]));
+    let one = known_keys(&machine("count: 1, overrides: {1: {zzzzzzzzzzzz: 1}}"));
+    assert_eq!(one, properties(&defs["Machine"]));
     let variable = known_keys("variables: {a: {zzzzzzzzzzzz: 1}}\nmachines: {a: {image: debian}}");
     assert_eq!(variable, properties(&defs["VariableMapping"]));
     let network = known_keys("networks: {a: {zzzzzzzzzzzz: 1}}\nmachines: {a: {image: debian}}");
