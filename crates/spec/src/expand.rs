@@ -46,7 +46,7 @@ pub(crate) fn expand(mut root: Node, choices: &Choices, report: &mut Report) -> 
     let section = root.get("variables");
     let span = section.map(|section| section.span.clone());
     let section = section.and_then(|section| Entries::from_yaml(section, "variables", report));
-    let values = Values::new(section, span, choices, report);
+    let values = Values::new(section, span.as_ref(), choices, report);
     let mut expander = Expander {
         values: &values,
         report,

@@ -57,7 +57,7 @@ pub(crate) fn load(source: &Source<'_>, text: &str, read: &mut Reader<'_>, repor
         chain: Vec::new(),
         values: 0,
     };
-    loader.file(root, source.file.to_owned(), text.to_owned())
+    loader.file(root, source.file.to_owned(), text)
 }
 
 struct Loader<'a, 'r> {
@@ -72,14 +72,14 @@ struct Loader<'a, 'r> {
 }
 
 impl Loader<'_, '_> {
-    fn file(&mut self, path: PathBuf, name: String, text: String) -> Node {
+    fn file(&mut self, path: PathBuf, name: String, text: &str) -> Node {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let base = self.report.files.add(name, folder, text.clone());
+        let base = self.report.files.add(name, folder, text.to_owned());
         let nothing = Node {
             span: base..base,
             kind: Kind::Null,
         };
-        let mut own = match yaml::parse_at(&text, base) {
+        let mut own = match yaml::parse_at(text, base) {
             Ok(node) => node,
             Err(diagnostic) => {
                 self.report.push(diagnostic);
@@ -119,7 +119,7 @@ impl Loader<'_, '_> {
             return None;
         }
         match (self.read)(&path) {
-            Ok(text) => Some(self.file(path, shown, text)),
+            Ok(text) => Some(self.file(path, shown, &text)),
             Err(cause) => {
                 let title = format!("cannot read the included file {shown}: {cause}");
                 let diagnostic = Diagnostic::new(title, include.span);

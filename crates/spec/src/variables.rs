@@ -164,7 +164,7 @@ impl Values {
     /// What `choices` and the section of the file say.
     pub(crate) fn new(
         section: Option<Entries<VariableName, VariableFile>>,
-        section_span: Option<Span>,
+        section_span: Option<&Span>,
         choices: &Choices,
         report: &mut Report,
     ) -> Self {
@@ -173,7 +173,7 @@ impl Values {
         for given in choices.variables.keys() {
             if !names().any(|name| name == given) {
                 let title = format!("there is no variable {given:?} to give a value to");
-                let diagnostic = Diagnostic::new(title, section_span.clone().unwrap_or(0..0));
+                let diagnostic = Diagnostic::new(title, section_span.cloned().unwrap_or(0..0));
                 report.push(diagnostic.with_hint(known(given, names())));
             }
         }

@@ -2,6 +2,11 @@
 //!
 //! The schema is checked by as much of JSON Schema as it uses; a word of it that is not known here fails the test.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "examples are files, and a test may read them"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
