@@ -1,14 +1,22 @@
 //! `up`, `down`, `restart`, `rm`: what changes which machines run. And the daemon, which they start and end.
+//!
+//! `up` gives running machines what it can at once, and restarts none without leave: on a terminal it asks, elsewhere it does nothing at
+//! all before it was told `--restart` or `--no-restart`.
 
 use std::collections::BTreeSet;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use atoll_control::cluster::cluster::{Machines, UpRequest};
+use atoll_control::cluster::plan::Up;
+use atoll_control::cluster::preview::{Preview, preview};
+use atoll_control::cluster::problem::{Kind, Problem};
 use atoll_control::cluster::status::Status;
 use atoll_control::{Client, daemon};
 use clap::Args;
 
 use crate::failure::{Failure, say};
+use crate::plan;
 use crate::progress::{Renderer, Verb};
 use crate::project::{self, FileArgs};
 
@@ -25,7 +33,7 @@ pub(crate) struct Which {
 /// Arguments of `up`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  atoll up            every machine of ./atoll.yaml\n  atoll up web db     these two"
+    after_help = "Example:\n  atoll up            every machine of ./atoll.yaml\n  atoll up web db     these two\n  atoll up --dry-run  what it would do\n  atoll up --restart --prune\n\nForwards are changed while machines run. What takes a restart, such as memory, is asked for on a terminal; elsewhere it is refused (status 2) unless --restart or --no-restart says what to do. A machine that the file no longer has is kept unless --prune is given."
 )]
 pub(crate) struct UpArgs {
     #[command(flatten)]
@@ -33,6 +41,18 @@ pub(crate) struct UpArgs {
     /// How long each machine may take to become ready, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     timeout: u64,
+    /// Restart machines for what the file changes, without a question
+    #[arg(long, visible_alias = "yes", short_alias = 'y')]
+    restart: bool,
+    /// Restart no machine: what takes a restart is left as it is
+    #[arg(long, conflicts_with = "restart")]
+    no_restart: bool,
+    /// Delete machines that the file no longer has, with their disks
+    #[arg(long)]
+    prune: bool,
+    /// Print what would be done, as `atoll plan` does, and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Arguments of `down`.
@@ -79,17 +99,54 @@ pub(crate) struct DaemonArgs {
 }
 
 pub(crate) fn up(args: &UpArgs) -> Result<(), Failure> {
-    let project = args.which.file.load()?;
+    let project = args.which.file.load_as_chosen()?;
     let here = std::env::current_dir()?;
     let machines: BTreeSet<String> = args.which.machines.iter().cloned().collect();
+    let mut up = Up {
+        machines: machines.clone(),
+        restart: args.restart,
+        prune: args.prune,
+    };
+    let preview = preview(&project, &up)?;
+    if args.dry_run {
+        return Ok(plan::print(&preview)?);
+    }
+    if !args.no_restart && preview.needing_restart().next().is_some() {
+        up.restart = ask_for_restart(&preview)?;
+    }
     let client = project::daemon(&project)?;
     let request = UpRequest {
         shown: args.which.file.shown(&project.file, &here),
         text: project.text.clone(),
+        input: project.input.clone(),
         machines,
         deadline_secs: Some(args.timeout),
+        restart: up.restart,
+        prune: up.prune,
     };
     follow(&client, "/v1/up", &request)
+}
+
+/// Whether the machines that need it may be restarted; who is not at a terminal has to say so beforehand.
+fn ask_for_restart(preview: &Preview) -> Result<bool, Failure> {
+    let needing = preview.needing_restart();
+    let told: Vec<_> = needing
+        .map(|it| format!("machine {} ({})", it.machine, it.reasons()))
+        .collect();
+    let told = told.join(", ");
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        let problem = Problem::new(
+            Kind::Configuration,
+            format!("the file changes what takes a restart: {told}"),
+        );
+        let hint = "`atoll up --restart` restarts for it, `atoll up --no-restart` leaves that as it is";
+        return Err(problem.with_hint(hint).into());
+    }
+    say(&format!("the file changes what takes a restart: {told}"));
+    write!(io::stderr(), "restart now? [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 pub(crate) fn restart(args: &RestartArgs) -> Result<(), Failure> {
@@ -102,8 +159,11 @@ pub(crate) fn restart(args: &RestartArgs) -> Result<(), Failure> {
     let request = UpRequest {
         shown,
         text,
+        input: project.input.clone(),
         machines,
         deadline_secs: None,
+        restart: false,
+        prune: false,
     };
     follow(&client, "/v1/restart", &request)
 }

@@ -6,14 +6,18 @@
 
 mod doctor;
 mod enter;
+#[cfg(test)]
+mod examples;
 mod failure;
 mod forward;
 mod image;
+mod init;
 mod lifecycle;
 mod link;
 mod look;
 mod meter;
 mod net;
+mod plan;
 mod progress;
 mod project;
 mod setup;
@@ -43,6 +47,7 @@ use failure::Failure;
 Environment:
   ATOLL_HOME          state of clusters, instead of ~/.local/state/atoll
   ATOLL_IMAGE_MIRROR  a mirror that stands in for the image vendors' hosts
+  ATOLL_VAR_NAME      the value of a variable of the cluster file that --var gives none
   ATOLL_LOG           what is logged: error, warn, info, debug, trace
   NO_COLOR            no colours
 
@@ -63,6 +68,15 @@ enum Command {
     Restart(lifecycle::RestartArgs),
     /// Shut machines down and delete their disks and state
     Rm(lifecycle::RemoveArgs),
+    /// Print what `up` would change
+    Plan(plan::PlanArgs),
+    /// Print the cluster file with nothing left to say: included files, variables, counts, addresses
+    Config(plan::ConfigArgs),
+    /// Write a cluster file to begin with
+    Init(init::InitArgs),
+    /// Cluster files to begin with
+    #[command(subcommand)]
+    Template(init::TemplateCommand),
     /// List machines: name, state, addresses
     Ls(look::ListArgs),
     /// Show the cluster: machines, networks, guests, forwards
@@ -128,6 +142,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Down(args) => lifecycle::down(&args),
         Command::Restart(args) => lifecycle::restart(&args),
         Command::Rm(args) => lifecycle::remove(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Config(args) => plan::config(&args),
+        Command::Init(args) => init::init(&args),
+        Command::Template(command) => init::templates(&command),
         Command::Ls(args) => look::list(&args),
         Command::Status(args) => look::status(&args),
         Command::Ssh(args) => enter::ssh(&args),

@@ -24,10 +24,10 @@ use crate::hypervisor::Hypervisor;
 use crate::lock::{self, FileLock};
 use crate::networks::Networks;
 use crate::paths::ClusterPaths;
-use crate::plan::{self, Desired, Goal, Observed};
+use crate::plan::{self, Desired, Goal, Observed, Up};
 use crate::problem::{Kind, Problem};
 use crate::progress::{Progress, Sink, Stage};
-use crate::project::Project;
+use crate::project::{Input, Project};
 use crate::ssh;
 use crate::state::{State, new_instance_id};
 use crate::steps::Job;
@@ -45,10 +45,19 @@ pub struct UpRequest {
     pub shown: String,
     /// The file's text.
     pub text: String,
+    /// What it is read with.
+    #[serde(default)]
+    pub input: Input,
     /// Machines, or all when empty.
     pub machines: BTreeSet<String>,
     /// How long each may take to become ready, in seconds.
     pub deadline_secs: Option<u64>,
+    /// Whether machines may be restarted for what the file changes.
+    #[serde(default)]
+    pub restart: bool,
+    /// Whether machines that the file no longer has are deleted.
+    #[serde(default)]
+    pub prune: bool,
 }
 
 impl UpRequest {
@@ -152,9 +161,13 @@ impl Cluster {
     pub fn up(&self, request: UpRequest, sink: &dyn Sink) -> Result<(), Problem> {
         let _turn = self.turn();
         let deadline = request.deadline();
-        let machines = request.machines.clone();
+        let up = Up {
+            machines: request.machines.clone(),
+            restart: request.restart,
+            prune: request.prune,
+        };
         let cluster = self.take_file(request)?;
-        self.carry_out(&Goal::Up(machines), cluster, deadline, sink)
+        self.carry_out(&Goal::Up(up), cluster, deadline, sink)
     }
 
     /// Stops machines and starts them again as the file says.
@@ -169,7 +182,8 @@ impl Cluster {
     /// The cluster of a file that is now the one that counts, unless what runs stands against it.
     fn take_file(&self, request: UpRequest) -> Result<spec::Cluster, Problem> {
         let file = self.shared().state.file.clone();
-        let cluster = Project::parse(&file, &request.shown, request.text)?.cluster;
+        let project = Project::parse(&file, &request.shown, request.text, request.input)?;
+        let (cluster, choices) = (project.cluster, project.input.choices);
         let is_meant = |name: &str| request.machines.is_empty() || request.machines.contains(name);
         for machine in &cluster.machines {
             if is_meant(machine.name.as_str()) {
@@ -185,7 +199,10 @@ impl Cluster {
             self.hypervisor.capabilities(arch)?;
         }
         self.take_networks(&cluster)?;
-        self.change(|state| state.cluster = Some(cluster.clone()))?;
+        self.change(|state| {
+            state.cluster = Some(cluster.clone());
+            state.choices = choices;
+        })?;
         Ok(cluster)
     }
 
@@ -257,6 +274,7 @@ impl Cluster {
             deadline,
             sink,
         };
+        job.end_old_forwards(&rows);
         std::thread::scope(|scope| {
             for row in &rows {
                 scope.spawn(|| job.run(row));
@@ -271,19 +289,7 @@ impl Cluster {
 
     /// What is found of each machine.
     fn observed(&self) -> BTreeMap<String, Observed> {
-        let shared = self.shared();
-        let machines = shared.state.machines.iter().map(|(name, known)| {
-            let started = known.started.as_ref();
-            let running = known.process.as_ref().is_some_and(Process::is_alive);
-            let observed = Observed {
-                running,
-                ready: running && started.is_some_and(|started| started.ready),
-                disk: self.paths.disk(name).exists(),
-                fingerprint: started.map(|started| started.fingerprint.clone()),
-            };
-            (name.clone(), observed)
-        });
-        machines.collect()
+        observed(&self.shared().state, &self.paths)
     }
 
     /// Whether any machine runs.
@@ -405,27 +411,66 @@ fn log_error(what: &str, path: &Path, result: std::io::Result<()>) {
     }
 }
 
+/// What is found of each machine that is known.
+pub(crate) fn observed(state: &State, paths: &ClusterPaths) -> BTreeMap<String, Observed> {
+    let machines = state.machines.iter().map(|(name, known)| {
+        let started = known.started.as_ref();
+        let running = known.process.as_ref().is_some_and(Process::is_alive);
+        let observed = Observed {
+            running,
+            ready: running && started.is_some_and(|started| started.ready),
+            disk: paths.disk(name).exists(),
+            fingerprint: started.map(|started| fingerprint(&started.machine)),
+            adjustable: started.map(|started| adjustable(&started.machine)),
+        };
+        (name.clone(), observed)
+    });
+    machines.collect()
+}
+
 /// The machines of the file, as far as a plan depends on them.
-fn desired(cluster: &spec::Cluster) -> Vec<Desired> {
+pub(crate) fn desired(cluster: &spec::Cluster) -> Vec<Desired> {
     let machines = cluster.machines.iter();
     let desired = machines.map(|machine| Desired {
         machine: machine.name.to_string(),
         has_disk: machine.image.is_some(),
         fingerprint: fingerprint(machine),
+        adjustable: adjustable(machine),
     });
     desired.collect()
 }
 
-/// Stands for all that a running machine cannot change. Forwards can be changed, and documents are read at boot only.
+/// Stands for all that a running machine cannot change. Forwards can be changed, documents are read at boot only, and a disk is as it was
+/// made.
 pub(crate) fn fingerprint(machine: &spec::Machine) -> String {
+    let nothing = spec::Machine {
+        forwards: Vec::new(),
+        automatic: Vec::new(),
+        loopback: None,
+        user_data: None,
+        template: None,
+        ssh: spec::Ssh::default(),
+        disk: None,
+        ..machine.clone()
+    };
+    digest(&nothing)
+}
+
+/// Stands for what a running machine can be given.
+fn adjustable(machine: &spec::Machine) -> String {
+    digest(&(
+        &machine.forwards,
+        &machine.automatic,
+        machine.loopback,
+        &machine.user_data,
+        &machine.template,
+        &machine.ssh,
+    ))
+}
+
+fn digest(value: &impl Serialize) -> String {
     use sha2::{Digest, Sha256};
-    let mut fixed = machine.clone();
-    fixed.forwards.clear();
-    fixed.loopback = None;
-    fixed.automatic.clear();
-    fixed.user_data = None;
-    fixed.ssh = spec::Ssh::default();
-    let text = serde_json::to_string(&fixed).unwrap_or_default();
+    let text = serde_json::to_string(value).unwrap_or_default();
     Sha256::digest(text.as_bytes())[..8]
         .iter()
         .map(|byte| format!("{byte:02x}"))

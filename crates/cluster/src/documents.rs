@@ -1,5 +1,6 @@
 //! What cloud-init reads in a machine: made from the file, the files it names, and the cluster's own ssh key.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -7,6 +8,8 @@ use std::path::Path;
 use atoll_images::nocloud;
 use atoll_runtime::{Documents, PORTS_AGENT};
 use atoll_spec as spec;
+use atoll_spec::Hint;
+use atoll_spec::template::Template;
 
 use crate::files::{self, FileError};
 use crate::launch::resolve;
@@ -74,6 +77,10 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
         Some(spec::UserData::Text(text)) => Some(text.clone().into_bytes()),
         Some(spec::UserData::File(path)) => Some(read(&resolve(ground.folder, path), name, "user-data")?),
     };
+    let user_data = match (&machine.template, user_data) {
+        (Some(values), Some(text)) => Some(filled_in(&text, values, name)?),
+        (_, as_it_is) => as_it_is,
+    };
     let nic = |nic: &spec::Nic| {
         // A LAN has what it has: it is asked for IPv4, and its routers are listened to.
         let on_lan = nic.addresses().next().is_none();
@@ -110,6 +117,32 @@ fn ports_agent(services: IpAddr) -> String {
         "#!/bin/sh\nmkdir -p {place} || exit 1\ncat >{place}/ports.sh <<'END OF ATOLL'\n{PORTS_AGENT}END OF ATOLL\n\
          sh {place}/ports.sh install {services}\n"
     )
+}
+
+/// A template with the values of its references.
+fn filled_in(text: &[u8], values: &BTreeMap<String, String>, machine: &str) -> Result<Vec<u8>, Problem> {
+    let wrong = |what: String, hint: Option<String>| {
+        let message = format!("machine {machine}: its user-data is a template, and {what}");
+        Problem::new(Kind::Configuration, message).with_hint_if(hint)
+    };
+    let text = std::str::from_utf8(text).map_err(|_| wrong("not in UTF-8".to_owned(), None))?;
+    let template = Template::parse(text).map_err(|error| {
+        let line = text[..error.span.start].matches('\n').count() + 1;
+        wrong(format!("{error} in its line {line}"), error.hint())
+    })?;
+    let filled_in = template.render(|reference| {
+        let value = values.get(reference.path).cloned();
+        value.ok_or_else(|| {
+            let line = text[..reference.start].matches('\n').count() + 1;
+            let known: Vec<_> = values.keys().map(String::as_str).collect();
+            let hint = format!("there are: {}", known.join(", "));
+            wrong(
+                format!("${{{}}} in its line {line} has no value", reference.path),
+                Some(hint),
+            )
+        })
+    })?;
+    Ok(filled_in.into_bytes())
 }
 
 fn read(path: &Path, machine: &str, what: &str) -> Result<Vec<u8>, Problem> {
@@ -168,6 +201,26 @@ mod tests {
         assert!(with.contains("ports.sh install 10.77.0.1"), "{with}");
         let without = vendor_data("machines: {a: {image: debian, forwards: ['80:80']}}");
         assert!(!without.contains("ports.sh"), "{without}");
+    }
+
+    #[test]
+    fn a_template_is_filled_in_and_a_mistake_in_it_has_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |text: &str| {
+            fs::write(folder.path().join("setup.tmpl"), text).unwrap();
+            let file = "variables: {role: db}\nmachines: {a: {image: debian, count: 1, user-data: {file: setup.tmpl}}}";
+            made(&machine(file), folder.path())
+        };
+        let documents = of("#!/bin/sh\necho ${role} ${index} ${self} $HOME $$\n").unwrap();
+        assert_eq!(&documents["user-data"][..], b"#!/bin/sh\necho db 1 a-1 $HOME $\n");
+        for (text, expected) in [
+            ("a\n${rule}", "${rule} in its line 2 has no value"),
+            ("${HOME:-/}", "\"${HOME:\" is no reference in its line 1"),
+        ] {
+            let problem = of(text).unwrap_err();
+            assert!(problem.message.ends_with(expected), "{problem}");
+            assert_eq!(problem.kind, Kind::Configuration);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | [`project`] | finds and reads the cluster file | files |
 //! | [`paths`] | where everything lies | none |
 //! | [`plan`] | what is wanted and what is there to what is to be done | none |
+//! | [`change`], [`preview`] | what the file changes, and what `up` would do | none; a look at the state |
 //! | [`cluster`] | the cluster as its daemon holds it: turns, state, what runs; takes over after a crash | all |
 //! | `steps` | carries out a plan | all |
 //! | [`networks`] | the networks in this process | sockets, through `atoll-runtime` |
@@ -29,6 +30,7 @@
 //! Plain threads: one a machine while a command is at work, one a network.
 #![forbid(unsafe_code)]
 
+pub mod change;
 pub mod cluster;
 pub mod console;
 mod convert;
@@ -46,6 +48,7 @@ mod options;
 pub mod paths;
 pub mod plan;
 pub mod policy;
+pub mod preview;
 pub mod problem;
 pub mod progress;
 pub mod project;

@@ -218,6 +218,17 @@ impl Networks {
         Ok(self.handle(network)?.set_automatic(guest, specs.collect())?)
     }
 
+    /// Ends the forward that is as this one says, if it is there.
+    pub(crate) fn end_forward(&self, network: &str, spec: &ForwardSpec) {
+        let Ok(handle) = self.handle(network) else {
+            return;
+        };
+        let forwards = handle.forwards().unwrap_or_default();
+        for forward in forwards.iter().filter(|there| is_same(there, spec)) {
+            log_error(handle.remove_forward(forward.id));
+        }
+    }
+
     /// Ends a forward.
     pub fn unforward(&self, network: &str, forward: ForwardId) -> Result<(), NetworkError> {
         Ok(self.handle(network)?.remove_forward(forward)?)

@@ -5,26 +5,40 @@
 //!
 //! | goal | machine is stopped | runs as wanted | runs otherwise than wanted |
 //! |---|---|---|---|
-//! | up | image, disk if it has none, network, start, await | await, if it was not ready | tell |
+//! | up | image, disk if it has none, network, start, await | await, if it was not ready | adjust, or tell, or with `restart` stop, then as up |
 //! | down | nothing | stop | stop |
 //! | restart | as up | stop, then as up | stop, then as up |
 //! | remove | delete | stop, delete | stop, delete |
 //!
-//! A machine that the file no longer has is stopped by `up`, its disk kept; `rm` deletes it.
+//! What a running machine can be given without a restart, such as forwards, it is given at once ([`Step::Adjust`]). A machine that the file
+//! no longer has is told of and left as it is; `rm` deletes it, and `up` where it may prune.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 /// What a command is to bring about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// Machines run and are ready: these, or all when empty.
-    Up(BTreeSet<String>),
+    /// Machines run and are ready.
+    Up(Up),
     /// Machines are stopped: these, or all when empty.
     Down(BTreeSet<String>),
     /// These machines are stopped and run again.
     Restart(BTreeSet<String>),
     /// These machines are gone with their disks; all when empty.
     Remove(BTreeSet<String>),
+}
+
+/// How far `up` goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Up {
+    /// These machines, or all when empty.
+    pub machines: BTreeSet<String>,
+    /// Whether machines may be restarted that cannot have otherwise what the file says.
+    pub restart: bool,
+    /// Whether machines that the file no longer has are deleted.
+    pub prune: bool,
 }
 
 /// A machine as the file has it, as far as a plan depends on it.
@@ -36,6 +50,8 @@ pub struct Desired {
     pub has_disk: bool,
     /// Stands for all that a running machine cannot change: equal exactly when nothing of it changed.
     pub fingerprint: String,
+    /// Stands for what it can.
+    pub adjustable: String,
 }
 
 /// A machine as it is found.
@@ -49,10 +65,13 @@ pub struct Observed {
     pub disk: bool,
     /// What it was started as.
     pub fingerprint: Option<String>,
+    /// What it was given last of what can be changed.
+    pub adjustable: Option<String>,
 }
 
 /// One thing to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Step {
     /// Have its image on this host.
     Image,
@@ -64,8 +83,12 @@ pub enum Step {
     Start,
     /// Wait until it is ready.
     Await,
+    /// Give it what changed and needs no restart: forwards, documents for the next boot that asks.
+    Adjust,
     /// Tell that it runs otherwise than the file says.
     TellChanged,
+    /// Tell that the file no longer has it.
+    TellGone,
     /// Shut it down.
     Stop,
     /// Take it off its network.
@@ -140,7 +163,8 @@ pub fn plan(
 impl Goal {
     fn named(&self) -> &BTreeSet<String> {
         match self {
-            Self::Up(named) | Self::Down(named) | Self::Restart(named) | Self::Remove(named) => named,
+            Self::Up(up) => &up.machines,
+            Self::Down(named) | Self::Restart(named) | Self::Remove(named) => named,
         }
     }
 
@@ -160,14 +184,17 @@ fn steps(goal: &Goal, desired: Option<&Desired>, observed: &Observed) -> Vec<Ste
         ..observed.clone()
     };
     match (goal, desired) {
-        (Goal::Up(_), Some(desired)) => bring_up(desired, observed),
-        (Goal::Up(_) | Goal::Restart(_), None) | (Goal::Down(_), _) => stop(observed),
-        (Goal::Restart(_), Some(desired)) => {
+        (Goal::Up(up), Some(desired)) if !(up.restart && runs_otherwise(desired, observed)) => {
+            bring_up(desired, observed)
+        }
+        (Goal::Up(up), None) if !up.prune => vec![Step::TellGone],
+        (Goal::Restart(_), None) | (Goal::Down(_), _) => stop(observed),
+        (Goal::Up(_) | Goal::Restart(_), Some(desired)) => {
             let mut steps = stop(observed);
             steps.extend(bring_up(desired, &stopped));
             steps
         }
-        (Goal::Remove(_), _) => {
+        (Goal::Remove(_), _) | (Goal::Up(_), None) => {
             let mut steps = stop(observed);
             steps.push(Step::Delete);
             steps
@@ -183,6 +210,10 @@ fn stop(observed: &Observed) -> Vec<Step> {
     }
 }
 
+fn runs_otherwise(desired: &Desired, observed: &Observed) -> bool {
+    observed.running && observed.fingerprint.as_deref() != Some(&desired.fingerprint)
+}
+
 fn bring_up(desired: &Desired, observed: &Observed) -> Vec<Step> {
     if !observed.running {
         let mut steps = vec![Step::Image];
@@ -193,7 +224,10 @@ fn bring_up(desired: &Desired, observed: &Observed) -> Vec<Step> {
         return steps;
     }
     let mut steps = Vec::new();
-    if observed.fingerprint.as_deref() != Some(&desired.fingerprint) {
+    if observed.adjustable.as_deref() != Some(&desired.adjustable) {
+        steps.push(Step::Adjust);
+    }
+    if runs_otherwise(desired, observed) {
         steps.push(Step::TellChanged);
     }
     if !observed.ready {

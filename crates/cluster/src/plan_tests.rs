@@ -9,6 +9,7 @@ fn wanted(machine: &str) -> Desired {
         machine: machine.to_owned(),
         has_disk: true,
         fingerprint: "1".to_owned(),
+        adjustable: "1".to_owned(),
     }
 }
 
@@ -18,6 +19,7 @@ fn running() -> Observed {
         ready: true,
         disk: true,
         fingerprint: Some("1".to_owned()),
+        adjustable: Some("1".to_owned()),
     }
 }
 
@@ -35,13 +37,21 @@ fn all() -> BTreeSet<String> {
     BTreeSet::new()
 }
 
+/// Restarts nothing, prunes nothing.
+fn up(machines: BTreeSet<String>) -> Goal {
+    Goal::Up(Up {
+        machines,
+        ..Up::default()
+    })
+}
+
 fn named(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 #[test]
 fn a_new_machine_takes_every_step() {
-    let steps = only(&Goal::Up(all()), &[wanted("a")], &[]);
+    let steps = only(&up(all()), &[wanted("a")], &[]);
     assert_eq!(
         steps,
         [Step::Image, Step::Disk, Step::Join, Step::Start, Step::Await]
@@ -54,14 +64,14 @@ fn a_disk_that_is_there_is_kept() {
         disk: true,
         ..Observed::default()
     };
-    let steps = only(&Goal::Up(all()), &[wanted("a")], &[("a", stopped)]);
+    let steps = only(&up(all()), &[wanted("a")], &[("a", stopped)]);
     assert_eq!(steps, [Step::Image, Step::Join, Step::Start, Step::Await]);
 }
 
 #[test]
 fn a_machine_without_a_disk_gets_none() {
     let steps = only(
-        &Goal::Up(all()),
+        &up(all()),
         &[Desired {
             has_disk: false,
             ..wanted("a")
@@ -73,7 +83,7 @@ fn a_machine_without_a_disk_gets_none() {
 
 #[test]
 fn a_machine_that_runs_as_wanted_is_left_alone() {
-    assert_eq!(only(&Goal::Up(all()), &[wanted("a")], &[("a", running())]), []);
+    assert_eq!(only(&up(all()), &[wanted("a")], &[("a", running())]), []);
 }
 
 #[test]
@@ -82,10 +92,7 @@ fn a_machine_that_was_not_ready_is_awaited_again() {
         ready: false,
         ..running()
     };
-    assert_eq!(
-        only(&Goal::Up(all()), &[wanted("a")], &[("a", booting)]),
-        [Step::Await]
-    );
+    assert_eq!(only(&up(all()), &[wanted("a")], &[("a", booting)]), [Step::Await]);
 }
 
 #[test]
@@ -95,25 +102,79 @@ fn a_change_to_a_running_machine_is_told_and_not_forced() {
         ..running()
     };
     assert_eq!(
-        only(&Goal::Up(all()), &[wanted("a")], &[("a", other)]),
+        only(&up(all()), &[wanted("a")], &[("a", other)]),
         [Step::TellChanged]
     );
 }
 
 #[test]
-fn a_machine_that_the_file_lost_is_stopped_and_its_disk_kept() {
-    let steps = only(&Goal::Up(all()), &[], &[("old", running())]);
-    assert_eq!(steps, [Step::Stop, Step::Leave]);
+fn a_change_to_a_running_machine_is_made_by_a_restart_where_that_may_be() {
+    let other = Observed {
+        fingerprint: Some("2".to_owned()),
+        ..running()
+    };
+    let goal = Goal::Up(Up {
+        restart: true,
+        ..Up::default()
+    });
+    let steps = only(&goal, &[wanted("a")], &[("a", other)]);
+    let expected = [
+        Step::Stop,
+        Step::Leave,
+        Step::Image,
+        Step::Join,
+        Step::Start,
+        Step::Await,
+    ];
+    assert_eq!(steps, expected);
+    assert_eq!(only(&goal, &[wanted("a")], &[("a", running())]), []);
+}
+
+#[test]
+fn what_needs_no_restart_is_given_to_a_running_machine() {
+    let other = Observed {
+        adjustable: Some("2".to_owned()),
+        ..running()
+    };
+    for restart in [false, true] {
+        let goal = Goal::Up(Up {
+            restart,
+            ..Up::default()
+        });
+        assert_eq!(
+            only(&goal, &[wanted("a")], &[("a", other.clone())]),
+            [Step::Adjust]
+        );
+    }
+}
+
+#[test]
+fn a_new_machine_leaves_the_others_alone() {
+    let observed = [("a".to_owned(), running())].into_iter().collect();
+    let rows = plan(&up(all()), &[wanted("a"), wanted("b")], &observed).unwrap();
+    assert_eq!(rows[0].steps, []);
+    assert!(rows[1].steps.contains(&Step::Start));
+}
+
+#[test]
+fn a_machine_that_the_file_lost_is_told_of_and_kept() {
+    let steps = only(&up(all()), &[], &[("old", running())]);
+    assert_eq!(steps, [Step::TellGone]);
+}
+
+#[test]
+fn a_machine_that_the_file_lost_is_deleted_where_it_may_be_pruned() {
+    let goal = Goal::Up(Up {
+        prune: true,
+        ..Up::default()
+    });
+    let steps = only(&goal, &[], &[("old", running())]);
+    assert_eq!(steps, [Step::Stop, Step::Leave, Step::Delete]);
 }
 
 #[test]
 fn naming_machines_leaves_the_others_alone() {
-    let rows = plan(
-        &Goal::Up(named(&["a"])),
-        &[wanted("a"), wanted("b")],
-        &BTreeMap::new(),
-    )
-    .unwrap();
+    let rows = plan(&up(named(&["a"])), &[wanted("a"), wanted("b")], &BTreeMap::new()).unwrap();
     assert_eq!(
         rows.iter().map(|row| row.machine.as_str()).collect::<Vec<_>>(),
         ["a"]
@@ -148,12 +209,7 @@ fn a_removed_machine_is_stopped_before_its_disk_goes() {
 
 #[test]
 fn an_unknown_name_is_refused_with_the_names_there_are() {
-    let error = plan(
-        &Goal::Up(named(&["c"])),
-        &[wanted("a"), wanted("b")],
-        &BTreeMap::new(),
-    )
-    .unwrap_err();
+    let error = plan(&up(named(&["c"])), &[wanted("a"), wanted("b")], &BTreeMap::new()).unwrap_err();
     assert_eq!(error.to_string(), "there is no machine \"c\" in this cluster");
     assert_eq!(error.hint(), "there are: a, b");
 }
@@ -162,7 +218,8 @@ fn an_unknown_name_is_refused_with_the_names_there_are() {
 fn carried_out(steps: &[Step], desired: Option<&Desired>, mut observed: Observed) -> Option<Observed> {
     for step in steps {
         match step {
-            Step::Image | Step::Join | Step::Leave | Step::TellChanged => {}
+            Step::Image | Step::Join | Step::Leave | Step::TellChanged | Step::TellGone => {}
+            Step::Adjust => observed.adjustable = desired.map(|it| it.adjustable.clone()),
             Step::Disk => observed.disk = true,
             Step::Start => {
                 assert!(!observed.running, "started twice");
@@ -172,6 +229,7 @@ fn carried_out(steps: &[Step], desired: Option<&Desired>, mut observed: Observed
                 );
                 observed.running = true;
                 observed.fingerprint = desired.map(|it| it.fingerprint.clone());
+                observed.adjustable = desired.map(|it| it.adjustable.clone());
             }
             Step::Await => {
                 assert!(observed.running, "awaited while stopped");
@@ -197,18 +255,24 @@ fn any_observed() -> impl Strategy<Value = Observed> {
         any::<bool>(),
         any::<bool>(),
         prop::option::of("[12]"),
+        prop::option::of("[12]"),
     )
-        .prop_map(|(running, ready, disk, fingerprint)| Observed {
+        .prop_map(|(running, ready, disk, fingerprint, adjustable)| Observed {
             running,
             ready: running && ready,
             disk,
             fingerprint,
+            adjustable,
         })
 }
 
 fn any_goal() -> impl Strategy<Value = Goal> {
     prop_oneof![
-        Just(Goal::Up(all())),
+        (any::<bool>(), any::<bool>()).prop_map(|(restart, prune)| Goal::Up(Up {
+            machines: all(),
+            restart,
+            prune
+        })),
         Just(Goal::Down(all())),
         Just(Goal::Remove(all())),
         Just(Goal::Restart(all())),
@@ -232,9 +296,9 @@ proptest! {
                 after.insert(row.machine, observed);
             }
         }
-        let again = if matches!(goal, Goal::Restart(_)) { Goal::Up(all()) } else { goal };
+        let again = if matches!(goal, Goal::Restart(_)) { up(all()) } else { goal };
         for row in plan(&again, &desired, &after).unwrap() {
-            let rest: Vec<_> = row.steps.iter().filter(|it| !matches!(it, Step::TellChanged | Step::Delete)).collect();
+            let rest: Vec<_> = row.steps.iter().filter(|it| !matches!(it, Step::TellChanged | Step::TellGone | Step::Delete)).collect();
             prop_assert!(rest.is_empty(), "{rest:?}");
         }
     }

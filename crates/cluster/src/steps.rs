@@ -102,6 +102,12 @@ impl Job<'_> {
             Step::Leave => return self.leave(name).map_err(|problem| (Stage::Stop, problem)),
             Step::Delete => return self.host.forget(name).map_err(|problem| (Stage::Stop, problem)),
             Step::Await => return self.wait(name),
+            Step::TellGone => {
+                let detail =
+                    format!("not in the file, or of a profile not in use; `atoll rm {name}` deletes it");
+                self.sink.tell(Progress::stage(name, Stage::Ready, detail));
+                return Ok(());
+            }
             _ => {}
         }
         let Some(machine) = self.cluster.machine(name) else {
@@ -126,7 +132,11 @@ impl Job<'_> {
                 self.sink.tell(Progress::stage(name, Stage::Ready, detail));
                 Ok(())
             }
-            Step::Stop | Step::Leave | Step::Delete | Step::Await => Ok(()),
+            Step::Adjust => {
+                self.tell(name, Stage::Network, "");
+                self.adjust(machine).map_err(|problem| (Stage::Network, problem))
+            }
+            Step::Stop | Step::Leave | Step::Delete | Step::Await | Step::TellGone => Ok(()),
         }
     }
 
@@ -205,6 +215,68 @@ impl Job<'_> {
             shared.networks.set_automatic(network.as_str(), &guest, machine)?;
         }
         Ok(())
+    }
+
+    /// Ends the forwards that running machines shall not have any longer, before any machine gets a new one: a port may go from one to
+    /// another.
+    pub(crate) fn end_old_forwards(&self, rows: &[Row]) {
+        for row in rows.iter().filter(|row| row.steps.contains(&Step::Adjust)) {
+            let shared = self.host.shared();
+            let known = shared.state.machines.get(&row.machine);
+            let started = known.and_then(|known| Some(&known.started.as_ref()?.machine));
+            let Some((old, new)) = started.zip(self.cluster.machine(&row.machine)) else {
+                continue;
+            };
+            let Some((network, guest)) = forward_target(&self.cluster, old) else {
+                continue;
+            };
+            let of_file = |machine: &spec::Machine| -> Vec<ForwardSpec> {
+                let forwards = machine.forwards.iter();
+                forwards
+                    .flat_map(|forward| forward_specs(forward, &guest, machine.loopback))
+                    .collect()
+            };
+            let added = shared
+                .state
+                .forwards
+                .iter()
+                .filter(|it| it.machine == row.machine);
+            let mut kept: Vec<ForwardSpec> = added.map(|it| it.forward.clone()).collect();
+            kept.extend(of_file(new));
+            for forward in of_file(old).into_iter().filter(|forward| !kept.contains(forward)) {
+                shared.networks.end_forward(network.as_str(), &forward);
+            }
+        }
+    }
+
+    /// Gives a running machine what changed and needs no restart; the rest of it stays as it was started.
+    fn adjust(&self, machine: &spec::Machine) -> Result<(), Problem> {
+        let name = machine.name.as_str();
+        let started = self.host.shared().state.machine(name).started.clone();
+        let Some(Started { machine: old, .. }) = started else {
+            return Ok(());
+        };
+        let adjusted = spec::Machine {
+            forwards: machine.forwards.clone(),
+            automatic: machine.automatic.clone(),
+            loopback: machine.loopback,
+            user_data: machine.user_data.clone(),
+            template: machine.template.clone(),
+            ssh: machine.ssh.clone(),
+            ..old.clone()
+        };
+        if let Err(problem) = self.join(&adjusted) {
+            // What it had it has again, as far as that goes.
+            if let Err(problem) = self.join(&old) {
+                tracing::warn!(machine = name, %problem, "a change could not be undone");
+            }
+            return Err(problem);
+        }
+        self.host.change(|state| {
+            if let Some(started) = &mut state.machine(name).started {
+                started.machine = adjusted;
+            }
+        })
     }
 
     /// The forwards of the file and those added since.

@@ -3,15 +3,15 @@
 //! What a value's own type refused was reported while reading. Such a part is marked `wrong`, and checks that would only
 //! repeat the mistake in other words leave it out. A cluster comes out only if nothing at all was reported.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
-use crate::Source;
 use crate::attach;
 use crate::automatic::ForwardEntry;
 use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh, served_nic};
 use crate::dhcp_options;
-use crate::diagnostic::{Diagnostic, Report};
+use crate::diagnostic::{Diagnostic, Report, Span};
+use crate::expand::Expanded;
 use crate::file::{ClusterFile, MachineFile};
 use crate::forward::Forward;
 use crate::host_ways;
@@ -24,6 +24,9 @@ use crate::read::Spot;
 use crate::resolution;
 use crate::route;
 use crate::size::ByteSize;
+use crate::text::nearest;
+use crate::variables::{INDEX, SELF};
+use crate::{Context, Source};
 
 /// The memory of a machine when neither it nor `defaults` says.
 const DEFAULT_MEMORY: ByteSize = ByteSize::mebibytes(1024);
@@ -33,21 +36,44 @@ const DEFAULT_MEMORY: ByteSize = ByteSize::mebibytes(1024);
 pub(crate) struct PlacedMachine {
     pub(crate) name: Spot<Name>,
     pub(crate) file: MachineFile,
+    /// Whether it is in use; one that is not keeps its addresses, and may want what another has, too.
+    pub(crate) is_used: bool,
+    /// Its number among those of a count, from 1; 0 for one that is by itself.
+    pub(crate) index: u16,
+}
+
+/// What a file is checked with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) source: &'a Source<'a>,
+    pub(crate) context: &'a Context,
+    pub(crate) expanded: &'a Expanded,
 }
 
 /// The cluster, or `None` with something in the report.
-pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut Report) -> Option<Cluster> {
+pub(crate) fn cluster(
+    mut file: ClusterFile,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report,
+) -> Option<Cluster> {
+    let source = surroundings.source;
     let name = file.name.take().unwrap_or_else(|| source.default_name());
     let domain = file.domain.take().unwrap_or_else(|| Domain::internal(&name));
     let networks_wrong = file.networks_wrong;
     let mut networks = networks::resolve(&name, file.networks.take(), report);
-    let machines = machines(file, report);
+    let machines = machines(file, surroundings, report);
     check_hosts(&networks, &machines, &domain, report);
     check_dns(&networks, &machines, &domain, report);
     let spoken_of = networks.iter().flat_map(|placed| &placed.policy_machines);
     let names: Vec<&Name> = machines.iter().map(|machine| &machine.name.value).collect();
     policy::check_machines(spoken_of, &names, report);
-    let nics = nics::assign((&name, source.host), &networks, networks_wrong, &machines, report);
+    let nics = nics::assign(
+        (&name, source.host, &surroundings.context.kept),
+        &networks,
+        networks_wrong,
+        &machines,
+        report,
+    );
     for (machine, nics) in machines.iter().zip(&nics) {
         attach::check_forwards(machine, nics, report);
         policy::add_machine(machine, nics, &mut networks, report);
@@ -62,7 +88,8 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
         .into_iter()
         .zip(nics)
         .zip(loopbacks)
-        .map(|((machine, nics), loopback)| finish(machine, (nics, loopback), source));
+        .filter(|((machine, _), _)| machine.is_used)
+        .map(|((machine, nics), loopback)| finish(machine, (nics, loopback), surroundings));
     let machines: Vec<Machine> = machines.collect();
     let networks = networks
         .into_iter()
@@ -81,7 +108,8 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
     report.is_empty().then_some(cluster)
 }
 
-fn machines(file: ClusterFile, report: &mut Report) -> Vec<PlacedMachine> {
+fn machines(file: ClusterFile, surroundings: &Surroundings<'_>, report: &mut Report) -> Vec<PlacedMachine> {
+    let profiles = &surroundings.context.choices.profiles;
     let Some(given) = file.machines.filter(|given| !given.0.is_empty()) else {
         if !file.machines_wrong {
             let title = "the file has no machines";
@@ -93,14 +121,48 @@ fn machines(file: ClusterFile, report: &mut Report) -> Vec<PlacedMachine> {
     let defaults = file.defaults.unwrap_or_default();
     let mut placed = Vec::new();
     for (name, file) in given.0 {
+        let file = file.or(&defaults);
+        let own = file.profiles.as_deref();
         let machine = PlacedMachine {
+            is_used: own.is_none_or(|own| {
+                own.is_empty() || own.iter().any(|it| profiles.contains(it.value.as_str()))
+            }),
+            index: surroundings
+                .expanded
+                .indices
+                .get(name.value.as_str())
+                .copied()
+                .unwrap_or(0),
             name,
-            file: file.or(&defaults),
+            file,
         };
         check_machine(&machine, report);
         placed.push(machine);
     }
+    check_profiles(&placed, profiles, file.machines_key.unwrap_or(0..0), report);
     placed
+}
+
+/// The profiles in use must be those of machines, and leave some.
+fn check_profiles(machines: &[PlacedMachine], used: &BTreeSet<String>, section: Span, report: &mut Report) {
+    let of_machines = machines
+        .iter()
+        .flat_map(|machine| machine.file.profiles.iter().flatten());
+    let known: BTreeSet<&str> = of_machines.map(|profile| profile.value.as_str()).collect();
+    let list = || known.iter().copied().collect::<Vec<_>>().join(", ");
+    for profile in used.iter().filter(|it| !known.contains(it.as_str())) {
+        let hint = match nearest(profile, known.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None if known.is_empty() => "give machines some:  profiles: [NAME]".to_owned(),
+            None => format!("there are: {}", list()),
+        };
+        let title = format!("no machine has the profile {profile:?}");
+        report.push(Diagnostic::new(title, section.clone()).with_hint(hint));
+    }
+    if report.is_empty() && machines.iter().all(|machine| !machine.is_used) {
+        let diagnostic = Diagnostic::new("every machine has profiles, and none of these is in use", section);
+        report.push(diagnostic.with_hint(format!("choose with --profile: {}", list())));
+    }
 }
 
 /// What a machine's own keys must agree on.
@@ -202,7 +264,11 @@ fn loopbacks(
 /// No two forwards may listen on one host port.
 fn check_forwards(machines: &[PlacedMachine], loopbacks: &[Option<Ipv4Addr>], report: &mut Report) {
     let mut seen: Vec<(&Name, Spot<Forward>)> = Vec::new();
-    for (machine, own) in machines.iter().zip(loopbacks) {
+    let used = machines
+        .iter()
+        .zip(loopbacks)
+        .filter(|(machine, _)| machine.is_used);
+    for (machine, own) in used {
         let name = &machine.name.value;
         for forward in machine.file.forwards.iter().flatten() {
             let ForwardEntry::Fixed(fixed) = &forward.value else {
@@ -240,12 +306,27 @@ fn clash_title(name: &Name, other: &Name, forward: &Forward) -> String {
     }
 }
 
+/// What the references of a machine's user-data stand for, as far as that is known from the file.
+fn template_values(name: &Name, expanded: &Expanded) -> BTreeMap<String, String> {
+    let known = expanded.values.known();
+    let mut values: BTreeMap<_, _> = known
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    values.insert(SELF.to_owned(), name.to_string());
+    if let Some(index) = expanded.indices.get(name.as_str()) {
+        values.insert(INDEX.to_owned(), index.to_string());
+    }
+    values
+}
+
 fn finish(
     machine: PlacedMachine,
     (nics, loopback): (Vec<Nic>, Option<Ipv4Addr>),
-    source: &Source<'_>,
+    surroundings: &Surroundings<'_>,
 ) -> Machine {
-    let PlacedMachine { name, file } = machine;
+    let PlacedMachine { name, file, .. } = machine;
+    let is_template = file.user_data.as_ref().is_some_and(|given| given.is_template);
+    let template = is_template.then(|| template_values(&name.value, surroundings.expanded));
     let ssh = file.ssh.unwrap_or_default();
     let (initrd, append) = (file.initrd, file.append);
     let (mut forwards, mut automatic) = (Vec::new(), Vec::new());
@@ -258,12 +339,13 @@ fn finish(
     Machine {
         name: name.value,
         image: file.image,
-        arch: file.arch.unwrap_or(source.host_arch),
+        arch: file.arch.unwrap_or(surroundings.source.host_arch),
         cpus: file.cpus.map_or(1, |cpus| cpus.0),
         memory: file.memory.map_or(DEFAULT_MEMORY, |memory| memory.value),
         disk: file.disk,
         nics,
-        user_data: file.user_data,
+        user_data: file.user_data.map(|given| given.data),
+        template,
         ssh: Ssh {
             user: ssh.user.map(|user| user.0),
             keys: ssh.keys.unwrap_or_default(),

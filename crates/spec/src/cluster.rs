@@ -134,6 +134,9 @@ pub struct Machine {
     pub nics: Vec<Nic>,
     /// First-boot configuration.
     pub user_data: Option<UserData>,
+    /// What references in that stand for, by name, as far as the file says; `None` where it is handed on as it is.
+    #[serde(default)]
+    pub template: Option<BTreeMap<String, String>>,
     /// What DHCP tells it, in place of what its networks tell all.
     #[serde(default)]
     pub dhcp_options: DhcpOptions,

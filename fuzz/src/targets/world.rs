@@ -379,6 +379,7 @@ impl World {
                 self.datagrams.retain(|other| *other != flow);
             }
             Action::UdpOpen { flow, .. } | Action::IcmpOpen { flow, .. } => self.datagrams.push(flow),
+            Action::UdpHops { flow, .. } => assert!(self.datagrams.contains(&flow), "{flow} is not open"),
             Action::OpenUplink(mac) => {
                 let port = PortId(FIRST_PINNED + u32::try_from(self.uplinks.len()).unwrap_or(0));
                 self.attach_uplink(port, Side::Pinned(mac));

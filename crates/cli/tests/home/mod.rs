@@ -107,8 +107,10 @@ impl Home {
     /// No daemon, socket or lock is left.
     pub(crate) fn leaves_nothing_running(&self) {
         let clusters = self.path("state/clusters");
+        // What was refused before anything was begun has none.
         let folders = fs::read_dir(&clusters)
-            .unwrap()
+            .into_iter()
+            .flatten()
             .map(|entry| entry.unwrap().path());
         for folder in folders.collect::<Vec<_>>() {
             wait_gone(&folder.join("lock"));

@@ -5,6 +5,7 @@
 mod accepted;
 mod attach_errors;
 mod catalogue;
+mod composed;
 mod host;
 mod ipv6_errors;
 mod lan_errors;
@@ -12,6 +13,7 @@ mod policy;
 mod properties;
 mod schema;
 mod services;
+mod validate;
 mod value_errors;
 mod whole_file_errors;
 
