@@ -44,6 +44,7 @@ mod schema;
 mod size;
 mod sources;
 mod subnet;
+pub mod template;
 mod text;
 mod yaml;
 
