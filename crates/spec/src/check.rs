@@ -6,12 +6,14 @@
 use crate::Source;
 use crate::attach;
 use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh};
+use crate::depend::{self, Dependency};
 use crate::diagnostic::{Diagnostic, Report};
 use crate::file::{ClusterFile, MachineFile};
 use crate::forward::Forward;
 use crate::name::{Domain, Name};
 use crate::networks::{self, PlacedNetwork};
 use crate::nics;
+use crate::outputs;
 use crate::policy;
 use crate::read::Spot;
 use crate::route;
@@ -43,13 +45,15 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
     for (machine, nics) in machines.iter().zip(&nics) {
         attach::check_forwards(machine, nics, report);
     }
+    let waits = depend::resolve(&machines, report);
+    depend::check_ways(&machines, &nics, &waits, report);
     if !report.is_empty() {
         return None;
     }
     let machines = machines
         .into_iter()
-        .zip(nics)
-        .map(|(machine, nics)| finish(machine, nics, source));
+        .zip(nics.into_iter().zip(waits))
+        .map(|(machine, (nics, waits))| finish(machine, nics, waits, source));
     let machines: Vec<Machine> = machines.collect();
     let networks = networks
         .into_iter()
@@ -190,7 +194,9 @@ fn clash_title(name: &Name, other: &Name, forward: &Forward) -> String {
     }
 }
 
-fn finish(machine: PlacedMachine, nics: Vec<Nic>, source: &Source<'_>) -> Machine {
+fn finish(mut machine: PlacedMachine, nics: Vec<Nic>, waits: depend::Waits, source: &Source<'_>) -> Machine {
+    let outputs = outputs::finish(&mut machine);
+    let depends_on: Vec<Dependency> = waits.into_iter().map(|(dependency, _)| dependency).collect();
     let PlacedMachine { name, file } = machine;
     let ssh = file.ssh.unwrap_or_default();
     let (initrd, append) = (file.initrd, file.append);
@@ -202,7 +208,9 @@ fn finish(machine: PlacedMachine, nics: Vec<Nic>, source: &Source<'_>) -> Machin
         memory: file.memory.map_or(DEFAULT_MEMORY, |memory| memory.value),
         disk: file.disk,
         nics,
-        user_data: file.user_data,
+        user_data: file.user_data.map(|user_data| user_data.value),
+        depends_on,
+        outputs,
         ssh: Ssh {
             user: ssh.user.map(|user| user.0),
             keys: ssh.keys.unwrap_or_default(),

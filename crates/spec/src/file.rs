@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 
 use crate::addresses::{Addresses, GivenAddresses};
 use crate::choice::OrOff;
+use crate::depend::DependencyFile;
 use crate::diagnostic::{Report, Span};
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
@@ -17,6 +18,7 @@ use crate::image::{Image, SshKey, UserData};
 use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
+use crate::outputs::OutputFile;
 use crate::policy::PolicyFile;
 use crate::prefix::Prefix;
 use crate::read::{ByName, Entries, FromYaml, Keys, Noun, Spot};
@@ -128,7 +130,11 @@ pub(crate) struct MachineFile {
     /// Its NICs; one on the only network when left out.
     pub(crate) nics: Option<Vec<NicFile>>,
     /// A cloud-config or a script for the first boot, or the file that holds one.
-    pub(crate) user_data: Option<UserData>,
+    pub(crate) user_data: Option<Spot<UserData>>,
+    /// What it is started after: machines that are ready, or that something else holds of.
+    pub(crate) depends_on: Option<Vec<DependencyFile>>,
+    /// What others are given of it, by name: `${machine.NAME.outputs.OUTPUT}` in their user-data.
+    pub(crate) outputs: Option<ByName<OutputFile>>,
     /// How `atoll ssh` logs in.
     pub(crate) ssh: Option<SshFile>,
     /// Ports of the host that lead to this machine.
@@ -279,6 +285,8 @@ impl FromYaml for MachineFile {
             disk: keys.take("disk"),
             nics: keys.take_list("nics", "NIC"),
             user_data: keys.take("user-data"),
+            depends_on: keys.take_list("depends-on", "dependency"),
+            outputs: keys.take("outputs"),
             ssh: keys.take("ssh"),
             forwards: keys.take_list("forwards", "forward"),
             firmware: keys.take("firmware"),
@@ -309,6 +317,8 @@ impl MachineFile {
             disk: self.disk.or(defaults.disk),
             nics: self.nics.or(defaults.nics),
             user_data: self.user_data.or(defaults.user_data),
+            depends_on: self.depends_on.or(defaults.depends_on),
+            outputs: self.outputs.or(defaults.outputs),
             ssh: SshFile::merge(self.ssh, defaults.ssh),
             forwards: self.forwards.or(defaults.forwards),
             firmware: self.firmware.or(defaults.firmware),

@@ -19,6 +19,10 @@ pub(crate) struct Count(pub(crate) u16);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mtu(pub(crate) u16);
 
+/// A port of TCP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Port(pub(crate) u16);
+
 /// `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT` of a DNS server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DnsServer(pub(crate) SocketAddr);
@@ -91,6 +95,14 @@ impl FromStr for Mtu {
     }
 }
 
+impl FromStr for Port {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        number(text, 1, u16::MAX).map(Self)
+    }
+}
+
 impl FromStr for DnsServer {
     type Err = ScalarError;
 
@@ -148,6 +160,7 @@ macro_rules! expects {
 
 expects!(Count, "a number", { "type": "integer", "minimum": 1, "maximum": 1024 });
 expects!(Mtu, "a number", { "type": "integer", "minimum": 576, "maximum": 65535 });
+expects!(Port, "a port number", { "type": "integer", "minimum": 1, "maximum": 65535 });
 expects!(DnsServer, "an address like 1.1.1.1", { "type": "string" });
 expects!(UserName, "a user name", { "type": "string", "pattern": "^[A-Za-z0-9._][A-Za-z0-9._-]*$" });
 
