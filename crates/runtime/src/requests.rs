@@ -42,6 +42,9 @@ impl EventLoop {
             }
             Request::AddProxy(address, reply) => answer(&reply, self.proxies.listen(&self.core, address)),
             Request::RemoveProxy(address, reply) => answer(&reply, self.proxies.close(address)),
+            Request::ServeProxyClient(stream, peer, reply) => {
+                answer(&reply, self.proxies.welcome(&self.core, stream, peer));
+            }
             Request::Shutdown => self.stopping = true,
         }
     }
