@@ -25,7 +25,7 @@ pub(crate) struct Which {
 /// Arguments of `up`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  atoll up            every machine of ./atoll.yaml\n  atoll up web db     these two"
+    after_help = "Example:\n  atoll up            every machine of ./atoll.yaml\n  atoll up web db     these two\n\nMachines start side by side, those with depends-on after the others, which come along when these are named. A failure stops only what waits for it: the status is then 1 (2 where the file is at fault), and `atoll up` again goes on from there."
 )]
 pub(crate) struct UpArgs {
     #[command(flatten)]

@@ -13,6 +13,7 @@ mod lifecycle;
 mod look;
 mod meter;
 mod net;
+mod output;
 mod progress;
 mod project;
 mod setup;
@@ -67,6 +68,8 @@ enum Command {
     /// Show the cluster: machines, networks, guests, forwards
     #[command(after_help = "Example:\n  atoll status\n  atoll status --json | jq '.networks[].gateway'")]
     Status(look::ListArgs),
+    /// Show what machines give to each other: names, or with MACHINE and NAME a value
+    Output(output::OutputArgs),
     /// Log in to a machine, or run a command there
     Ssh(enter::SshArgs),
     /// Print an ssh_config(5) of the machines, or include it in ~/.ssh/config: for plain ssh, scp, rsync, Ansible and editors
@@ -125,6 +128,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Rm(args) => lifecycle::remove(&args),
         Command::Ls(args) => look::list(&args),
         Command::Status(args) => look::status(&args),
+        Command::Output(args) => output::output(&args),
         Command::Ssh(args) => enter::ssh(&args),
         Command::SshConfig(args) => ssh_config::ssh_config(&args),
         Command::Console(args) => enter::console(&args),

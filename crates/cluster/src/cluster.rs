@@ -18,11 +18,13 @@ use atoll_qemu::Process;
 use atoll_spec as spec;
 use serde::{Deserialize, Serialize};
 
+use crate::board::Board;
 use crate::direct::{self, Sessions};
 use crate::files;
 use crate::hypervisor::Hypervisor;
 use crate::lock::{self, FileLock};
 use crate::networks::Networks;
+use crate::outputs;
 use crate::paths::ClusterPaths;
 use crate::plan::{self, Desired, Goal, Observed};
 use crate::problem::{Kind, Problem};
@@ -86,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     /// Where machines are on their way up.
     pub(crate) stages: BTreeMap<String, Stage>,
+    /// What machines wait for before they are started.
+    pub(crate) waiting: BTreeMap<String, Vec<String>>,
 }
 
 impl Cluster {
@@ -103,6 +107,7 @@ impl Cluster {
             networks: Networks::default(),
             sessions: Sessions::default(),
             stages: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         };
         let cluster = Self {
             hypervisor: Hypervisor::new(&paths),
@@ -256,10 +261,14 @@ impl Cluster {
             key,
             deadline,
             sink,
+            board: Board::default(),
         };
         std::thread::scope(|scope| {
             for row in &rows {
                 scope.spawn(|| job.run(row));
+            }
+            for wait in plan::looks(&rows) {
+                scope.spawn(|| job.look_for(wait, &rows));
             }
         });
         sink.tell(Progress::done(
@@ -280,6 +289,7 @@ impl Cluster {
                 ready: running && started.is_some_and(|started| started.ready),
                 disk: self.paths.disk(name).exists(),
                 fingerprint: started.map(|started| started.fingerprint.clone()),
+                outputs: outputs::names(&self.paths, name),
             };
             (name.clone(), observed)
         });
@@ -347,9 +357,10 @@ impl Cluster {
             key,
             deadline: DEADLINE,
             sink: &|_| {},
+            board: Board::default(),
         };
         for machine in self.running() {
-            if let Err(problem) = job.join(&machine) {
+            if let Err(problem) = job.join_again(&machine) {
                 tracing::error!(machine = %machine.name, %problem, "not all of it could be taken over");
                 self.shared().state.machine(machine.name.as_str()).problem = Some(problem);
             }
@@ -412,16 +423,21 @@ fn desired(cluster: &spec::Cluster) -> Vec<Desired> {
         machine: machine.name.to_string(),
         has_disk: machine.image.is_some(),
         fingerprint: fingerprint(machine),
+        waits: machine.depends_on.clone(),
+        outputs: machine.outputs.keys().map(ToString::to_string).collect(),
     });
     desired.collect()
 }
 
-/// Stands for all that a running machine cannot change. Forwards can be changed, and documents are read at boot only.
+/// Stands for all that a running machine cannot change. Forwards and outputs can be changed, documents are read at boot only, and what it was
+/// started after is past.
 pub(crate) fn fingerprint(machine: &spec::Machine) -> String {
     use sha2::{Digest, Sha256};
     let mut fixed = machine.clone();
     fixed.forwards.clear();
     fixed.user_data = None;
+    fixed.depends_on.clear();
+    fixed.outputs.clear();
     fixed.ssh = spec::Ssh::default();
     let text = serde_json::to_string(&fixed).unwrap_or_default();
     Sha256::digest(text.as_bytes())[..8]

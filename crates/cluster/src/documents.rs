@@ -6,13 +6,15 @@ use std::path::Path;
 use atoll_images::nocloud;
 use atoll_runtime::Documents;
 use atoll_spec as spec;
+use atoll_spec::Hint;
+use atoll_spec::insert::{self, Mention};
 
 use crate::files::{self, FileError};
 use crate::launch::resolve;
 use crate::problem::{Kind, Problem};
 
 /// What the documents depend on besides the machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Ground<'a> {
     /// The folder of the cluster file.
     pub folder: &'a Path,
@@ -22,6 +24,17 @@ pub struct Ground<'a> {
     pub instance_id: &'a str,
     /// Who logs in.
     pub ssh_user: &'a str,
+    /// The values of outputs of other machines.
+    pub values: &'a dyn Fn(&Mention) -> Option<String>,
+}
+
+impl std::fmt::Debug for Ground<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ground")
+            .field("folder", &self.folder)
+            .field("instance_id", &self.instance_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a machine finds its documents.
@@ -66,11 +79,9 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
             }
         });
     }
-    let user_data = match &machine.user_data {
-        None => None,
-        Some(spec::UserData::Text(text)) => Some(text.clone().into_bytes()),
-        Some(spec::UserData::File(path)) => Some(read(&resolve(ground.folder, path), name, "user-data")?),
-    };
+    let user_data = user_data(machine, ground.folder)?
+        .map(|text| filled(text, name, ground.values))
+        .transpose()?;
     let nic = |nic: &spec::Nic| {
         // A LAN has what it has: it is asked for IPv4, and its routers are listened to.
         let on_lan = nic.addresses().next().is_none();
@@ -95,6 +106,45 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
         .into_iter()
         .map(|(path, text)| (path.to_owned(), text.into()))
         .collect())
+}
+
+/// A machine's user-data before values are put in.
+fn user_data(machine: &spec::Machine, folder: &Path) -> Result<Option<Vec<u8>>, Problem> {
+    Ok(match &machine.user_data {
+        None => None,
+        Some(spec::UserData::Text(text)) => Some(text.clone().into_bytes()),
+        Some(spec::UserData::File(path)) => {
+            Some(read(&resolve(folder, path), machine.name.as_str(), "user-data")?)
+        }
+    })
+}
+
+/// The outputs that a machine's user-data mentions.
+pub fn mentions(machine: &spec::Machine, folder: &Path) -> Result<Vec<Mention>, Problem> {
+    let text = user_data(machine, folder)?.unwrap_or_default();
+    let mentions = std::str::from_utf8(&text).map(insert::mentions);
+    mentions.map_or_else(
+        |_| Ok(Vec::new()),
+        |found| found.map_err(|error| wrong(machine.name.as_str(), &error)),
+    )
+}
+
+fn filled(
+    text: Vec<u8>,
+    machine: &str,
+    values: &dyn Fn(&Mention) -> Option<String>,
+) -> Result<Vec<u8>, Problem> {
+    // An archive of bytes mentions nothing.
+    let Ok(template) = std::str::from_utf8(&text) else {
+        return Ok(text);
+    };
+    let filled = insert::fill(template, values).map_err(|error| wrong(machine, &error))?;
+    Ok(filled.map_or(text, String::into_bytes))
+}
+
+fn wrong(machine: &str, error: &insert::InsertError) -> Problem {
+    let message = format!("machine {machine}: its user-data: {error}");
+    Problem::new(Kind::Configuration, message).with_hint_if(error.hint())
 }
 
 fn read(path: &Path, machine: &str, what: &str) -> Result<Vec<u8>, Problem> {
@@ -124,6 +174,7 @@ mod tests {
             key: "ssh-ed25519 OURS",
             instance_id: "a-1",
             ssh_user: "debian",
+            values: &|mention| (mention.output == "known").then(|| "a: \"b\"\n".to_owned()),
         };
         documents(machine, &ground)
     }
@@ -139,6 +190,31 @@ mod tests {
             meta_data.contains("ssh-ed25519 OURS") && meta_data.contains("ssh-ed25519 THEIRS"),
             "{meta_data}"
         );
+    }
+
+    #[test]
+    fn values_of_outputs_are_put_into_texts_and_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let user_data = |text: &str| {
+            fs::write(folder.path().join("u.yaml"), text).unwrap();
+            let machine = machine("machines: {a: {image: debian, user-data: {file: u.yaml}}}");
+            made(&machine, folder.path()).map(|made| String::from_utf8(made["user-data"].to_vec()).unwrap())
+        };
+        let text = "#cloud-config\nx: ${machine.b.outputs.known}\n";
+        assert_eq!(
+            user_data(text).unwrap(),
+            "#cloud-config\nx: \"a: \\\"b\\\"\\n\"\n"
+        );
+        assert_eq!(
+            user_data("#!/bin/sh\n${HOME:-/}\n").unwrap(),
+            "#!/bin/sh\n${HOME:-/}\n"
+        );
+        let problem = user_data("${machine.b.outputs.other}").unwrap_err();
+        assert_eq!(
+            problem.message,
+            "machine a: its user-data: output \"other\" of machine \"b\" is not known"
+        );
+        assert!(problem.hint.unwrap().contains("condition: outputs"));
     }
 
     #[test]
