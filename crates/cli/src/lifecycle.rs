@@ -79,13 +79,14 @@ pub(crate) struct DaemonArgs {
 }
 
 pub(crate) fn up(args: &UpArgs) -> Result<(), Failure> {
-    let project = args.which.file.load()?;
+    let project = args.which.file.load_as_chosen()?;
     let here = std::env::current_dir()?;
     let machines: BTreeSet<String> = args.which.machines.iter().cloned().collect();
     let client = project::daemon(&project)?;
     let request = UpRequest {
         shown: args.which.file.shown(&project.file, &here),
         text: project.text.clone(),
+        input: project.input.clone(),
         machines,
         deadline_secs: Some(args.timeout),
     };
@@ -102,6 +103,7 @@ pub(crate) fn restart(args: &RestartArgs) -> Result<(), Failure> {
     let request = UpRequest {
         shown,
         text,
+        input: project.input.clone(),
         machines,
         deadline_secs: None,
     };

@@ -6,6 +6,7 @@ use atoll_control::cluster::problem::Problem;
 use atoll_control::cluster::project::{self, Project};
 use atoll_control::cluster::questions::offline_status;
 use atoll_control::cluster::status::{MachineStatus, Status};
+use atoll_control::spec::Choices;
 use atoll_control::{CallError, Client, daemon};
 use clap::Args;
 
@@ -17,6 +18,34 @@ pub(crate) struct FileArgs {
     /// The cluster file; atoll.yaml in this folder or the nearest above when left out
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    choices: ChoiceArgs,
+}
+
+/// What a cluster file leaves open.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct ChoiceArgs {
+    /// A value for a variable of the file; else ATOLL_VAR_NAME of the environment, else the file's own
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    var: Vec<(String, String)>,
+    /// Also use the machines of this profile
+    #[arg(long, value_name = "PROFILE")]
+    profile: Vec<String>,
+}
+
+/// A variable's name and value.
+fn variable(word: &str) -> Result<(String, String), String> {
+    match word.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+impl ChoiceArgs {
+    fn choices(&self) -> Choices {
+        let (variables, profiles) = (self.var.iter().cloned(), self.profile.iter().cloned());
+        project::choices(variables.collect(), profiles.collect())
+    }
 }
 
 /// The cluster file, where `-f` means something else.
@@ -25,6 +54,8 @@ pub(crate) struct LongFileArgs {
     /// The cluster file; atoll.yaml in this folder or the nearest above when left out
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    choices: ChoiceArgs,
 }
 
 impl LongFileArgs {
@@ -32,6 +63,7 @@ impl LongFileArgs {
     pub(crate) fn load(&self) -> Result<Project, Failure> {
         FileArgs {
             file: self.file.clone(),
+            choices: self.choices.clone(),
         }
         .load()
     }
@@ -41,11 +73,34 @@ impl LongFileArgs {
 pub(crate) const DAEMON: &str = "daemon";
 
 impl FileArgs {
-    /// Reads the file.
+    /// Reads the file, for a command that looks at what is there: what is not chosen now is as it was when the cluster was brought up.
     pub(crate) fn load(&self) -> Result<Project, Failure> {
         let here = std::env::current_dir()?;
         let file = project::find(self.file.as_deref(), &here)?;
-        Ok(Project::load(&file, &self.shown(&file, &here))?)
+        let mut choices = self.choices.choices();
+        let last = project::last_choices(&file);
+        // What the environment says now counts more than what was said then.
+        let environment = last.environment.into_iter().chain(choices.environment);
+        choices.environment = environment.collect();
+        if choices.variables.is_empty() {
+            choices.variables = last.variables;
+        }
+        if choices.profiles.is_empty() {
+            choices.profiles = last.profiles;
+        }
+        match Project::load(&file, &self.shown(&file, &here), choices) {
+            Ok(project) => Ok(project),
+            // The file may have lost what was chosen then.
+            Err(_) => self.load_as_chosen(),
+        }
+    }
+
+    /// Reads the file, for a command that changes what is there: with what is chosen now.
+    pub(crate) fn load_as_chosen(&self) -> Result<Project, Failure> {
+        let here = std::env::current_dir()?;
+        let file = project::find(self.file.as_deref(), &here)?;
+        let shown = self.shown(&file, &here);
+        Ok(Project::load(&file, &shown, self.choices.choices())?)
     }
 
     /// What messages call the file: as the user named it, or from here if it is below.

@@ -29,7 +29,7 @@ use crate::paths::ClusterPaths;
 use crate::plan::{self, Desired, Goal, Observed};
 use crate::problem::{Kind, Problem};
 use crate::progress::{Progress, Sink, Stage};
-use crate::project::Project;
+use crate::project::{Input, Project};
 use crate::ssh;
 use crate::state::{State, new_instance_id};
 use crate::steps::Job;
@@ -47,6 +47,9 @@ pub struct UpRequest {
     pub shown: String,
     /// The file's text.
     pub text: String,
+    /// What it is read with.
+    #[serde(default)]
+    pub input: Input,
     /// Machines, or all when empty.
     pub machines: BTreeSet<String>,
     /// How long each may take to become ready, in seconds.
@@ -174,7 +177,8 @@ impl Cluster {
     /// The cluster of a file that is now the one that counts, unless what runs stands against it.
     fn take_file(&self, request: UpRequest) -> Result<spec::Cluster, Problem> {
         let file = self.shared().state.file.clone();
-        let cluster = Project::parse(&file, &request.shown, request.text)?.cluster;
+        let project = Project::parse(&file, &request.shown, request.text, request.input)?;
+        let (cluster, choices) = (project.cluster, project.input.choices);
         let is_meant = |name: &str| request.machines.is_empty() || request.machines.contains(name);
         for machine in &cluster.machines {
             if is_meant(machine.name.as_str()) {
@@ -190,7 +194,10 @@ impl Cluster {
             self.hypervisor.capabilities(arch)?;
         }
         self.take_networks(&cluster)?;
-        self.change(|state| state.cluster = Some(cluster.clone()))?;
+        self.change(|state| {
+            state.cluster = Some(cluster.clone());
+            state.choices = choices;
+        })?;
         Ok(cluster)
     }
 
@@ -438,6 +445,7 @@ pub(crate) fn fingerprint(machine: &spec::Machine) -> String {
     fixed.user_data = None;
     fixed.depends_on.clear();
     fixed.outputs.clear();
+    fixed.template = None;
     fixed.ssh = spec::Ssh::default();
     let text = serde_json::to_string(&fixed).unwrap_or_default();
     Sha256::digest(text.as_bytes())[..8]

@@ -1,5 +1,6 @@
 //! What cloud-init reads in a machine: made from the file, the files it names, and the cluster's own ssh key.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use atoll_runtime::Documents;
 use atoll_spec as spec;
 use atoll_spec::Hint;
 use atoll_spec::insert::{self, Mention};
+use atoll_spec::template::Template;
 
 use crate::files::{self, FileError};
 use crate::launch::resolve;
@@ -79,9 +81,11 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
             }
         });
     }
-    let user_data = user_data(machine, ground.folder)?
-        .map(|text| filled(text, name, ground.values))
-        .transpose()?;
+    let user_data = match (&machine.template, user_data(machine, ground.folder)?) {
+        (Some(variables), Some(text)) => Some(filled_in(&text, (variables, ground.values), name)?),
+        (None, Some(text)) => Some(filled(text, name, ground.values)?),
+        (_, None) => None,
+    };
     let nic = |nic: &spec::Nic| {
         // A LAN has what it has: it is asked for IPv4, and its routers are listened to.
         let on_lan = nic.addresses().next().is_none();
@@ -122,7 +126,7 @@ fn user_data(machine: &spec::Machine, folder: &Path) -> Result<Option<Vec<u8>>, 
 /// The outputs that a machine's user-data mentions.
 pub fn mentions(machine: &spec::Machine, folder: &Path) -> Result<Vec<Mention>, Problem> {
     let text = user_data(machine, folder)?.unwrap_or_default();
-    let mentions = std::str::from_utf8(&text).map(insert::mentions);
+    let mentions = std::str::from_utf8(&text).map(|text| insert::mentions(text, machine.template.is_some()));
     mentions.map_or_else(
         |_| Ok(Vec::new()),
         |found| found.map_err(|error| wrong(machine.name.as_str(), &error)),
@@ -145,6 +149,42 @@ fn filled(
 fn wrong(machine: &str, error: &insert::InsertError) -> Problem {
     let message = format!("machine {machine}: its user-data: {error}");
     Problem::new(Kind::Configuration, message).with_hint_if(error.hint())
+}
+
+/// A template with the values of its references.
+///
+/// In a cloud-config the texts that mention outputs are filled in first, so that what machines gave stays text.
+fn filled_in(
+    text: &[u8],
+    (variables, values): (&BTreeMap<String, String>, &dyn Fn(&Mention) -> Option<String>),
+    machine: &str,
+) -> Result<Vec<u8>, Problem> {
+    let wrong = |what: String, hint: Option<String>| {
+        let message = format!("machine {machine}: its user-data is a template, and {what}");
+        Problem::new(Kind::Configuration, message).with_hint_if(hint)
+    };
+    let text = std::str::from_utf8(text).map_err(|_| wrong("not in UTF-8".to_owned(), None))?;
+    let text =
+        insert::fill_template(text, variables, values).map_err(|error| self::wrong(machine, &error))?;
+    let template = Template::parse(&text).map_err(|error| {
+        let line = text[..error.span.start].matches('\n').count() + 1;
+        wrong(format!("{error} in its line {line}"), error.hint())
+    })?;
+    let filled_in = template.render(|reference| {
+        let value = variables.get(reference.path).cloned();
+        let value =
+            value.or_else(|| Some(Mention::of(reference)?.written(&values(&Mention::of(reference)?)?)));
+        value.ok_or_else(|| {
+            let line = text[..reference.start].matches('\n').count() + 1;
+            let known: Vec<_> = variables.keys().map(String::as_str).collect();
+            let hint = format!("there are: {}", known.join(", "));
+            wrong(
+                format!("${{{}}} in its line {line} has no value", reference.path),
+                Some(hint),
+            )
+        })
+    })?;
+    Ok(filled_in.into_bytes())
 }
 
 fn read(path: &Path, machine: &str, what: &str) -> Result<Vec<u8>, Problem> {
@@ -215,6 +255,26 @@ mod tests {
             "machine a: its user-data: output \"other\" of machine \"b\" is not known"
         );
         assert!(problem.hint.unwrap().contains("condition: outputs"));
+    }
+
+    #[test]
+    fn a_template_is_filled_in_and_a_mistake_in_it_has_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |text: &str| {
+            fs::write(folder.path().join("setup.tmpl"), text).unwrap();
+            let file = "variables: {role: db}\nmachines: {a: {image: debian, count: 1, user-data: {file: setup.tmpl}}}";
+            made(&machine(file), folder.path())
+        };
+        let documents = of("#!/bin/sh\necho ${role} ${index} ${self} $HOME $$\n").unwrap();
+        assert_eq!(&documents["user-data"][..], b"#!/bin/sh\necho db 1 a-1 $HOME $\n");
+        for (text, expected) in [
+            ("a\n${rule}", "${rule} in its line 2 has no value"),
+            ("${HOME:-/}", "\"${HOME:\" is no reference in its line 1"),
+        ] {
+            let problem = of(text).unwrap_err();
+            assert!(problem.message.ends_with(expected), "{problem}");
+            assert_eq!(problem.kind, Kind::Configuration);
+        }
     }
 
     #[test]

@@ -194,7 +194,7 @@ mod tests {
     fn a_machine_that_runs_keeps_what_it_was_given() {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path());
-        let mentions = mentions("${machine.a.outputs.t}").unwrap();
+        let mentions = mentions("${machine.a.outputs.t}", false).unwrap();
         let say =
             |value: &str| save(&paths, "a", &Values::from([("t".to_owned(), value.to_owned())])).unwrap();
         say("one");

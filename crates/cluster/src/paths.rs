@@ -107,6 +107,25 @@ impl Places {
             images: self.images.clone(),
         }
     }
+
+    /// Every cluster that has state, in the order of their folders' names. Of what runs of them nothing is said.
+    pub fn clusters(&self) -> Vec<ClusterPaths> {
+        let folders = std::fs::read_dir(self.state.join("clusters"))
+            .into_iter()
+            .flatten();
+        let mut states: Vec<PathBuf> = folders.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        states.sort();
+        let paths = states.into_iter().map(|state| {
+            let hash = state.file_name().unwrap_or_default().to_string_lossy();
+            let hash = hash.rsplit('-').next().unwrap_or_default().to_owned();
+            ClusterPaths {
+                run: self.runtime.join(hash),
+                images: self.images.clone(),
+                state,
+            }
+        });
+        paths.collect()
+    }
 }
 
 /// The folders of one cluster, and the names of the files in them.

@@ -8,7 +8,6 @@ use atoll_spec as spec;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, UpRequest};
-use crate::files::FileError;
 use crate::networks::{forward_specs, forward_target};
 use crate::paths::ClusterPaths;
 use crate::plan::UnknownMachine;
@@ -54,16 +53,16 @@ impl Cluster {
 
     /// What restarts one machine as the file on disk says now.
     pub fn request_for(&self, machine: String) -> Result<UpRequest, Problem> {
-        let file = self.shared().state.file.clone();
-        let text = std::fs::read_to_string(&file);
-        let text = text.map_err(|cause| FileError::Read {
-            path: file.clone(),
-            cause,
-        })?;
+        let (file, choices) = {
+            let shared = self.shared();
+            (shared.state.file.clone(), shared.state.choices.clone())
+        };
         let shown = file.display().to_string();
+        let project = Project::load(&file, &shown, choices)?;
         Ok(UpRequest {
             shown,
-            text,
+            text: project.text,
+            input: project.input,
             machines: BTreeSet::from([machine]),
             deadline_secs: None,
         })

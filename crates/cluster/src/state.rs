@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use atoll_qemu::Process;
 use atoll_runtime::ForwardSpec;
-use atoll_spec::{Cluster, Machine};
+use atoll_spec::{Choices, Cluster, Kept, Machine};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, FileError};
@@ -25,6 +25,9 @@ pub struct State {
     version: u32,
     /// The cluster file's canonical path.
     pub file: PathBuf,
+    /// What variables and profiles were chosen then.
+    #[serde(default)]
+    pub choices: Choices,
     /// The cluster as last brought up.
     pub cluster: Option<Cluster>,
     /// What is known of each machine that was ever brought up and not removed.
@@ -99,6 +102,7 @@ impl State {
         Self {
             version: VERSION,
             file,
+            choices: Choices::default(),
             cluster: None,
             machines: BTreeMap::new(),
             forwards: Vec::new(),
@@ -113,6 +117,24 @@ impl State {
     /// Writes it down.
     pub fn save(&self, paths: &ClusterPaths) -> Result<(), FileError> {
         files::write_json(&paths.state_file(), self)
+    }
+
+    /// What the NICs of machines that were brought up have.
+    pub fn kept(&self) -> Vec<Kept> {
+        let machines = self.machines.iter().filter_map(|(name, known)| {
+            let started = known.started.as_ref().map(|started| &started.machine);
+            started.or_else(|| self.cluster.as_ref()?.machine(name))
+        });
+        let nics =
+            machines.flat_map(|machine| machine.nics.iter().enumerate().map(move |nic| (machine, nic)));
+        let kept = nics.map(|(machine, (index, nic))| Kept {
+            machine: machine.name.to_string(),
+            index,
+            network: nic.network.to_string(),
+            mac: nic.mac,
+            address: nic.address,
+        });
+        kept.collect()
     }
 
     /// A machine's entry, made if it is new.

@@ -289,7 +289,7 @@ fn check_mirrors(mirrors: &[Spot<String>], what: &str, report: &mut Report) {
 ///
 /// Everything that is wrong with it, each mistake with its place in the text.
 pub fn parse_catalogue(file: &str, text: &str) -> Result<Vec<CatalogueImage>, Diagnostics> {
-    let mut report = Report::default();
+    let mut report = Report::of(file, text);
     let images = match yaml::parse(text) {
         Ok(root) => read(&root, &mut report),
         Err(diagnostic) => {
@@ -300,7 +300,7 @@ pub fn parse_catalogue(file: &str, text: &str) -> Result<Vec<CatalogueImage>, Di
     if report.is_empty() {
         Ok(images)
     } else {
-        Err(report.into_diagnostics(file, text))
+        Err(report.into_diagnostics())
     }
 }
 

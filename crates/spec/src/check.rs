@@ -3,11 +3,13 @@
 //! What a value's own type refused was reported while reading. Such a part is marked `wrong`, and checks that would only
 //! repeat the mistake in other words leave it out. A cluster comes out only if nothing at all was reported.
 
-use crate::Source;
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::attach;
 use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh};
 use crate::depend::{self, Dependency};
-use crate::diagnostic::{Diagnostic, Report};
+use crate::diagnostic::{Diagnostic, Report, Span};
+use crate::expand::Expanded;
 use crate::file::{ClusterFile, MachineFile};
 use crate::forward::Forward;
 use crate::name::{Domain, Name};
@@ -18,6 +20,9 @@ use crate::policy;
 use crate::read::Spot;
 use crate::route;
 use crate::size::ByteSize;
+use crate::text::nearest;
+use crate::variables::{INDEX, SELF};
+use crate::{Context, Source};
 
 /// The memory of a machine when neither it nor `defaults` says.
 const DEFAULT_MEMORY: ByteSize = ByteSize::mebibytes(1024);
@@ -27,21 +32,44 @@ const DEFAULT_MEMORY: ByteSize = ByteSize::mebibytes(1024);
 pub(crate) struct PlacedMachine {
     pub(crate) name: Spot<Name>,
     pub(crate) file: MachineFile,
+    /// Whether it is in use; one that is not keeps its addresses, and may want what another has, too.
+    pub(crate) is_used: bool,
+    /// Its number among those of a count, from 1; 0 for one that is by itself.
+    pub(crate) index: u16,
+}
+
+/// What a file is checked with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) source: &'a Source<'a>,
+    pub(crate) context: &'a Context,
+    pub(crate) expanded: &'a Expanded,
 }
 
 /// The cluster, or `None` with something in the report.
-pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut Report) -> Option<Cluster> {
+pub(crate) fn cluster(
+    mut file: ClusterFile,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report,
+) -> Option<Cluster> {
+    let source = surroundings.source;
     let name = file.name.take().unwrap_or_else(|| source.default_name());
     let domain = file.domain.take().unwrap_or_else(|| Domain::internal(&name));
     let networks_wrong = file.networks_wrong;
     let networks = networks::resolve(&name, file.networks.take(), report);
-    let machines = machines(file, report);
+    let machines = machines(file, surroundings, report);
     check_hosts(&networks, &machines, &domain, report);
     check_forwards(&machines, report);
     let spoken_of = networks.iter().flat_map(|placed| &placed.policy_machines);
     let names: Vec<&Name> = machines.iter().map(|machine| &machine.name.value).collect();
     policy::check_machines(spoken_of, &names, report);
-    let nics = nics::assign((&name, source.host), &networks, networks_wrong, &machines, report);
+    let nics = nics::assign(
+        (&name, source.host, &surroundings.context.kept),
+        &networks,
+        networks_wrong,
+        &machines,
+        report,
+    );
     for (machine, nics) in machines.iter().zip(&nics) {
         attach::check_forwards(machine, nics, report);
     }
@@ -53,7 +81,8 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
     let machines = machines
         .into_iter()
         .zip(nics.into_iter().zip(waits))
-        .map(|(machine, (nics, waits))| finish(machine, nics, waits, source));
+        .filter(|(machine, _)| machine.is_used)
+        .map(|(machine, (nics, waits))| finish(machine, nics, waits, surroundings));
     let machines: Vec<Machine> = machines.collect();
     let networks = networks
         .into_iter()
@@ -72,7 +101,8 @@ pub(crate) fn cluster(mut file: ClusterFile, source: &Source<'_>, report: &mut R
     report.is_empty().then_some(cluster)
 }
 
-fn machines(file: ClusterFile, report: &mut Report) -> Vec<PlacedMachine> {
+fn machines(file: ClusterFile, surroundings: &Surroundings<'_>, report: &mut Report) -> Vec<PlacedMachine> {
+    let profiles = &surroundings.context.choices.profiles;
     let Some(given) = file.machines.filter(|given| !given.0.is_empty()) else {
         if !file.machines_wrong {
             let title = "the file has no machines";
@@ -84,14 +114,48 @@ fn machines(file: ClusterFile, report: &mut Report) -> Vec<PlacedMachine> {
     let defaults = file.defaults.unwrap_or_default();
     let mut placed = Vec::new();
     for (name, file) in given.0 {
+        let file = file.or(&defaults);
+        let own = file.profiles.as_deref();
         let machine = PlacedMachine {
+            is_used: own.is_none_or(|own| {
+                own.is_empty() || own.iter().any(|it| profiles.contains(it.value.as_str()))
+            }),
+            index: surroundings
+                .expanded
+                .indices
+                .get(name.value.as_str())
+                .copied()
+                .unwrap_or(0),
             name,
-            file: file.or(&defaults),
+            file,
         };
         check_machine(&machine, report);
         placed.push(machine);
     }
+    check_profiles(&placed, profiles, file.machines_key.unwrap_or(0..0), report);
     placed
+}
+
+/// The profiles in use must be those of machines, and leave some.
+fn check_profiles(machines: &[PlacedMachine], used: &BTreeSet<String>, section: Span, report: &mut Report) {
+    let of_machines = machines
+        .iter()
+        .flat_map(|machine| machine.file.profiles.iter().flatten());
+    let known: BTreeSet<&str> = of_machines.map(|profile| profile.value.as_str()).collect();
+    let list = || known.iter().copied().collect::<Vec<_>>().join(", ");
+    for profile in used.iter().filter(|it| !known.contains(it.as_str())) {
+        let hint = match nearest(profile, known.iter().copied()) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None if known.is_empty() => "give machines some:  profiles: [NAME]".to_owned(),
+            None => format!("there are: {}", list()),
+        };
+        let title = format!("no machine has the profile {profile:?}");
+        report.push(Diagnostic::new(title, section.clone()).with_hint(hint));
+    }
+    if report.is_empty() && machines.iter().all(|machine| !machine.is_used) {
+        let diagnostic = Diagnostic::new("every machine has profiles, and none of these is in use", section);
+        report.push(diagnostic.with_hint(format!("choose with --profile: {}", list())));
+    }
 }
 
 /// What a machine's own keys must agree on.
@@ -163,7 +227,7 @@ fn check_hosts(networks: &[PlacedNetwork], machines: &[PlacedMachine], domain: &
 /// No two forwards may listen on one host port.
 fn check_forwards(machines: &[PlacedMachine], report: &mut Report) {
     let mut seen: Vec<(&Name, &Spot<Forward>)> = Vec::new();
-    for machine in machines {
+    for machine in machines.iter().filter(|machine| machine.is_used) {
         let name = &machine.name.value;
         for forward in machine.file.forwards.iter().flatten() {
             let clash = seen
@@ -194,21 +258,42 @@ fn clash_title(name: &Name, other: &Name, forward: &Forward) -> String {
     }
 }
 
-fn finish(mut machine: PlacedMachine, nics: Vec<Nic>, waits: depend::Waits, source: &Source<'_>) -> Machine {
+/// What the references of a machine's user-data stand for, as far as that is known from the file.
+fn template_values(name: &Name, expanded: &Expanded) -> BTreeMap<String, String> {
+    let known = expanded.values.known();
+    let mut values: BTreeMap<_, _> = known
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    values.insert(SELF.to_owned(), name.to_string());
+    if let Some(index) = expanded.indices.get(name.as_str()) {
+        values.insert(INDEX.to_owned(), index.to_string());
+    }
+    values
+}
+
+fn finish(
+    mut machine: PlacedMachine,
+    nics: Vec<Nic>,
+    waits: depend::Waits,
+    surroundings: &Surroundings<'_>,
+) -> Machine {
     let outputs = outputs::finish(&mut machine);
     let depends_on: Vec<Dependency> = waits.into_iter().map(|(dependency, _)| dependency).collect();
-    let PlacedMachine { name, file } = machine;
+    let PlacedMachine { name, file, .. } = machine;
+    let is_template = file.user_data.as_ref().is_some_and(|given| given.is_template);
+    let template = is_template.then(|| template_values(&name.value, surroundings.expanded));
     let ssh = file.ssh.unwrap_or_default();
     let (initrd, append) = (file.initrd, file.append);
     Machine {
         name: name.value,
         image: file.image,
-        arch: file.arch.unwrap_or(source.host_arch),
+        arch: file.arch.unwrap_or(surroundings.source.host_arch),
         cpus: file.cpus.map_or(1, |cpus| cpus.0),
         memory: file.memory.map_or(DEFAULT_MEMORY, |memory| memory.value),
         disk: file.disk,
         nics,
-        user_data: file.user_data.map(|user_data| user_data.value),
+        user_data: file.user_data.map(|given| given.data),
+        template,
         depends_on,
         outputs,
         ssh: Ssh {

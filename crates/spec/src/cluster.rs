@@ -100,6 +100,9 @@ pub struct Machine {
     pub nics: Vec<Nic>,
     /// First-boot configuration.
     pub user_data: Option<UserData>,
+    /// What references in that stand for, by name, as far as the file says; `None` where it is handed on as it is.
+    #[serde(default)]
+    pub template: Option<BTreeMap<String, String>>,
     /// What it is started after; no machines wait for each other.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<Dependency>,

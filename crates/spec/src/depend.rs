@@ -248,40 +248,73 @@ fn mapping(node: &Node, what: &str, report: &mut Report) -> Option<DependencyFil
 /// What a machine waits for, and where the file says so.
 pub(crate) type Waits = Vec<(Dependency, Span)>;
 
-/// What each machine waits for, in the order of the machines; what is wrong with it is reported.
+/// What each machine waits for, in the order of the machines; what is wrong with it is reported. A machine with a count stands for all of them.
 pub(crate) fn resolve(machines: &[PlacedMachine], report: &mut Report) -> Vec<Waits> {
     let names: Vec<&Name> = machines.iter().map(|machine| &machine.name.value).collect();
     let mut resolved = Vec::new();
     for machine in machines {
         let mut all: Waits = Vec::new();
+        let mut add = |dependency: Dependency, span: &Span| {
+            if !all.iter().any(|(known, _)| *known == dependency) {
+                all.push((dependency, span.clone()));
+            }
+        };
         for entry in machine.file.depends_on.iter().flatten() {
-            let dependency = &entry.dependency;
-            if !names.contains(&&dependency.machine) {
+            let meant = meant(&entry.dependency.machine, machines);
+            if meant.is_empty() {
                 report_unknown(&machine.name.value, entry, &names, report);
-            } else if !all.iter().any(|(known, _)| known == dependency) {
-                all.push((dependency.clone(), entry.span.clone()));
+            }
+            for other in meant {
+                if machine.is_used && !other.is_used {
+                    report_unused(&machine.name.value, entry, report);
+                    break;
+                }
+                let machine = other.name.value.clone();
+                let dependency = entry.dependency.clone();
+                add(
+                    Dependency {
+                        machine,
+                        ..dependency
+                    },
+                    &entry.span,
+                );
             }
         }
-        for (name, span) in outputs::mentioned(machine, machines, report) {
-            let condition = Condition::Outputs;
-            if !all
-                .iter()
-                .any(|(known, _)| known.machine == name && known.condition == condition)
-            {
-                let (interval, deadline) = (None, None);
-                let dependency = Dependency {
-                    machine: name,
-                    condition,
-                    interval,
-                    deadline,
-                };
-                all.push((dependency, span));
-            }
+        for (machine, span) in outputs::mentioned(machine, machines, report) {
+            let dependency = Dependency {
+                machine,
+                condition: Condition::Outputs,
+                interval: None,
+                deadline: None,
+            };
+            add(dependency, &span);
         }
         resolved.push(all);
     }
     report_cycles(&names, &resolved, report);
     resolved
+}
+
+/// The machines that a name means: the one that has it, or those that were made of it by a count.
+fn meant<'m>(name: &Name, machines: &'m [PlacedMachine]) -> Vec<&'m PlacedMachine> {
+    let is_it = |machine: &&PlacedMachine| machine.name.value == *name;
+    if let Some(machine) = machines.iter().find(is_it) {
+        return vec![machine];
+    }
+    let is_one_of_it = |machine: &&PlacedMachine| {
+        let number = machine.name.value.as_str().strip_prefix(name.as_str());
+        let number = number.and_then(|rest| rest.strip_prefix('-'));
+        machine.index > 0 && number == Some(&machine.index.to_string())
+    };
+    machines.iter().filter(is_one_of_it).collect()
+}
+
+fn report_unused(machine: &Name, entry: &DependencyFile, report: &mut Report) {
+    let wanted = entry.dependency.machine.as_str();
+    let machine = machine.as_str();
+    let title = format!("machine {machine:?} depends on {wanted:?}, which is not in use");
+    let hint = format!("give both the same profiles, or choose one that {wanted:?} is in");
+    report.push(Diagnostic::new(title, entry.machine.clone()).with_hint(hint));
 }
 
 /// Reports conditions and outputs that would have to be looked at in a machine that no network of ours leads to.

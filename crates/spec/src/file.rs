@@ -11,10 +11,12 @@ use schemars::JsonSchema;
 use crate::addresses::{Addresses, GivenAddresses};
 use crate::choice::OrOff;
 use crate::depend::DependencyFile;
-use crate::diagnostic::{Report, Span};
+use crate::diagnostic::{Diagnostic, Report, Span};
+use crate::expand::{COUNT, OVERRIDES};
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
-use crate::image::{Image, SshKey, UserData};
+use crate::image::{Image, SshKey};
+use crate::include::Include;
 use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
@@ -25,7 +27,9 @@ use crate::read::{ByName, Entries, FromYaml, Keys, Noun, Spot};
 use crate::route::{Destination, Hop};
 use crate::scalar::{Count, DnsServer, Mtu, UserName};
 use crate::size::ByteSize;
+use crate::sources::UserDataFile;
 use crate::subnet::Subnet;
+use crate::variables::{VariableFile, VariableName};
 use crate::yaml::{Kind, Node};
 
 /// A cluster: machines and the networks they are on.
@@ -36,6 +40,12 @@ pub(crate) struct ClusterFile {
     pub(crate) name: Option<Name>,
     /// The domain that the machines' names are in; NAME.internal when left out.
     pub(crate) domain: Option<Domain>,
+    /// Other files, over which this one is laid: a path or several, from this file's folder.
+    #[expect(dead_code, reason = "it was read before, with all that it leads to")]
+    pub(crate) include: Option<Include>,
+    /// What ${NAME} in the values of this file stands for.
+    #[expect(dead_code, reason = "they were read before, and put in")]
+    pub(crate) variables: Option<Entries<VariableName, VariableFile>>,
     /// Networks by name; one called "default" when left out.
     pub(crate) networks: Option<ByName<NetworkFile>>,
     /// What every machine has unless it says otherwise.
@@ -130,7 +140,7 @@ pub(crate) struct MachineFile {
     /// Its NICs; one on the only network when left out.
     pub(crate) nics: Option<Vec<NicFile>>,
     /// A cloud-config or a script for the first boot, or the file that holds one.
-    pub(crate) user_data: Option<Spot<UserData>>,
+    pub(crate) user_data: Option<UserDataFile>,
     /// What it is started after: machines that are ready, or that something else holds of.
     pub(crate) depends_on: Option<Vec<DependencyFile>>,
     /// What others are given of it, by name: `${machine.NAME.outputs.OUTPUT}` in their user-data.
@@ -156,6 +166,8 @@ pub(crate) struct MachineFile {
     pub(crate) append: Option<Spot<String>>,
     /// Further arguments for QEMU, one a word.
     pub(crate) qemu_args: Option<Vec<String>>,
+    /// It is in use only with one of these profiles; always when left out.
+    pub(crate) profiles: Option<Vec<Spot<Name>>>,
     /// Whether part of it could not be read.
     #[schemars(skip)]
     pub(crate) wrong: bool,
@@ -207,17 +219,20 @@ impl FromYaml for ClusterFile {
     fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
         let mut keys = Keys::of(node, what, report)?;
         let (name, domain) = (keys.section("name"), keys.section("domain"));
-        let before = keys.report.len();
+        let (include, variables) = (keys.section("include"), keys.section("variables"));
+        let before = keys.report.reported();
         let networks = keys.section("networks");
-        let networks_wrong = keys.report.len() > before;
+        let networks_wrong = keys.report.reported() > before;
         let defaults = keys.section("defaults");
-        let before = keys.report.len();
+        let before = keys.report.reported();
         let machines = keys.section("machines");
-        let machines_wrong = keys.report.len() > before;
+        let machines_wrong = keys.report.reported() > before;
         let machines_key = keys.span("machines");
         let file = Self {
             name,
             domain,
+            include,
+            variables,
             networks,
             defaults,
             machines,
@@ -296,8 +311,17 @@ impl FromYaml for MachineFile {
             initrd: keys.take("initrd"),
             append: keys.take("append"),
             qemu_args: keys.take_list("qemu-args", "QEMU argument"),
+            profiles: keys.take_list("profiles", "profile"),
             wrong: false,
         };
+        // Taken from every machine that has a count.
+        for key in [COUNT, OVERRIDES] {
+            if let Some(span) = keys.know(key) {
+                let diagnostic = Diagnostic::new(format!("{what} cannot have {key}"), span);
+                let hint = "a machine has a count, and with it overrides for single ones by their number";
+                keys.report.push(diagnostic.with_hint(hint.to_owned()));
+            }
+        }
         Some(Self {
             wrong: keys.finish(),
             ..file
@@ -328,6 +352,7 @@ impl MachineFile {
             initrd: self.initrd.or(defaults.initrd),
             append: self.append.or(defaults.append),
             qemu_args: self.qemu_args.or(defaults.qemu_args),
+            profiles: self.profiles.or(defaults.profiles),
             wrong: self.wrong || defaults.wrong,
         }
     }
@@ -391,7 +416,13 @@ impl FromYaml for SshFile {
         let mut keys = Keys::of(node, what, report)?;
         let file = Self {
             user: keys.take("user"),
-            keys: keys.take_list("keys", "key"),
+            keys: keys.take_list("keys", "key").map(|given: Vec<Spot<SshKey>>| {
+                let keys = given.into_iter().map(|key| match key.value {
+                    SshKey::File(path) => SshKey::File(keys.report.files.rebase(&key.span, path)),
+                    literal @ SshKey::Literal(_) => literal,
+                });
+                keys.collect()
+            }),
         };
         keys.finish();
         Some(file)

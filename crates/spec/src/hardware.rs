@@ -1,4 +1,5 @@
-//! Choices from a fixed list: architecture, accelerator, NIC model, how a NIC is attached. The spellings are QEMU's.
+//! Choices from a fixed list: architecture, accelerator, NIC model, how a NIC is attached, what a variable is. The spellings are QEMU's,
+//! where it has them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -162,6 +163,23 @@ word_list!(
         /// By QEMU's own connection to vmnet, with networks of mode bridged, shared or host on macOS: QEMU needs the right to use vmnet
         /// itself, the system gives the addresses, and nothing of it is seen, named, captured or slowed down here.
         Vmnet = "vmnet",
+    }
+);
+
+word_list!(
+    /// What the value of a variable must be.
+    #[derive(Default)]
+    VariableType, what: "type of variable", expected: "a type like number",
+    {
+        /// Anything.
+        #[default]
+        Text = "text",
+        /// A whole number, not negative.
+        Number = "number",
+        /// true or false.
+        Boolean = "boolean",
+        /// Bytes: 512M, 2G.
+        Size = "size",
     }
 );
 

@@ -11,6 +11,8 @@
 //! Inside a scalar may be another language, and only its writer knows it: `${machine.a.outputs.b.shell}` is the value as one word of a POSIX shell,
 //! `….base64` its base64 (RFC 4648), for `encoding: b64` of `write_files`.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::template::{Reference, Template, TemplateError};
@@ -76,7 +78,7 @@ impl fmt::Display for Mention {
 
 impl Mention {
     /// The mention that a reference is, if it is one.
-    fn of(reference: &Reference<'_>) -> Option<Self> {
+    pub fn of(reference: &Reference<'_>) -> Option<Self> {
         let mut names = reference.names();
         let (root, machine) = (names.next()?, names.next()?);
         let (outputs, output) = (names.next()?, names.next()?);
@@ -94,7 +96,8 @@ impl Mention {
         })
     }
 
-    fn written(&self, value: &str) -> String {
+    /// The value in the form that is mentioned.
+    pub fn written(&self, value: &str) -> String {
         match self.form {
             Form::Text => value.to_owned(),
             Form::Shell => format!("'{}'", value.replace('\'', r"'\''")),
@@ -116,36 +119,38 @@ fn is_template(text: &str) -> bool {
     false
 }
 
-/// The outputs that a user-data mentions, each once.
+/// The outputs that a user-data mentions, each once. `has_variables` where other references may be something, too.
 ///
 /// # Errors
 ///
 /// It mentions one, and something else in it looks like a reference and is none.
-pub fn mentions(text: &str) -> Result<Vec<Mention>, InsertError> {
+pub fn mentions(text: &str, has_variables: bool) -> Result<Vec<Mention>, InsertError> {
     let mut found: Vec<Mention> = Vec::new();
     if !is_template(text) {
         return Ok(found);
     }
-    if !text.starts_with(CLOUD_CONFIG) {
-        collect(text, &mut found)?;
-        return Ok(found);
-    }
-    for scalar in templates(text)? {
-        collect(&scalar.text, &mut found)?;
+    let texts = if text.starts_with(CLOUD_CONFIG) {
+        templates(text)?.into_iter().map(|scalar| scalar.text).collect()
+    } else {
+        vec![text.to_owned()]
+    };
+    for text in texts {
+        for reference in Template::parse(&text)?.references() {
+            let mention = Mention::of(&reference);
+            if mention.is_none() && !has_variables {
+                return Err(InsertError::NoOutput(reference.path.to_owned()));
+            }
+            found.extend(mention.filter(|mention| !found.contains(mention)));
+        }
     }
     Ok(found)
 }
 
-/// Adds what a template mentions.
-fn collect(text: &str, found: &mut Vec<Mention>) -> Result<(), InsertError> {
-    for reference in Template::parse(text)?.references() {
-        let no_output = || InsertError::NoOutput(reference.path.to_owned());
-        let mention = Mention::of(&reference).ok_or_else(no_output)?;
-        if !found.contains(&mention) {
-            found.push(mention);
-        }
-    }
-    Ok(())
+/// What stands for the references of a text.
+struct Values<'v> {
+    outputs: &'v dyn Fn(&Mention) -> Option<String>,
+    /// What references stand for that are no outputs, where they can be something.
+    variables: Option<&'v BTreeMap<String, String>>,
 }
 
 /// A user-data with the values of the outputs that it mentions; `None` when it mentions none.
@@ -154,49 +159,80 @@ fn collect(text: &str, found: &mut Vec<Mention>) -> Result<(), InsertError> {
 ///
 /// `value` does not know one, or the text cannot be read.
 pub fn fill(text: &str, value: &dyn Fn(&Mention) -> Option<String>) -> Result<Option<String>, InsertError> {
-    if mentions(text)?.is_empty() {
+    if mentions(text, false)?.is_empty() {
         return Ok(None);
     }
+    let values = Values {
+        outputs: value,
+        variables: None,
+    };
     if text.starts_with(CLOUD_CONFIG) {
-        cloud_config(text, value).map(Some)
+        cloud_config(text, &values).map(Some)
     } else {
-        filled(text, value).map(Some)
+        values.fill(text).map(Some)
     }
 }
 
-/// A template with its values.
-fn filled(text: &str, value: &dyn Fn(&Mention) -> Option<String>) -> Result<String, InsertError> {
-    Template::parse(text)?.render(|reference| {
-        let no_output = || InsertError::NoOutput(reference.path.to_owned());
-        let mention = Mention::of(reference).ok_or_else(no_output)?;
-        let value = value(&mention).ok_or_else(|| InsertError::Unknown(mention.clone()))?;
-        Ok(mention.written(&value))
-    })
+/// A user-data that is a template, with the values of outputs where it is a cloud-config: the scalars that mention some, as a whole. What comes out is
+/// a template still; values are nothing to it.
+///
+/// # Errors
+///
+/// `value` does not know one, or the text cannot be read.
+pub fn fill_template<'t>(
+    text: &'t str,
+    variables: &BTreeMap<String, String>,
+    value: &dyn Fn(&Mention) -> Option<String>,
+) -> Result<Cow<'t, str>, InsertError> {
+    if !text.starts_with(CLOUD_CONFIG) || !is_template(text) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let values = Values {
+        outputs: value,
+        variables: Some(variables),
+    };
+    cloud_config(text, &values).map(Cow::Owned)
+}
+
+impl Values<'_> {
+    /// A template with its values.
+    fn fill(&self, text: &str) -> Result<String, InsertError> {
+        Template::parse(text)?.render(|reference| {
+            let variable = self.variables.and_then(|variables| variables.get(reference.path));
+            if let Some(value) = variable {
+                return Ok(value.clone());
+            }
+            let no_output = || InsertError::NoOutput(reference.path.to_owned());
+            let mention = Mention::of(reference).ok_or_else(no_output)?;
+            let value = (self.outputs)(&mention).ok_or_else(|| InsertError::Unknown(mention.clone()))?;
+            Ok(mention.written(&value))
+        })
+    }
 }
 
 /// A cloud-config in which the scalars that mention outputs are written anew.
-fn cloud_config(text: &str, value: &dyn Fn(&Mention) -> Option<String>) -> Result<String, InsertError> {
+fn cloud_config(text: &str, values: &Values<'_>) -> Result<String, InsertError> {
     let mut out = String::new();
     let mut copied = 0;
     for scalar in templates(text)? {
         out.push_str(&text[copied..scalar.span.start]);
-        out.push_str(&quoted(&filled(&scalar.text, value)?));
+        out.push_str(&quoted(&values.fill(&scalar.text)?, values.variables.is_some()));
         copied = scalar.span.end;
     }
     out.push_str(&text[copied..]);
-    check(text, &out, value)?;
+    check(text, &out, values)?;
     Ok(out)
 }
 
 /// Reads the new text back: it must say what the old one did, with the values in it. A value never gets a guest to run what it holds because of a
 /// corner of YAML that was not thought of here.
-fn check(old: &str, new: &str, value: &dyn Fn(&Mention) -> Option<String>) -> Result<(), InsertError> {
+fn check(old: &str, new: &str, values: &Values<'_>) -> Result<(), InsertError> {
     let scalars = |text| yaml::scalars(text).map_err(|error| InsertError::NoYaml(error.title().to_owned()));
     let (old, new) = (scalars(old)?, scalars(new)?);
     let mut is_same = old.len() == new.len();
     for (old, new) in old.iter().zip(&new) {
         let expected = if is_template(&old.text) {
-            filled(&old.text, value)?
+            values.fill(&old.text)?
         } else {
             old.text.clone()
         };
@@ -217,14 +253,15 @@ fn templates(text: &str) -> Result<Vec<PlacedScalar>, InsertError> {
 }
 
 /// A double-quoted scalar of YAML, in one line. All but printable ASCII is escaped: YAML 1.1, which cloud-init's reader speaks, takes U+0085,
-/// U+2028 and U+2029 for line ends and refuses other controls (YAML 1.1, 5.1.1 and 5.4; 1.2, 5.7).
-fn quoted(text: &str) -> String {
+/// U+2028 and U+2029 for line ends and refuses other controls (YAML 1.1, 5.1.1 and 5.4; 1.2, 5.7). So is `$` where the text is a template still.
+fn quoted(text: &str, hides_dollars: bool) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match (c, u32::from(c)) {
             ('"' | '\\', _) => out.extend(['\\', c]),
             ('\n', _) => out.push_str("\\n"),
             ('\t', _) => out.push_str("\\t"),
+            ('$', _) if hides_dollars => out.push_str("\\x24"),
             (' '..='~', _) => out.push(c),
             (_, code @ 0..=0xffff) => out.push_str(&format!("\\u{code:04x}")),
             (_, code) => out.push_str(&format!("\\U{code:08x}")),
@@ -296,7 +333,11 @@ mod tests {
     #[test]
     fn mentions_are_found_once_each() {
         let text = "#cloud-config\na: ${machine.b.outputs.c} ${machine.b.outputs.c}\n# ${machine.no.outputs.no}\nd: [\"${machine.e.outputs.f.base64}\"]\n";
-        let found: Vec<String> = mentions(text).unwrap().iter().map(ToString::to_string).collect();
+        let found: Vec<String> = mentions(text, false)
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(
             found,
             ["output \"c\" of machine \"b\"", "output \"f\" of machine \"e\""]
@@ -344,6 +385,21 @@ mod tests {
     }
 
     #[test]
+    fn a_template_of_a_cloud_config_stays_one_in_which_values_are_text() {
+        let variables = BTreeMap::from([("role".to_owned(), "db".to_owned())]);
+        let text = "#cloud-config\nrole: ${role}\nsaid: ${role} ${machine.a.outputs.b} $$\n";
+        let filled = fill_template(text, &variables, &|_| Some("${role} $$".to_owned())).unwrap();
+        assert_eq!(
+            filled,
+            "#cloud-config\nrole: ${role}\nsaid: \"db \\x24{role} \\x24\\x24 \\x24\"\n"
+        );
+        assert_eq!(scalars(&filled)[3], "db ${role} $$ $");
+        let script = "#!/bin/sh\n${machine.a.outputs.b} ${role}\n";
+        assert_eq!(fill_template(script, &variables, &|_| None).unwrap(), script);
+        assert_eq!(mentions(script, true).unwrap().len(), 1);
+    }
+
+    #[test]
     fn what_cannot_be_put_in_is_told() {
         let error = |text: &str| fill(text, &|_| None).unwrap_err().to_string();
         assert_eq!(
@@ -382,7 +438,7 @@ mod tests {
         #[test]
         fn any_text_is_filled_or_refused(text in prop_oneof![any::<String>(), "(#cloud-config\n)?[a:'\"|>\n #&*-]{0,9}\\$\\{machine\\.a\\.outputs\\.b\\}[]a:'\"|> \n{}$-]{0,9}"], value in any::<String>()) {
             if let Ok(Some(filled)) = fill(&text, &|_| Some(value.clone())) {
-                prop_assert!(!mentions(&text).unwrap().is_empty());
+                prop_assert!(!mentions(&text, false).unwrap().is_empty());
                 if text.starts_with(CLOUD_CONFIG) {
                     prop_assert_eq!(scalars(&filled).len(), scalars(&text).len());
                 }

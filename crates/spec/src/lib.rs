@@ -2,14 +2,15 @@
 //! file `images.yaml`.
 //!
 //! Text goes in, a [`Cluster`] or [`Diagnostics`] come out; no file, network or environment is touched. What depends on
-//! where the file lies comes as a [`Source`]. The way of a file:
+//! where the file lies comes as a [`Source`], what it leaves open as [`Choices`], files that it includes through a function. The way of a file:
 //!
-//! 1. `yaml`: text to a tree whose nodes know their place; anchors and merge keys are resolved.
-//! 2. `read`, `file` and `sources`: tree to the file's own types, every value checked by its type ([`Name`], [`Subnet`], …).
-//! 3. `check`, `networks`, `modes`, `nics`, `attach`, `route`: defaults filled in, names resolved, clashes found; `assign` derives what is left
+//! 1. `yaml`: text to a tree whose nodes know their place; anchors and merge keys are resolved. `include` lays trees over each other.
+//! 2. `expand`: references to `variables` are replaced, machines with a count become several.
+//! 3. `read`, `file` and `sources`: tree to the file's own types, every value checked by its type ([`Name`], [`Subnet`], …).
+//! 4. `check`, `networks`, `modes`, `nics`, `attach`, `route`: defaults filled in, names resolved, clashes found; `assign` derives what is left
 //!    out.
 //!
-//! Steps 2 and 3 go on after a mistake, so that one run reports all of them.
+//! All but the first go on after a mistake, so that one run reports all of them. `config` writes down what came out.
 
 #![forbid(unsafe_code)]
 
@@ -19,15 +20,21 @@ mod attach;
 mod catalogue;
 mod check;
 mod choice;
+mod choices;
 mod cluster;
+mod config;
 mod depend;
 mod diagnostic;
+mod expand;
 mod file;
+mod files;
 mod forward;
 mod given;
 mod hardware;
 mod image;
+mod include;
 pub mod insert;
+mod kept;
 mod lan;
 mod limits;
 mod mac;
@@ -41,6 +48,7 @@ mod period;
 mod policy;
 mod prefix;
 mod read;
+mod references;
 mod route;
 mod rule;
 mod scalar;
@@ -50,6 +58,8 @@ mod sources;
 mod subnet;
 pub mod template;
 mod text;
+mod variables;
+mod write;
 mod yaml;
 
 pub use addresses::Addresses;
@@ -58,14 +68,16 @@ pub use catalogue::{
     SignatureError, parse_catalogue,
 };
 pub use choice::OrOff;
+pub use choices::{Choices, ENVIRONMENT_PREFIX, Kept};
 pub use cluster::{Assignment, Boot, Cluster, Machine, Network, Nic, Ssh};
 pub use depend::{Condition, Dependency};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use forward::{Bind, Forward, ForwardError, Guest, GuestForward, PortRange, Protocol};
-pub use hardware::{Accel, Arch, Attach, NicModel, UnknownWord};
+pub use hardware::{Accel, Arch, Attach, NicModel, UnknownWord, VariableType};
 pub use image::{
     Checksum, Hex, HexError, Image, ImageError, Sha256Hex, Sha512Hex, SshKey, SshKeyError, UserData,
 };
+pub use include::Reader as IncludeReader;
 pub use lan::{InterfaceName, InterfaceNameError, Mode, Via};
 pub use limits::{GuestLimits, LimitsError, Quantity};
 pub use mac::{Mac, MacError};
@@ -81,6 +93,7 @@ pub use size::{ByteSize, SizeError};
 pub use subnet::{Subnet, SubnetError};
 pub use text::Hint;
 
+use check::Surroundings;
 use diagnostic::Report;
 use file::ClusterFile;
 use read::FromYaml;
@@ -114,22 +127,71 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Reads a cluster file.
+/// Reads a cluster file that stands for itself: one that includes no others and leaves nothing to [`Choices`].
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it, each mistake with its place in the text.
 pub fn parse(source: &Source<'_>, text: &str) -> Result<Cluster, Diagnostics> {
+    let alone = &mut |_: &std::path::Path| Err("files are not read here".to_owned());
+    resolve(source, text, &Context::default(), alone).map(|resolved| resolved.cluster)
+}
+
+/// What a cluster file is read with.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// What the file leaves to who brings the cluster up.
+    pub choices: Choices,
+    /// What NICs had before. Where the file does not say, they keep it.
+    pub kept: Vec<Kept>,
+}
+
+/// A cluster file that was read.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What it means.
+    pub cluster: Cluster,
+    config: yaml::Node,
+}
+
+impl Resolved {
+    /// The file with nothing left to say, as a cluster file of which the same cluster comes out.
+    pub fn to_yaml(&self) -> String {
+        write::yaml(&self.config)
+    }
+
+    /// [`Resolved::to_yaml`] as JSON, which is read as well.
+    pub fn to_json(&self) -> String {
+        write::json(&self.config)
+    }
+}
+
+/// Reads a cluster file with all that it includes.
+///
+/// # Errors
+///
+/// Everything that is wrong with them, each mistake with its place.
+pub fn resolve(
+    source: &Source<'_>,
+    text: &str,
+    context: &Context,
+    read: &mut IncludeReader<'_>,
+) -> Result<Resolved, Diagnostics> {
     let mut report = Report::default();
-    let cluster = match yaml::parse(text) {
-        Ok(root) => ClusterFile::from_yaml(&root, "the cluster file", &mut report)
-            .and_then(|file| check::cluster(file, source, &mut report)),
-        Err(diagnostic) => {
-            report.push(diagnostic);
-            None
-        }
-    };
-    cluster.ok_or_else(|| report.into_diagnostics(source.file, text))
+    let root = include::load(source, text, read, &mut report);
+    let cluster = report.is_empty().then(|| {
+        let expanded = expand::expand(root, &context.choices, &mut report);
+        let file = ClusterFile::from_yaml(&expanded.root, "the cluster file", &mut report)?;
+        let surroundings = Surroundings {
+            source,
+            context,
+            expanded: &expanded,
+        };
+        let cluster = check::cluster(file, &surroundings, &mut report)?;
+        let config = config::config(&expanded, &cluster);
+        Some(Resolved { cluster, config })
+    });
+    cluster.flatten().ok_or_else(|| report.into_diagnostics())
 }
 
 /// The JSON schema (draft 2020-12) of the cluster file, for editors.

@@ -9,11 +9,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::assign::{take_address, take_mac};
 use crate::attach;
 use crate::check::PlacedMachine;
+use crate::choices::Kept;
 use crate::cluster::{Network, Nic};
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::file::NicFile;
 use crate::given;
 use crate::hardware::Attach;
+use crate::kept::{self, Had, Taken, Wanting};
 use crate::lan::Mode;
 use crate::mac::Mac;
 use crate::name::Name;
@@ -33,6 +35,8 @@ struct Draft<'a> {
     file: &'a NicFile,
     /// The network's place in the cluster's list.
     network: usize,
+    /// Whether its machine is in use; else it only keeps others from what is derived for it.
+    is_used: bool,
 }
 
 impl Draft<'_> {
@@ -45,6 +49,7 @@ impl Draft<'_> {
 struct Plan<'a> {
     cluster: &'a Name,
     host: &'a str,
+    kept: &'a [Kept],
     networks: &'a [PlacedNetwork],
     /// Whether names of networks may be missing because they could not be read.
     networks_wrong: bool,
@@ -54,7 +59,7 @@ struct Plan<'a> {
 
 /// The NICs of each machine, in the order of the file. Where something was reported they are not complete.
 pub(crate) fn assign(
-    (cluster, host): (&Name, &str),
+    (cluster, host, kept): (&Name, &str, &[Kept]),
     networks: &[PlacedNetwork],
     networks_wrong: bool,
     machines: &[PlacedMachine],
@@ -64,6 +69,7 @@ pub(crate) fn assign(
     let mut plan = Plan {
         cluster,
         host,
+        kept,
         networks,
         networks_wrong,
         macs,
@@ -74,10 +80,13 @@ pub(crate) fn assign(
         drafts.push(plan.draft(machine, report));
     }
     for draft in drafts.iter().flatten() {
-        plan.check_mac(draft, report);
-        plan.check_addresses(draft, report);
+        plan.check_given(draft, report);
     }
-    plan.derive(&drafts, report)
+    for draft in drafts.iter().flatten().filter(|draft| draft.is_used) {
+        plan.check_mac(draft, report);
+        plan.claim_given(draft, report);
+    }
+    plan.derive(&drafts, machines, report)
 }
 
 impl<'a> Plan<'a> {
@@ -91,6 +100,7 @@ impl<'a> Plan<'a> {
                     index,
                     file,
                     network,
+                    is_used: machine.is_used,
                 });
             }
         }
@@ -141,12 +151,15 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn check_addresses(&mut self, draft: &Draft<'a>, report: &mut Report) {
+    fn check_given(&self, draft: &Draft<'a>, report: &mut Report) {
         let placed = &self.networks[draft.network];
-        let given = &draft.file.addresses;
         if !placed.wrong {
             given::check(&draft.machine.value, draft.span(), draft.file, placed, report);
         }
+    }
+
+    fn claim_given(&mut self, draft: &Draft<'a>, report: &mut Report) {
+        let given = &draft.file.addresses;
         if let Some(address) = &given.v4 {
             self.claim(draft, IpAddr::V4(address.value), &address.span, report);
         }
@@ -166,31 +179,61 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn derive(&mut self, drafts: &[Vec<Draft<'a>>], report: &mut Report) -> Vec<Vec<Nic>> {
-        let mut macs: HashSet<Mac> = self.macs.keys().copied().collect();
-        let mut taken = self.taken_addresses();
-        let mut machines = Vec::new();
-        for drafts in drafts {
-            let mut nics = Vec::new();
-            for draft in drafts {
-                nics.extend(self.derive_nic(draft, &mut macs, &mut taken[draft.network], report));
+    /// Machines by themselves come before those of a count, and of these the first of each before the second, so that a higher count
+    /// moves as few as can be; what was kept is not derived at all.
+    fn derive(
+        &mut self,
+        drafts: &[Vec<Draft<'a>>],
+        machines: &[PlacedMachine],
+        report: &mut Report,
+    ) -> Vec<Vec<Nic>> {
+        let mut free = Taken {
+            macs: drafts
+                .iter()
+                .flatten()
+                .filter_map(|it| Some(it.file.mac.as_ref()?.value))
+                .collect(),
+            addresses: self.taken_addresses(drafts),
+        };
+        let kept = kept::find(self.kept, &self.wanting(drafts), &mut free);
+        let mut order: Vec<usize> = (0..drafts.len()).collect();
+        order.sort_by_key(|place| machines[*place].index);
+        let mut derived = vec![Vec::new(); drafts.len()];
+        for place in order {
+            for draft in &drafts[place] {
+                let kept = kept.get(&(draft.machine.value.as_str(), draft.index));
+                let nic = self.derive_nic(draft, kept, &mut free, report);
+                derived[place].extend(nic);
             }
-            machines.push(nics);
         }
-        machines
+        derived
+    }
+
+    /// What NICs leave open.
+    fn wanting(&self, drafts: &[Vec<Draft<'a>>]) -> Vec<Wanting<'a>> {
+        let networks = self.networks;
+        let wanting = drafts.iter().flatten().map(|draft| Wanting {
+            machine: draft.machine.value.as_str(),
+            index: draft.index,
+            place: draft.network,
+            network: &networks[draft.network].network,
+            mac: draft.file.mac.is_none(),
+            address: draft.file.addresses.v4.is_none(),
+        });
+        wanting.collect()
     }
 
     /// What is not free of IPv4 on each network: given to a NIC, or the address of a further name.
-    fn taken_addresses(&self) -> Vec<HashSet<Ipv4Addr>> {
+    fn taken_addresses(&self, drafts: &[Vec<Draft<'a>>]) -> Vec<HashSet<Ipv4Addr>> {
         let networks = self.networks.iter();
         let of_hosts = |placed: &PlacedNetwork| {
             let hosts = placed.network.hosts.values();
             hosts.filter_map(|addresses| addresses.v4).collect()
         };
         let mut taken: Vec<HashSet<_>> = networks.map(of_hosts).collect();
-        for (network, address) in self.addresses.keys() {
-            if let IpAddr::V4(address) = address {
-                taken[*network].insert(*address);
+        for draft in drafts.iter().flatten() {
+            if let Some(address) = &draft.file.addresses.v4 {
+                taken[draft.network].insert(address.value);
             }
         }
         taken
@@ -199,18 +242,22 @@ impl<'a> Plan<'a> {
     fn derive_nic(
         &mut self,
         draft: &Draft<'a>,
-        macs: &mut HashSet<Mac>,
-        taken: &mut HashSet<Ipv4Addr>,
+        kept: Option<&Had>,
+        free: &mut Taken,
         report: &mut Report,
     ) -> Option<Nic> {
         let networks = self.networks;
         let network = &networks[draft.network].network;
         let given = draft.file.mac.as_ref().map(|mac| mac.value);
-        let mac = given.or_else(|| take_mac(&self.words(draft), draft.index, macs))?;
+        let mac = given.or_else(|| kept?.mac);
+        let mac = mac.or_else(|| take_mac(&self.words(draft), draft.index, &mut free.macs))?;
         // What vmnet gives it is not known here.
         let is_ours = draft.file.attach.as_ref().map(|it| it.value) != Some(Attach::Vmnet);
         let address = match network.subnet.filter(|_| is_ours) {
-            Some(subnet) => Some(derive_v4(draft, network, subnet, taken, report)?),
+            Some(subnet) => Some(match kept.and_then(|kept| kept.address) {
+                Some(address) => address,
+                None => derive_v4(draft, network, subnet, &mut free.addresses[draft.network], report)?,
+            }),
             None => draft.file.addresses.values().v4,
         };
         let address6 = match network.ipv6.filter(|_| is_ours) {
@@ -250,7 +297,7 @@ impl<'a> Plan<'a> {
         }
         let address = prefix.guest(mac);
         // Of two NICs with one MAC it is told already.
-        if report.is_empty() {
+        if report.is_empty() && draft.is_used {
             self.claim(draft, IpAddr::V6(address), &draft.machine.span, report);
         }
         address

@@ -184,14 +184,14 @@ pub(crate) fn mentioned(
     let Some(user_data) = &machine.file.user_data else {
         return Vec::new();
     };
-    let UserData::Text(text) = &user_data.value else {
+    let UserData::Text(text) = &user_data.data else {
         return Vec::new();
     };
     let mut wrong = |title: String, hint: Option<String>| {
         report.push(Diagnostic::new(title, user_data.span.clone()).with_hint(hint));
     };
     let owner = machine.name.value.as_str();
-    let mentions = match insert::mentions(text) {
+    let mentions = match insert::mentions(text, user_data.is_template) {
         Ok(mentions) => mentions,
         Err(error) => {
             wrong(format!("user-data of machine {owner:?}: {error}"), error.hint());

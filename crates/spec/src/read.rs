@@ -142,7 +142,7 @@ fn mapping<'n>(node: &'n Node, what: &str, report: &mut Report) -> Option<&'n [(
     }
 }
 
-fn report_duplicates(entries: &[(Node, Node)], what: &str, report: &mut Report) {
+pub(crate) fn report_duplicates(entries: &[(Node, Node)], what: &str, report: &mut Report) {
     let mut seen = std::collections::HashMap::new();
     for (key, _) in entries {
         let Some(text) = key.text() else { continue };
@@ -171,7 +171,7 @@ pub(crate) struct Keys<'n, 'r> {
 impl<'n, 'r> Keys<'n, 'r> {
     /// The mapping in `node`; nothing at all counts as a mapping without entries.
     pub(crate) fn of(node: &'n Node, what: &'n str, report: &'r mut Report) -> Option<Self> {
-        let reported_before = report.len();
+        let reported_before = report.reported();
         let entries = mapping(node, what, report)?;
         report_duplicates(entries, what, report);
         Some(Self {
@@ -210,6 +210,12 @@ impl<'n, 'r> Keys<'n, 'r> {
         self.asked.push(key);
         let (_, value) = self.entries.iter().find(|(node, _)| is_key(node, key))?;
         T::from_yaml(value, key, self.report)
+    }
+
+    /// Knows a key whose value is somebody else's; where it stands, if it is given.
+    pub(crate) fn know(&mut self, key: &'static str) -> Option<Span> {
+        self.asked.push(key);
+        self.span(key)
     }
 
     /// Where a key stands.
@@ -257,7 +263,7 @@ impl<'n, 'r> Keys<'n, 'r> {
                     .with_hint(hint),
             );
         }
-        self.report.len() > self.reported_before
+        self.report.reported() > self.reported_before
     }
 }
 

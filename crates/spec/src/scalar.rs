@@ -15,6 +15,13 @@ use crate::yaml::Node;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Count(pub(crate) u16);
 
+/// How many machines of one kind, 0 to 1000.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Instances(pub(crate) u16);
+
+/// The highest number of one of them.
+pub(crate) const OVERRIDES_MAX: u16 = 1000;
+
 /// An MTU: at least what every IPv4 host takes (RFC 791, 576), at most an IPv4 packet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mtu(pub(crate) u16);
@@ -84,6 +91,14 @@ impl FromStr for Count {
 
     fn from_str(text: &str) -> Result<Self, ScalarError> {
         number(text, 1, 1024).map(Self)
+    }
+}
+
+impl FromStr for Instances {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        number(text, 0, OVERRIDES_MAX).map(Self)
     }
 }
 
@@ -159,6 +174,7 @@ macro_rules! expects {
 }
 
 expects!(Count, "a number", { "type": "integer", "minimum": 1, "maximum": 1024 });
+expects!(Instances, "a number", { "type": "integer", "minimum": 0, "maximum": 1000 });
 expects!(Mtu, "a number", { "type": "integer", "minimum": 576, "maximum": 65535 });
 expects!(Port, "a port number", { "type": "integer", "minimum": 1, "maximum": 65535 });
 expects!(DnsServer, "an address like 1.1.1.1", { "type": "string" });
@@ -204,6 +220,6 @@ impl FromYaml for PathBuf {
             report.push(crate::read::bad_value(&node.span, what, &ScalarError::EmptyPath));
             return None;
         }
-        Some(text.into())
+        Some(report.files.rebase(&node.span, text.into()))
     }
 }

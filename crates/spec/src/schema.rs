@@ -1,27 +1,63 @@
 //! The JSON schema of the cluster file, for editors.
 //!
 //! It is derived from the types of `file`; here is what a derive cannot know: values that are either text or a mapping,
-//! and that a key with nothing behind it is a mistake although the field is an `Option`.
+//! that a key with nothing behind it is a mistake although the field is an `Option`, and what is read before the types are.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::depend::{DependencyFile, WORDS};
 use crate::file::{ClusterFile, HostAddress, NicFile};
 use crate::hardware::{Attach, NicModel};
-use crate::image::{Image, Sha256Hex, Sha512Hex, UserData};
+use crate::image::{Image, Sha256Hex, Sha512Hex};
+use crate::include::Include;
 use crate::mac::Mac;
 use crate::name::Name;
 use crate::period::Period;
+use crate::references;
 use crate::scalar::Port;
+use crate::sources::UserDataFile;
 
 /// The whole schema, draft 2020-12.
 pub(crate) fn cluster_file() -> Value {
     let mut schema = schemars::schema_for!(ClusterFile).to_value();
     forbid_empty_keys(&mut schema);
+    add_counts(&mut schema);
+    if let Some(root) = schema.as_object_mut() {
+        root.remove("required");
+        let either = json!([{ "required": ["machines"] }, { "required": ["include"] }]);
+        root.insert("anyOf".to_owned(), either);
+    }
+    references::allow(&mut schema);
     schema
+}
+
+/// What is read before a machine is: a machine of the file has it, `defaults` has not.
+fn add_counts(schema: &mut Value) {
+    let keys = json!({
+        "count": {
+            "type": "integer", "minimum": 0, "maximum": 1000,
+            "description": "Makes that many machines of it, called NAME-1, NAME-2 and so on; in each, ${index} is its number."
+        },
+        "overrides": {
+            "type": "object",
+            "propertyNames": { "pattern": "^[1-9][0-9]*$" },
+            "additionalProperties": { "anyOf": [{ "$ref": "#/$defs/MachineFile" }, { "type": "null" }] },
+            "description": "What single ones of a count have, by their number, in place of what all of them have."
+        }
+    });
+    let Some(mut machine) = schema["$defs"].get("MachineFile").cloned() else {
+        return;
+    };
+    if let (Some(properties), Value::Object(keys)) = (machine["properties"].as_object_mut(), keys) {
+        properties.extend(keys);
+    }
+    machine["description"] = json!("A machine, or several of a kind. Needs an image or a kernel.");
+    schema["$defs"]["Machine"] = machine;
+    schema["properties"]["machines"]["additionalProperties"]["anyOf"][0] =
+        json!({ "$ref": "#/$defs/Machine" });
 }
 
 /// Takes `null` from the types of all properties.
@@ -49,7 +85,7 @@ fn take_null(property: &mut Value) {
         }
     }
     if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
-        choices.retain(|choice| choice != &serde_json::json!({ "type": "null" }));
+        choices.retain(|choice| choice != &json!({ "type": "null" }));
         if let [Value::Object(one)] = &choices[..] {
             let one = one.clone();
             object.remove("anyOf");
@@ -88,8 +124,12 @@ struct ImageMapping {
     reason = "its fields are the schema of user-data written as a mapping"
 )]
 struct UserDataMapping {
-    /// The file that holds it.
-    file: String,
+    /// The file that holds it; a template where its name ends with .tmpl.
+    file: Option<String>,
+    /// The text itself.
+    text: Option<String>,
+    /// Whether ${variable}, ${index} and ${self} in it are replaced by their values; false when left out, unless its name says it.
+    template: Option<bool>,
 }
 
 #[derive(JsonSchema)]
@@ -159,7 +199,7 @@ text_or_mapping!(
     "A catalogue name, an https:// address, a path, built:NAME, or a mapping with a digest."
 );
 text_or_mapping!(
-    UserData,
+    UserDataFile,
     "UserData",
     UserDataMapping,
     "A cloud-config or a script, or the file that holds one."
@@ -171,6 +211,21 @@ text_or_mapping!(
     "The name of a machine that is to be ready, or a mapping with what must be so of it."
 );
 text_or_mapping!(NicFile, "Nic", NicMapping, "The name of a network, or a mapping.");
+
+impl JsonSchema for Include {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Include".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let path = generator.subschema_for::<String>();
+        json_schema!({ "anyOf": [path, { "type": "array", "items": path }] })
+    }
+}
 
 impl JsonSchema for HostAddress {
     fn schema_name() -> Cow<'static, str> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::diagnostic::{Diagnostic, Report};
+use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::image::{Checksum, Image, Sha256Hex, Sha512Hex, UserData, is_fetchable};
 use crate::read::{FromYaml, Keys, Spot, bad_value, wrong_kind};
 use crate::yaml::{Kind, Node};
@@ -11,6 +11,10 @@ impl FromYaml for Image {
     fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
         match &node.kind {
             Kind::Scalar { text, .. } => match text.parse() {
+                Ok(Self::File { path, checksum }) => Some(Self::File {
+                    path: report.files.rebase(&node.span, path),
+                    checksum,
+                }),
                 Ok(image) => Some(image),
                 Err(error) => {
                     report.push(bad_value(&node.span, what, &error));
@@ -55,24 +59,48 @@ fn fetchable(url: Spot<String>, what: &str, report: &mut Report) -> Option<Strin
     None
 }
 
-impl FromYaml for UserData {
+/// User-data, and whether references in it are replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct UserDataFile {
+    pub(crate) data: UserData,
+    pub(crate) is_template: bool,
+    /// Where it stands.
+    pub(crate) span: Span,
+}
+
+impl FromYaml for UserDataFile {
     fn from_yaml(node: &Node, what: &str, report: &mut Report) -> Option<Self> {
         match &node.kind {
-            Kind::Scalar { text, .. } => Some(Self::Text(text.clone())),
+            // It is full of `$` that are the guest's.
+            Kind::Scalar { text, .. } => Some(Self {
+                data: UserData::Text(text.clone()),
+                is_template: false,
+                span: node.span.clone(),
+            }),
             Kind::Map(_) => user_data_mapping(node, what, report),
             Kind::Null | Kind::List(_) => wrong_kind(node, what, "text or {file: PATH}", report),
         }
     }
 }
 
-fn user_data_mapping(node: &Node, what: &str, report: &mut Report) -> Option<UserData> {
+fn user_data_mapping(node: &Node, what: &str, report: &mut Report) -> Option<UserDataFile> {
     let mut keys = Keys::of(node, what, report)?;
-    let file = keys.take("file");
-    if keys.span("file").is_none() {
+    let file: Option<PathBuf> = keys.take("file");
+    let text = keys.take("text");
+    let template = keys.take("template");
+    keys.exclude("file", "text");
+    if keys.span("file").or(keys.span("text")).is_none() {
         let diagnostic = Diagnostic::new(format!("{what} does not say its file"), node.span.clone());
         let hint = "write {file: PATH}, or the text itself after \"user-data: |\"".to_owned();
         keys.report.push(diagnostic.with_hint(hint));
     }
     keys.finish();
-    file.map(UserData::File)
+    let is_template = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "tmpl");
+    let named_so = file.as_ref().is_some_and(is_template);
+    let data = file.map(UserData::File).or(text.map(UserData::Text))?;
+    Some(UserDataFile {
+        data,
+        is_template: template.unwrap_or(named_so),
+        span: node.span.clone(),
+    })
 }

@@ -19,7 +19,7 @@ use crate::diagnostic::{Diagnostic, Span};
 const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 32;
 /// Enough for a thousand machines; what compares all with all stays well under a second.
-const MAX_NODES: usize = 20_000;
+pub(crate) const MAX_NODES: usize = 20_000;
 
 /// One node of the file.
 #[derive(Clone, Debug)]
@@ -62,7 +62,17 @@ impl Node {
         }
     }
 
-    fn size(&self) -> usize {
+    /// The value of a key of a mapping, the first if it is given twice.
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        let Kind::Map(entries) = &self.kind else {
+            return None;
+        };
+        let found = entries.iter().find(|(own, _)| own.text() == Some(key));
+        found.map(|(_, value)| value)
+    }
+
+    /// How many nodes there are in it, itself among them.
+    pub(crate) fn size(&self) -> usize {
         match &self.kind {
             Kind::Null | Kind::Scalar { .. } => 1,
             Kind::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),
@@ -78,20 +88,26 @@ impl Node {
 
 /// The tree of a file of one document; an empty file is [`Kind::Null`].
 pub(crate) fn parse(text: &str) -> Result<Node, Diagnostic> {
+    parse_at(text, 0)
+}
+
+/// [`parse`] for a text whose first byte has this place.
+pub(crate) fn parse_at(text: &str, base: usize) -> Result<Node, Diagnostic> {
     if text.len() > MAX_BYTES {
-        return Err(Diagnostic::new("the file is longer than 1 MiB", 0..0));
+        return Err(Diagnostic::new("the file is longer than 1 MiB", base..base));
     }
     let mut builder = Builder {
         text,
+        base,
         ..Builder::default()
     };
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| syntax_error(text, &error))?;
+        let (event, span) = event.map_err(|error| syntax_error(text, base, &error))?;
         let span = builder.span(&span);
         builder.handle_event(event, span)?;
     }
     Ok(builder.root.unwrap_or(Node {
-        span: 0..0,
+        span: base..base,
         kind: Kind::Null,
     }))
 }
@@ -111,7 +127,7 @@ pub(crate) fn scalars(text: &str) -> Result<Vec<PlacedScalar>, Diagnostic> {
     let mut found = Vec::new();
     let mut before = 0;
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| syntax_error(text, &error))?;
+        let (event, span) = event.map_err(|error| syntax_error(text, 0, &error))?;
         let place =
             |marker: &granit_parser::Marker| marker.byte_offset().unwrap_or(text.len()).min(text.len());
         let (start, end) = (place(&span.start), place(&span.end));
@@ -150,7 +166,7 @@ fn block_header(text: &str, within: Span) -> Option<usize> {
     Some(within.start + at)
 }
 
-fn syntax_error(text: &str, error: &granit_parser::ScanError) -> Diagnostic {
+fn syntax_error(text: &str, base: usize, error: &granit_parser::ScanError) -> Diagnostic {
     let at = error.marker().byte_offset().unwrap_or(text.len());
     let line = text
         .get(..at)
@@ -160,8 +176,18 @@ fn syntax_error(text: &str, error: &granit_parser::ScanError) -> Diagnostic {
         .unwrap_or_default();
     let tab = text.get(at..).is_some_and(|rest| rest.starts_with('\t'))
         || line.starts_with([' ', '\t']) && line.contains('\t');
-    let hint = tab.then(|| "indent with spaces, YAML takes no tabs there".to_owned());
-    Diagnostic::new(format!("this is not YAML: {}", error.kind()), at..at).with_hint(hint)
+    let hint = if tab {
+        Some("indent with spaces, YAML takes no tabs there".to_owned())
+    } else {
+        // Braces of its own, where YAML has others.
+        (line.contains("${") || line.ends_with('$'))
+            .then(|| "between { and } quote what has ${…} in it".to_owned())
+    };
+    Diagnostic::new(
+        format!("this is not YAML: {}", error.kind()),
+        base + at..base + at,
+    )
+    .with_hint(hint)
 }
 
 /// A collection whose end has not come yet.
@@ -179,6 +205,8 @@ enum Open {
 #[derive(Debug, Default)]
 struct Builder<'t> {
     text: &'t str,
+    /// The place of its first byte.
+    base: usize,
     /// Open collections, the innermost last, with place and anchor (0 for none).
     stack: Vec<(Open, Span, usize)>,
     anchors: HashMap<usize, Node>,
@@ -193,7 +221,8 @@ impl Builder<'_> {
         let start = span.start.byte_offset().unwrap_or(end_of_file).min(end_of_file);
         let end = span.end.byte_offset().unwrap_or(start).clamp(start, end_of_file);
         let covered = self.text.get(start..end).unwrap_or_default();
-        start..start + covered.find(['\n', '\r']).unwrap_or(covered.len())
+        let len = covered.find(['\n', '\r']).unwrap_or(covered.len());
+        self.base + start..self.base + start + len
     }
 
     fn handle_event(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {

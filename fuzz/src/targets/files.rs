@@ -6,19 +6,33 @@ use atoll_images::import::{Format, ovf, tar};
 use atoll_images::signature::dearmored;
 use atoll_images::{qcow2, unpack};
 use atoll_spec::insert;
-use atoll_spec::{GuestLimits, Hint, IpNetwork, RulePattern, Source, parse, parse_catalogue};
+use atoll_spec::{
+    Context, GuestLimits, Hint, IpNetwork, RulePattern, Source, parse, parse_catalogue, resolve,
+};
 use atoll_wire::ipv6;
 use atoll_wire::ndp::Message;
 use atoll_wire::tcp::Header;
 use atoll_wire::{FrameBuf, Offload};
 use std::io::{Cursor, Read};
 use std::net::Ipv4Addr;
+use std::path::Path;
 
-/// The cluster file: read, or refused with words for every mistake.
+/// The cluster file: read, or refused with words for every mistake. What it includes, by any name, is itself. What comes out is
+/// printed so that it means the same.
 pub(super) fn cluster_file(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    if let Err(mistakes) = parse(&Source::new("atoll.yaml"), &text) {
-        assert!(!mistakes.to_string().is_empty(), "refused without a word");
+    let source = Source::new("atoll.yaml");
+    let read = &mut |_: &Path| Ok(text.clone().into_owned());
+    match resolve(&source, &text, &Context::default(), read) {
+        Err(mistakes) => assert!(!mistakes.to_string().is_empty(), "refused without a word"),
+        Ok(resolved) => {
+            let printed = resolved.to_yaml();
+            let again = parse(&source, &printed).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+            assert_eq!(
+                again.assignments().count(),
+                resolved.cluster.assignments().count()
+            );
+        }
     }
 }
 
@@ -30,7 +44,7 @@ pub(super) fn user_data(input: &[u8]) {
     let text = text.strip_prefix('\0').unwrap_or(&text);
     match insert::fill(text, &|_| Some(value.clone())) {
         Err(mistake) => assert!(!mistake.to_string().is_empty(), "refused without a word"),
-        Ok(None) => assert_eq!(insert::mentions(text), Ok(Vec::new()), "left alone"),
+        Ok(None) => assert_eq!(insert::mentions(text, false), Ok(Vec::new()), "left alone"),
         Ok(Some(_)) => {}
     }
 }

@@ -64,6 +64,36 @@ machines:
 }
 
 #[test]
+fn a_machine_with_a_count_stands_for_all_of_them() {
+    let text = "
+defaults: {image: debian}
+machines:
+  db: {count: 2}
+  db-x: {}
+  web: {count: 2, depends-on: [{machine: db, port: 5432}, db-2]}
+";
+    for web in ["web-1", "web-2"] {
+        assert_eq!(
+            waits(text, web),
+            ["port 5432 of db-1", "port 5432 of db-2", "db-2"]
+        );
+    }
+}
+
+#[test]
+fn what_is_in_use_depends_on_nothing_that_is_not() {
+    assert_snapshot!(refused(
+        "
+defaults: {image: debian}
+machines:
+  extra: {profiles: [more]}
+  also: {profiles: [more], depends-on: [extra]}
+  a: {depends-on: [extra]}
+"
+    ));
+}
+
+#[test]
 fn machines_that_wait_for_each_other() {
     assert_snapshot!(refused(
         "

@@ -5,6 +5,7 @@
 mod accepted;
 mod attach_errors;
 mod catalogue;
+mod composed;
 mod depends;
 mod ipv6_errors;
 mod lan_errors;

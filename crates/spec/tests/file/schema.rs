@@ -36,7 +36,7 @@ fn the_schema_has_every_key_that_is_read() {
     );
     assert_eq!(
         known_keys(&machine("zzzzzzzzzzzz: 1")),
-        properties(&defs["MachineFile"])
+        properties(&defs["Machine"])
     );
     assert_eq!(
         known_keys(&machine("ssh: {zzzzzzzzzzzz: 1}")),
@@ -52,6 +52,8 @@ fn the_schema_has_every_key_that_is_read() {
     );
     let image = known_keys("machines: {a: {image: {file: a, zzzzzzzzzzzz: 1}}}");
     assert_eq!(image, properties(&defs["ImageMapping"]));
+    let variable = known_keys("variables: {a: {zzzzzzzzzzzz: 1}}\nmachines: {a: {image: debian}}");
+    assert_eq!(variable, properties(&defs["VariableMapping"]));
     let network = known_keys("networks: {a: {zzzzzzzzzzzz: 1}}\nmachines: {a: {image: debian}}");
     assert_eq!(network, properties(&defs["NetworkFile"]));
 }
@@ -60,7 +62,8 @@ fn the_schema_has_every_key_that_is_read() {
 fn the_schema_refuses_what_the_parser_refuses() {
     let schema = atoll_spec::schema();
     assert_eq!(schema["additionalProperties"], Value::Bool(false));
-    assert_eq!(schema["required"], serde_json::json!(["machines"]));
+    let either = serde_json::json!([{ "required": ["machines"] }, { "required": ["include"] }]);
+    assert_eq!(schema["anyOf"], either);
 }
 
 #[test]

@@ -479,7 +479,7 @@ machines:
     3 |   a: {image: debian, user-data: {path: a.yaml}}
       |                                  ^^^^ unknown key
       |
-    hint: known keys are: file
+    hint: known keys are: file, text, template
 
     error: user-data of machine "b" must be text or {file: PATH}, not a list
      --> atoll.yaml:4:33
