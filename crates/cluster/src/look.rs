@@ -59,13 +59,16 @@ impl Eye<'_> {
         mut look: impl FnMut(Instant) -> Result<Seen, SshError>,
     ) -> Result<(), String> {
         let until = Instant::now() + deadline;
+        let mut last = "it has not answered".to_owned();
         loop {
-            let last = match look(until) {
+            match look(until) {
                 Ok(Seen::Yes) => return Ok(()),
-                Ok(Seen::NotYet(last)) => last,
+                // One that was broken off shows nothing.
+                Ok(Seen::NotYet(words)) if words.is_empty() => {}
+                Ok(Seen::NotYet(words)) => last = words,
                 Ok(Seen::Never(why)) => return Err(why),
                 Err(error) => return Err(error.to_string()),
-            };
+            }
             if let Some(why) = self.reason_to_end(until) {
                 return Err(match why {
                     End::Deadline => format!(
@@ -120,6 +123,7 @@ impl Eye<'_> {
                 "exit status {status}, {}",
                 shown(&ran.words())
             ))),
+            Attempt::NoLogin(_) if stop() => Err(Seen::NotYet(String::new())),
             Attempt::NoLogin(words) => {
                 // cloud-init makes new host keys on first boot, which may be after a first login.
                 if words.contains("IDENTIFICATION HAS CHANGED") {
