@@ -55,7 +55,7 @@ recipe_etcd() {
     before=$(pids)
 
     say "etcd: a fourth member"
-    echo "  etcd-4: *member" >>atoll.yaml
+    sed -i 's/^    count: 3$/    count: 4/' atoll.yaml
     "$atoll" up --timeout 1800
     [ "$(healthy)" = 4 ] || fail "not all of four members are healthy"
     [ "$("$atoll" ssh etcd-4 -- etcdctl get --print-value-only greeting)" = hello ] || fail "the fourth member lacks a value"

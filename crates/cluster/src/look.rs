@@ -121,7 +121,7 @@ impl Eye<'_> {
             } => Ok(stdout),
             ran @ Attempt::Ran { status, .. } => Err(Seen::NotYet(format!(
                 "exit status {status}, {}",
-                shown(&ran.words())
+                shown(&ran.complaint())
             ))),
             Attempt::NoLogin(_) if stop() => Err(Seen::NotYet(String::new())),
             Attempt::NoLogin(words) => {
@@ -150,6 +150,7 @@ impl Eye<'_> {
                 ran @ Attempt::Ran { .. } => {
                     Seen::Never(format!("cloud-init failed: {}", shown(&ran.words())))
                 }
+                Attempt::NoLogin(_) if stop() => Seen::NotYet(String::new()),
                 Attempt::NoLogin(words) => Seen::NotYet(format!("ssh said {}", shown(&words))),
             },
         )
