@@ -1,7 +1,7 @@
 //! `output`: what machines gave for others.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use atoll_control::cluster::outputs::{self, Values};
 use atoll_control::cluster::problem::Problem;
@@ -37,7 +37,7 @@ pub(crate) fn output(args: &OutputArgs) -> Result<(), Failure> {
         if args.json {
             return Ok(print_json(&value)?);
         }
-        return Ok(writeln!(io::stdout(), "{value}")?);
+        return Ok(writeln!(io::stdout(), "{}", for_stdout(value))?);
     }
     if args.json {
         return Ok(match &args.machine {
@@ -61,6 +61,16 @@ pub(crate) fn output(args: &OutputArgs) -> Result<(), Failure> {
         }
     }
     Ok(print(&["MACHINE", "OUTPUT", "VALUE"], &rows)?)
+}
+
+/// The value as it is; on a terminal without what a guest could play tricks on it with.
+fn for_stdout(value: &str) -> String {
+    let is_shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    if io::stdout().is_terminal() {
+        value.chars().filter(is_shown).collect()
+    } else {
+        value.to_owned()
+    }
 }
 
 /// What is known of the machines of the file, or of one of them.

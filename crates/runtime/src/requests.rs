@@ -43,7 +43,8 @@ impl EventLoop {
             Request::AddProxy(address, reply) => answer(&reply, self.proxies.listen(&self.core, address)),
             Request::RemoveProxy(address, reply) => answer(&reply, self.proxies.close(address)),
             Request::ServeProxyClient(stream, peer, reply) => {
-                answer(&reply, self.proxies.welcome(&self.core, stream, peer));
+                self.proxies.welcome(&self.core, stream, peer);
+                answer(&reply, ());
             }
             Request::Shutdown => self.stopping = true,
         }
