@@ -40,10 +40,11 @@ pub(crate) fn output(args: &OutputArgs) -> Result<(), Failure> {
         return Ok(writeln!(io::stdout(), "{}", for_stdout(value))?);
     }
     if args.json {
-        return Ok(match &args.machine {
-            Some(machine) => print_json(&known.get(machine))?,
-            None => print_json(&known)?,
-        });
+        let printed = match &args.machine {
+            Some(machine) => print_json(&known.get(machine)),
+            None => print_json(&known),
+        };
+        return Ok(printed?);
     }
     let row = |machine: &str, name: &str, known: Option<&String>| {
         let size = known.map_or_else(

@@ -15,6 +15,9 @@ use crate::files::{self, FileError};
 use crate::launch::resolve;
 use crate::problem::{Kind, Problem};
 
+/// The value of an output of another machine, if it is known.
+pub type Lookup<'a> = dyn Fn(&Mention) -> Option<String> + 'a;
+
 /// What the documents depend on besides the machine.
 #[derive(Clone, Copy)]
 pub struct Ground<'a> {
@@ -27,7 +30,7 @@ pub struct Ground<'a> {
     /// Who logs in.
     pub ssh_user: &'a str,
     /// The values of outputs of other machines.
-    pub values: &'a dyn Fn(&Mention) -> Option<String>,
+    pub values: &'a Lookup<'a>,
 }
 
 impl std::fmt::Debug for Ground<'_> {
@@ -133,11 +136,7 @@ pub fn mentions(machine: &spec::Machine, folder: &Path) -> Result<Vec<Mention>, 
     )
 }
 
-fn filled(
-    text: Vec<u8>,
-    machine: &str,
-    values: &dyn Fn(&Mention) -> Option<String>,
-) -> Result<Vec<u8>, Problem> {
+fn filled(text: Vec<u8>, machine: &str, values: &Lookup<'_>) -> Result<Vec<u8>, Problem> {
     // An archive of bytes mentions nothing.
     let Ok(template) = std::str::from_utf8(&text) else {
         return Ok(text);
@@ -156,7 +155,7 @@ fn wrong(machine: &str, error: &insert::InsertError) -> Problem {
 /// In a cloud-config the texts that mention outputs are filled in first, so that what machines gave stays text.
 fn filled_in(
     text: &[u8],
-    (variables, values): (&BTreeMap<String, String>, &dyn Fn(&Mention) -> Option<String>),
+    (variables, values): (&BTreeMap<String, String>, &Lookup<'_>),
     machine: &str,
 ) -> Result<Vec<u8>, Problem> {
     let wrong = |what: String, hint: Option<String>| {

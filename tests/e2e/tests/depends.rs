@@ -2,6 +2,7 @@
 //!
 //! The guests are micro ones, which have no ssh server: a program of the test stands in for `ssh`. It takes the machine's port from the
 //! configuration file that it is given, as `ssh` does, and speaks to a shell there. `examples/etcd` runs with the real one.
+#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 use atoll_e2e::{BOOT_PATIENCE, Cluster, Kit};
 use std::fs;
