@@ -6,7 +6,7 @@
 # Both install the Debian packages they need when they may (root, or sudo without a password), and
 # otherwise say which are missing.
 
-.PHONY: help deps demo test check walls fuzz macos clean
+.PHONY: help deps demo test recipes check walls fuzz macos clean
 
 help:
 	@sed -n '3,7s/^# \{0,1\}//p' Makefile
@@ -19,6 +19,10 @@ demo:
 
 test:
 	@scripts/test.sh
+
+# Examples on guests that install packages: minutes each.
+recipes:
+	@scripts/recipes.sh
 
 # Single steps of `make test`, for work on the code.
 check:

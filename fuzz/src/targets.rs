@@ -145,6 +145,11 @@ pub const TARGETS: &[Target] = &[
         run: vmnet::network_id,
     },
     Target {
+        name: "user_data",
+        mutations: 5000,
+        run: files::user_data,
+    },
+    Target {
         name: "cluster_file",
         mutations: 3000,
         run: files::cluster_file,

@@ -33,7 +33,7 @@ pub(crate) struct Which {
 /// Arguments of `up`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  atoll up            every machine of ./atoll.yaml\n  atoll up web db     these two\n  atoll up --dry-run  what it would do\n  atoll up --restart --prune\n\nForwards are changed while machines run. What takes a restart, such as memory, is asked for on a terminal; elsewhere it is refused (status 2) unless --restart or --no-restart says what to do. A machine that the file no longer has is kept unless --prune is given."
+    after_help = "Example:\n  atoll up            every machine of ./atoll.yaml\n  atoll up web db     these two\n  atoll up --dry-run  what it would do\n  atoll up --restart --prune\n\nMachines start side by side, those with depends-on after the others, which come along when these are named. A failure stops only what waits for it: the status is then 1 (2 where the file is at fault), and `atoll up` again goes on from there.\n\nForwards are changed while machines run. What takes a restart, such as memory, is asked for on a terminal; elsewhere it is refused (status 2) unless --restart or --no-restart says what to do. A machine that the file no longer has is kept unless --prune is given."
 )]
 pub(crate) struct UpArgs {
     #[command(flatten)]

@@ -69,6 +69,13 @@ fn print_machines(status: &Status) -> io::Result<()> {
 fn row(machine: &MachineStatus) -> Vec<String> {
     let addresses: Vec<String> = machine.nics.iter().flat_map(addresses).collect();
     let state = match (machine.stage, machine.in_file) {
+        (Some(_), _) if !machine.waits_for.is_empty() => {
+            format!(
+                "{} (waits for {})",
+                machine.state.as_str(),
+                machine.waits_for.join(", ")
+            )
+        }
         (Some(stage), _) => format!("{} ({stage})", machine.state.as_str()),
         (None, true) => machine.state.as_str().to_owned(),
         (None, false) => format!("{} (not in the file)", machine.state.as_str()),

@@ -17,6 +17,7 @@ mod link;
 mod look;
 mod meter;
 mod net;
+mod output;
 mod plan;
 mod progress;
 mod project;
@@ -82,6 +83,8 @@ enum Command {
     /// Show the cluster: machines, networks, guests, forwards
     #[command(after_help = "Example:\n  atoll status\n  atoll status --json | jq '.networks[].gateway'")]
     Status(look::ListArgs),
+    /// Show what machines give to each other: names, or with MACHINE and NAME a value
+    Output(output::OutputArgs),
     /// Log in to a machine, or run a command there
     Ssh(enter::SshArgs),
     /// Print an ssh_config(5) of the machines, or include it in ~/.ssh/config: for plain ssh, scp, rsync, Ansible and editors
@@ -148,6 +151,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Template(command) => init::templates(&command),
         Command::Ls(args) => look::list(&args),
         Command::Status(args) => look::status(&args),
+        Command::Output(args) => output::output(&args),
         Command::Ssh(args) => enter::ssh(&args),
         Command::SshConfig(args) => ssh_config::ssh_config(&args),
         Command::Console(args) => enter::console(&args),

@@ -70,6 +70,7 @@ impl Renderer {
                 stage,
                 problem,
                 console,
+                console_of,
             } => {
                 self.close(&machine);
                 self.failed += 1;
@@ -84,7 +85,8 @@ impl Renderer {
                 let line = machine_line(&self.text, &machine);
                 self.aside(|| {
                     if !console.is_empty() {
-                        say(&format!("{machine}: the last lines of its console:"));
+                        let owner = console_of.as_ref().unwrap_or(&machine);
+                        say(&format!("{owner}: the last lines of its console:"));
                         console.iter().for_each(|line| say(&format!("  | {line}")));
                     }
                     tell_problem(
@@ -114,9 +116,10 @@ impl Renderer {
     fn stage(&mut self, machine: &str, stage: Stage, detail: &str, percent: Option<u8>) {
         let is_new = self.stages.insert(machine.to_owned(), stage) != Some(stage);
         if self.bars.is_none() {
-            // What a machine writes while it boots, and how far a download is, belong on a terminal only.
+            // What a machine writes while it boots, how far a download is, and what is still waited for belong on a terminal only.
             let is_noise = matches!(stage, Stage::Boot) || percent.is_some();
-            if is_new || !(is_noise || detail.is_empty()) {
+            let is_again = is_noise || stage == Stage::Wait || detail.is_empty();
+            if is_new || !is_again {
                 let detail = if detail.is_empty() || is_noise {
                     String::new()
                 } else {

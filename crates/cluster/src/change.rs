@@ -78,7 +78,7 @@ fn takes(key: &str, from: &Value) -> Takes {
     match key {
         // What tells of its ports is installed at its first boot.
         "automatic" if from.as_array().is_some_and(Vec::is_empty) => Takes::FirstBoot,
-        "forwards" | "automatic" | "loopback" => Takes::Nothing,
+        "forwards" | "automatic" | "loopback" | "depends-on" | "outputs" => Takes::Nothing,
         "user-data" | "template" | "ssh" => Takes::FirstBoot,
         "disk" => Takes::NewDisk,
         _ => Takes::Restart,

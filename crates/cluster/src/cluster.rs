@@ -18,11 +18,13 @@ use atoll_qemu::Process;
 use atoll_spec as spec;
 use serde::{Deserialize, Serialize};
 
+use crate::board::Board;
 use crate::direct::{self, Sessions};
 use crate::files;
 use crate::hypervisor::Hypervisor;
 use crate::lock::{self, FileLock};
 use crate::networks::Networks;
+use crate::outputs;
 use crate::paths::ClusterPaths;
 use crate::plan::{self, Desired, Goal, Observed, Up};
 use crate::problem::{Kind, Problem};
@@ -95,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     /// Where machines are on their way up.
     pub(crate) stages: BTreeMap<String, Stage>,
+    /// What machines wait for before they are started.
+    pub(crate) waiting: BTreeMap<String, Vec<String>>,
 }
 
 impl Cluster {
@@ -112,6 +116,7 @@ impl Cluster {
             networks: Networks::default(),
             sessions: Sessions::default(),
             stages: BTreeMap::new(),
+            waiting: BTreeMap::new(),
         };
         let cluster = Self {
             hypervisor: Hypervisor::new(&paths),
@@ -273,11 +278,15 @@ impl Cluster {
             key,
             deadline,
             sink,
+            board: Board::default(),
         };
         job.end_old_forwards(&rows);
         std::thread::scope(|scope| {
             for row in &rows {
                 scope.spawn(|| job.run(row));
+            }
+            for wait in plan::looks(&rows) {
+                scope.spawn(|| job.look_for(wait, &rows));
             }
         });
         sink.tell(Progress::done(
@@ -353,9 +362,10 @@ impl Cluster {
             key,
             deadline: DEADLINE,
             sink: &|_| {},
+            board: Board::default(),
         };
         for machine in self.running() {
-            if let Err(problem) = job.join(&machine) {
+            if let Err(problem) = job.join_again(&machine) {
                 tracing::error!(machine = %machine.name, %problem, "not all of it could be taken over");
                 self.shared().state.machine(machine.name.as_str()).problem = Some(problem);
             }
@@ -422,6 +432,7 @@ pub(crate) fn observed(state: &State, paths: &ClusterPaths) -> BTreeMap<String, 
             disk: paths.disk(name).exists(),
             fingerprint: started.map(|started| fingerprint(&started.machine)),
             adjustable: started.map(|started| adjustable(&started.machine)),
+            outputs: outputs::names(paths, name),
         };
         (name.clone(), observed)
     });
@@ -436,12 +447,14 @@ pub(crate) fn desired(cluster: &spec::Cluster) -> Vec<Desired> {
         has_disk: machine.image.is_some(),
         fingerprint: fingerprint(machine),
         adjustable: adjustable(machine),
+        waits: machine.depends_on.clone(),
+        outputs: machine.outputs.keys().map(ToString::to_string).collect(),
     });
     desired.collect()
 }
 
-/// Stands for all that a running machine cannot change. Forwards can be changed, documents are read at boot only, and a disk is as it was
-/// made.
+/// Stands for all that a running machine cannot change. Forwards and outputs can be changed, documents are read at boot only, what it was
+/// started after is past, and a disk is as it was made.
 pub(crate) fn fingerprint(machine: &spec::Machine) -> String {
     let nothing = spec::Machine {
         forwards: Vec::new(),
@@ -449,6 +462,8 @@ pub(crate) fn fingerprint(machine: &spec::Machine) -> String {
         loopback: None,
         user_data: None,
         template: None,
+        depends_on: Vec::new(),
+        outputs: BTreeMap::new(),
         ssh: spec::Ssh::default(),
         disk: None,
         ..machine.clone()

@@ -9,14 +9,18 @@ use atoll_images::nocloud;
 use atoll_runtime::{Documents, PORTS_AGENT};
 use atoll_spec as spec;
 use atoll_spec::Hint;
+use atoll_spec::insert::{self, Mention};
 use atoll_spec::template::Template;
 
 use crate::files::{self, FileError};
 use crate::launch::resolve;
 use crate::problem::{Kind, Problem};
 
+/// The value of an output of another machine, if it is known.
+pub type Lookup<'a> = dyn Fn(&Mention) -> Option<String> + 'a;
+
 /// What the documents depend on besides the machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Ground<'a> {
     /// The folder of the cluster file.
     pub folder: &'a Path,
@@ -28,6 +32,17 @@ pub struct Ground<'a> {
     pub ssh_user: &'a str,
     /// Where the services of its network are, for a machine whose ports appear by themselves.
     pub services: Option<IpAddr>,
+    /// The values of outputs of other machines.
+    pub values: &'a Lookup<'a>,
+}
+
+impl std::fmt::Debug for Ground<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ground")
+            .field("folder", &self.folder)
+            .field("instance_id", &self.instance_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a machine finds its documents.
@@ -72,14 +87,10 @@ pub fn documents(machine: &spec::Machine, ground: &Ground<'_>) -> Result<Documen
             }
         });
     }
-    let user_data = match &machine.user_data {
-        None => None,
-        Some(spec::UserData::Text(text)) => Some(text.clone().into_bytes()),
-        Some(spec::UserData::File(path)) => Some(read(&resolve(ground.folder, path), name, "user-data")?),
-    };
-    let user_data = match (&machine.template, user_data) {
-        (Some(values), Some(text)) => Some(filled_in(&text, values, name)?),
-        (_, as_it_is) => as_it_is,
+    let user_data = match (&machine.template, user_data(machine, ground.folder)?) {
+        (Some(variables), Some(text)) => Some(filled_in(&text, (variables, ground.values), name)?),
+        (None, Some(text)) => Some(filled(text, name, ground.values)?),
+        (_, None) => None,
     };
     let nic = |nic: &spec::Nic| {
         // A LAN has what it has: it is asked for IPv4, and its routers are listened to.
@@ -119,22 +130,67 @@ fn ports_agent(services: IpAddr) -> String {
     )
 }
 
+/// A machine's user-data before values are put in.
+fn user_data(machine: &spec::Machine, folder: &Path) -> Result<Option<Vec<u8>>, Problem> {
+    Ok(match &machine.user_data {
+        None => None,
+        Some(spec::UserData::Text(text)) => Some(text.clone().into_bytes()),
+        Some(spec::UserData::File(path)) => {
+            Some(read(&resolve(folder, path), machine.name.as_str(), "user-data")?)
+        }
+    })
+}
+
+/// The outputs that a machine's user-data mentions.
+pub fn mentions(machine: &spec::Machine, folder: &Path) -> Result<Vec<Mention>, Problem> {
+    let text = user_data(machine, folder)?.unwrap_or_default();
+    let mentions = std::str::from_utf8(&text).map(|text| insert::mentions(text, machine.template.is_some()));
+    mentions.map_or_else(
+        |_| Ok(Vec::new()),
+        |found| found.map_err(|error| wrong(machine.name.as_str(), &error)),
+    )
+}
+
+fn filled(text: Vec<u8>, machine: &str, values: &Lookup<'_>) -> Result<Vec<u8>, Problem> {
+    // An archive of bytes mentions nothing.
+    let Ok(template) = std::str::from_utf8(&text) else {
+        return Ok(text);
+    };
+    let filled = insert::fill(template, values).map_err(|error| wrong(machine, &error))?;
+    Ok(filled.map_or(text, String::into_bytes))
+}
+
+fn wrong(machine: &str, error: &insert::InsertError) -> Problem {
+    let message = format!("machine {machine}: its user-data: {error}");
+    Problem::new(Kind::Configuration, message).with_hint_if(error.hint())
+}
+
 /// A template with the values of its references.
-fn filled_in(text: &[u8], values: &BTreeMap<String, String>, machine: &str) -> Result<Vec<u8>, Problem> {
+///
+/// In a cloud-config the texts that mention outputs are filled in first, so that what machines gave stays text.
+fn filled_in(
+    text: &[u8],
+    (variables, values): (&BTreeMap<String, String>, &Lookup<'_>),
+    machine: &str,
+) -> Result<Vec<u8>, Problem> {
     let wrong = |what: String, hint: Option<String>| {
         let message = format!("machine {machine}: its user-data is a template, and {what}");
         Problem::new(Kind::Configuration, message).with_hint_if(hint)
     };
     let text = std::str::from_utf8(text).map_err(|_| wrong("not in UTF-8".to_owned(), None))?;
-    let template = Template::parse(text).map_err(|error| {
+    let text =
+        insert::fill_template(text, variables, values).map_err(|error| self::wrong(machine, &error))?;
+    let template = Template::parse(&text).map_err(|error| {
         let line = text[..error.span.start].matches('\n').count() + 1;
         wrong(format!("{error} in its line {line}"), error.hint())
     })?;
     let filled_in = template.render(|reference| {
-        let value = values.get(reference.path).cloned();
+        let value = variables.get(reference.path).cloned();
+        let value =
+            value.or_else(|| Some(Mention::of(reference)?.written(&values(&Mention::of(reference)?)?)));
         value.ok_or_else(|| {
             let line = text[..reference.start].matches('\n').count() + 1;
-            let known: Vec<_> = values.keys().map(String::as_str).collect();
+            let known: Vec<_> = variables.keys().map(String::as_str).collect();
             let hint = format!("there are: {}", known.join(", "));
             wrong(
                 format!("${{{}}} in its line {line} has no value", reference.path),
@@ -173,6 +229,7 @@ mod tests {
             instance_id: "a-1",
             ssh_user: "debian",
             services: Some(std::net::Ipv4Addr::new(10, 77, 0, 1).into()),
+            values: &|mention| (mention.output == "known").then(|| "a: \"b\"\n".to_owned()),
         };
         documents(machine, &ground)
     }
@@ -201,6 +258,31 @@ mod tests {
         assert!(with.contains("ports.sh install 10.77.0.1"), "{with}");
         let without = vendor_data("machines: {a: {image: debian, forwards: ['80:80']}}");
         assert!(!without.contains("ports.sh"), "{without}");
+    }
+
+    #[test]
+    fn values_of_outputs_are_put_into_texts_and_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let user_data = |text: &str| {
+            fs::write(folder.path().join("u.yaml"), text).unwrap();
+            let machine = machine("machines: {a: {image: debian, user-data: {file: u.yaml}}}");
+            made(&machine, folder.path()).map(|made| String::from_utf8(made["user-data"].to_vec()).unwrap())
+        };
+        let text = "#cloud-config\nx: ${machine.b.outputs.known}\n";
+        assert_eq!(
+            user_data(text).unwrap(),
+            "#cloud-config\nx: \"a: \\\"b\\\"\\n\"\n"
+        );
+        assert_eq!(
+            user_data("#!/bin/sh\n${HOME:-/}\n").unwrap(),
+            "#!/bin/sh\n${HOME:-/}\n"
+        );
+        let problem = user_data("${machine.b.outputs.other}").unwrap_err();
+        assert_eq!(
+            problem.message,
+            "machine a: its user-data: output \"other\" of machine \"b\" is not known"
+        );
+        assert!(problem.hint.unwrap().contains("condition: outputs"));
     }
 
     #[test]

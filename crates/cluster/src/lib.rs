@@ -20,6 +20,8 @@
 //! | [`direct`] | NICs on the host's LAN without a network of ours | the helper |
 //! | [`image`] | a machine's image on this host | image cache |
 //! | [`ready`] | waits until a machine is ready | `ssh` |
+//! | `board`, `hold`, `look` | machines that wait for each other | `ssh`, the machine's network |
+//! | [`outputs`] | what machines give to each other | files |
 //! | [`dry`] | what `up` would run | none |
 //! | [`ssh`], [`console`] | ways into a machine | `ssh`, terminals |
 //! | [`state`], [`files`], [`lock`] | what outlives the daemon | files |
@@ -27,9 +29,10 @@
 //! | [`host`] | which host this is | files |
 //! | [`progress`], [`problem`], [`status`], [`questions`] | what is told and asked | none |
 //!
-//! Plain threads: one a machine while a command is at work, one a network.
+//! Plain threads: one a machine and one a look while a command is at work, one a network.
 #![forbid(unsafe_code)]
 
+mod board;
 pub mod change;
 pub mod cluster;
 pub mod console;
@@ -38,13 +41,16 @@ pub mod direct;
 pub mod documents;
 pub mod dry;
 pub mod files;
+mod hold;
 pub mod host;
 pub mod hypervisor;
 pub mod image;
 pub mod launch;
 pub mod lock;
+mod look;
 pub mod networks;
 mod options;
+pub mod outputs;
 pub mod paths;
 pub mod plan;
 pub mod policy;

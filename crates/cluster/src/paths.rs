@@ -200,6 +200,16 @@ impl ClusterPaths {
         self.machine(machine).join("seed")
     }
 
+    /// What a machine gave for others.
+    pub fn outputs(&self, machine: &str) -> PathBuf {
+        self.machine(machine).join("outputs.json")
+    }
+
+    /// What a machine was given of others.
+    pub fn given(&self, machine: &str) -> PathBuf {
+        self.machine(machine).join("given.json")
+    }
+
     /// What a machine wrote to its serial console.
     pub fn console_log(&self, machine: &str) -> PathBuf {
         self.machine(machine).join("console.log")

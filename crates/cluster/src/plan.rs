@@ -1,20 +1,26 @@
 //! From what is wanted and what is there to what is to be done. Pure.
 //!
-//! A plan has one row a machine; rows do not depend on each other and are carried out side by side, the steps of a row in
-//! order. Carrying out a plan and planning again gives empty rows, so `up` after a failure goes on where it stopped.
+//! A plan has one row a machine; rows are carried out side by side, the steps of a row in order. Where one machine depends on another, a step of
+//! its row waits for something that the other's row tells, or that is looked for in the other machine (`Step::Hold`); when machines are
+//! stopped, those that others depend on come last (`Step::Yield`). Carrying out a plan and planning again gives empty rows, so `up` after a
+//! failure goes on where it stopped.
 //!
 //! | goal | machine is stopped | runs as wanted | runs otherwise than wanted |
 //! |---|---|---|---|
-//! | up | image, disk if it has none, network, start, await | await, if it was not ready | adjust, or tell, or with `restart` stop, then as up |
+//! | up | image, disk if it has none, hold, network, start, await, outputs | await, if it was not ready; outputs, if they are wanted | adjust, or tell, or with `restart` stop, then as up |
 //! | down | nothing | stop | stop |
 //! | restart | as up | stop, then as up | stop, then as up |
 //! | remove | delete | stop, delete | stop, delete |
+//!
+//! Who is named for `up` or `restart` brings those that it depends on with it: they are brought up. Outputs are wanted when they
+//! are not known, when the machine is started, and when one is started that uses them: they may have changed since.
 //!
 //! What a running machine can be given without a restart, such as forwards, it is given at once ([`Step::Adjust`]). A machine that the file
 //! no longer has is told of and left as it is; `rm` deletes it, and `up` where it may prune.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use atoll_spec::{Condition, Dependency};
 use serde::{Deserialize, Serialize};
 
 /// What a command is to bring about.
@@ -52,6 +58,10 @@ pub struct Desired {
     pub fingerprint: String,
     /// Stands for what it can.
     pub adjustable: String,
+    /// What it is started after: machines that are wanted, too, none of which waits for this one.
+    pub waits: Vec<Dependency>,
+    /// The names of what it gives to others.
+    pub outputs: BTreeSet<String>,
 }
 
 /// A machine as it is found.
@@ -67,6 +77,8 @@ pub struct Observed {
     pub fingerprint: Option<String>,
     /// What it was given last of what can be changed.
     pub adjustable: Option<String>,
+    /// The names of its outputs that are known.
+    pub outputs: BTreeSet<String>,
 }
 
 /// One thing to do.
@@ -77,18 +89,24 @@ pub enum Step {
     Image,
     /// Make its disk.
     Disk,
+    /// Wait until all that it is started after holds.
+    Hold,
     /// Let its network know it: socket, address, name, documents, forwards.
     Join,
     /// Start its QEMU.
     Start,
     /// Wait until it is ready.
     Await,
+    /// Take its outputs.
+    Outputs,
     /// Give it what changed and needs no restart: forwards, documents for the next boot that asks.
     Adjust,
     /// Tell that it runs otherwise than the file says.
     TellChanged,
     /// Tell that the file no longer has it.
     TellGone,
+    /// Wait until those that depend on it are stopped.
+    Yield,
     /// Shut it down.
     Stop,
     /// Take it off its network.
@@ -104,6 +122,25 @@ pub struct Row {
     pub machine: String,
     /// What to do.
     pub steps: Vec<Step>,
+    /// What [`Step::Hold`] waits for.
+    pub waits: Vec<Dependency>,
+    /// Whose stopping [`Step::Yield`] waits for.
+    pub dependents: Vec<String>,
+}
+
+impl Row {
+    /// Whether the machine is started by it.
+    fn starts(&self) -> bool {
+        self.steps.contains(&Step::Start)
+    }
+}
+
+/// What has to be looked for in machines while a plan is carried out: each thing once, whoever waits for it.
+pub fn looks(rows: &[Row]) -> BTreeSet<&Dependency> {
+    let held = rows.iter().filter(|row| row.steps.contains(&Step::Hold));
+    held.flat_map(|row| &row.waits)
+        .filter(|wait| wait.condition.is_looked_at())
+        .collect()
 }
 
 /// A goal names a machine that is neither in the file nor found.
@@ -146,18 +183,71 @@ pub fn plan(
             known: known.map(|name| (*name).to_owned()).collect(),
         });
     }
+    let also = goal.also(&wanted);
     let nothing = Observed::default();
-    let rows = known
-        .into_iter()
-        .filter(|name| named.is_empty() || named.contains(*name))
-        .map(|name| {
-            let found = observed.get(name).unwrap_or(&nothing);
-            Row {
-                machine: name.to_owned(),
-                steps: steps(goal, wanted.get(name).copied(), found),
-            }
-        });
-    Ok(rows.collect())
+    let rows = known.into_iter().filter_map(|name| {
+        let is_named = named.is_empty() || named.contains(name);
+        // Those that come along are brought up, whatever happens to the others.
+        let up = Goal::Up(Up::default());
+        let goal = if is_named { goal } else { &up };
+        let found = observed.get(name).unwrap_or(&nothing);
+        let desired = wanted.get(name).copied();
+        let row = || Row {
+            machine: name.to_owned(),
+            steps: steps(goal, desired, found),
+            waits: desired.map(|it| it.waits.clone()).unwrap_or_default(),
+            dependents: Vec::new(),
+        };
+        (is_named || also.contains(name)).then(row)
+    });
+    let mut rows: Vec<Row> = rows.collect();
+    want_outputs(&mut rows, &wanted, observed);
+    yield_to_dependents(&mut rows);
+    Ok(rows)
+}
+
+/// Outputs are taken where they are not known, and where somebody is started who uses them.
+fn want_outputs(rows: &mut [Row], wanted: &BTreeMap<&str, &Desired>, observed: &BTreeMap<String, Observed>) {
+    let starting = rows.iter().filter(|row| row.starts());
+    let uses = starting
+        .flat_map(|row| &row.waits)
+        .filter(|wait| wait.condition == Condition::Outputs);
+    let used: BTreeSet<String> = uses.map(|wait| wait.machine.to_string()).collect();
+    let none = BTreeSet::new();
+    for row in rows {
+        let (name, stops) = (row.machine.as_str(), row.steps.contains(&Step::Stop));
+        let Some(desired) = wanted.get(name).filter(|desired| !desired.outputs.is_empty()) else {
+            continue;
+        };
+        let found = observed.get(name);
+        let known = found.map_or(&none, |found| &found.outputs);
+        let goes_on = !stops && found.is_some_and(|found| found.running);
+        let is_wanted = used.contains(name) || !known.is_superset(&desired.outputs);
+        if row.starts() || goes_on && is_wanted {
+            row.steps.push(Step::Outputs);
+        }
+    }
+}
+
+/// What is stopped goes after what depends on it.
+fn yield_to_dependents(rows: &mut [Row]) {
+    let stopping: Vec<(String, Vec<String>)> = rows
+        .iter()
+        .filter(|row| row.steps.contains(&Step::Stop))
+        .map(|row| {
+            let others = row.waits.iter().map(|wait| wait.machine.to_string());
+            (row.machine.clone(), others.collect())
+        })
+        .collect();
+    for row in rows.iter_mut().filter(|row| row.steps.contains(&Step::Stop)) {
+        let dependents = stopping
+            .iter()
+            .filter(|(_, others)| others.contains(&row.machine));
+        row.dependents = dependents.map(|(name, _)| name.clone()).collect();
+        if !row.dependents.is_empty() {
+            row.steps.insert(0, Step::Yield);
+        }
+    }
 }
 
 impl Goal {
@@ -166,6 +256,30 @@ impl Goal {
             Self::Up(up) => &up.machines,
             Self::Down(named) | Self::Restart(named) | Self::Remove(named) => named,
         }
+    }
+
+    /// The machines that come along because one that is named depends on them, however far.
+    fn also<'d>(&self, wanted: &BTreeMap<&str, &'d Desired>) -> BTreeSet<&'d str> {
+        let mut also = BTreeSet::new();
+        if !matches!(self, Self::Up(_) | Self::Restart(_)) {
+            return also;
+        }
+        let named = self.named();
+        let mut next: Vec<&Desired> = named
+            .iter()
+            .filter_map(|name| wanted.get(name.as_str()).copied())
+            .collect();
+        while let Some(desired) = next.pop() {
+            for wait in &desired.waits {
+                let other = wait.machine.as_str();
+                if let Some(other) = wanted.get(other)
+                    && also.insert(other.machine.as_str())
+                {
+                    next.push(other);
+                }
+            }
+        }
+        also
     }
 
     /// Only what the file has can be brought up; what is there can always be stopped and removed.
@@ -219,6 +333,9 @@ fn bring_up(desired: &Desired, observed: &Observed) -> Vec<Step> {
         let mut steps = vec![Step::Image];
         if desired.has_disk && !observed.disk {
             steps.push(Step::Disk);
+        }
+        if !desired.waits.is_empty() {
+            steps.push(Step::Hold);
         }
         steps.extend([Step::Join, Step::Start, Step::Await]);
         return steps;

@@ -10,6 +10,8 @@ fn wanted(machine: &str) -> Desired {
         has_disk: true,
         fingerprint: "1".to_owned(),
         adjustable: "1".to_owned(),
+        waits: Vec::new(),
+        outputs: BTreeSet::new(),
     }
 }
 
@@ -20,7 +22,29 @@ fn running() -> Observed {
         disk: true,
         fingerprint: Some("1".to_owned()),
         adjustable: Some("1".to_owned()),
+        outputs: BTreeSet::new(),
     }
+}
+
+/// A machine that waits for others.
+fn after(machine: &str, waits: &[(&str, Condition)]) -> Desired {
+    let wait = |(other, condition): &(&str, Condition)| Dependency {
+        machine: other.parse().unwrap(),
+        condition: condition.clone(),
+        interval: None,
+        deadline: None,
+    };
+    Desired {
+        waits: waits.iter().map(wait).collect(),
+        ..wanted(machine)
+    }
+}
+
+/// The steps of each row.
+fn all_steps(goal: &Goal, desired: &[Desired], observed: &[(&str, Observed)]) -> Vec<(String, Vec<Step>)> {
+    let observed = observed.iter().map(|(name, it)| ((*name).to_owned(), it.clone()));
+    let rows = plan(goal, desired, &observed.collect()).unwrap();
+    rows.into_iter().map(|row| (row.machine, row.steps)).collect()
 }
 
 fn only(goal: &Goal, desired: &[Desired], observed: &[(&str, Observed)]) -> Vec<Step> {
@@ -208,6 +232,94 @@ fn a_removed_machine_is_stopped_before_its_disk_goes() {
 }
 
 #[test]
+fn a_machine_waits_before_it_is_started_and_not_when_it_runs() {
+    let desired = [after("a", &[("b", Condition::Ready)]), wanted("b")];
+    let rows = all_steps(&up(all()), &desired, &[("b", running())]);
+    let steps = vec![
+        Step::Image,
+        Step::Disk,
+        Step::Hold,
+        Step::Join,
+        Step::Start,
+        Step::Await,
+    ];
+    assert_eq!(rows, [("a".to_owned(), steps), ("b".to_owned(), Vec::new())]);
+    let booting = Observed {
+        ready: false,
+        ..running()
+    };
+    let rows = all_steps(&up(all()), &desired, &[("a", booting), ("b", running())]);
+    assert_eq!(rows[0].1, [Step::Await]);
+}
+
+#[test]
+fn who_is_named_brings_those_it_depends_on() {
+    let desired = [
+        after("a", &[("b", Condition::Started)]),
+        after("b", &[("c", Condition::Port(80))]),
+        wanted("c"),
+        wanted("d"),
+    ];
+    let names = |goal: &Goal, observed: &[(&str, Observed)]| -> Vec<String> {
+        let rows = all_steps(goal, &desired, observed).into_iter();
+        rows.filter(|(_, steps)| !steps.is_empty())
+            .map(|(name, _)| name)
+            .collect()
+    };
+    assert_eq!(names(&up(named(&["a"])), &[]), ["a", "b", "c"]);
+    assert_eq!(names(&up(named(&["c"])), &[]), ["c"]);
+    // Those that come along are not restarted.
+    let up = [("a", running()), ("b", running()), ("c", running())];
+    assert_eq!(names(&Goal::Restart(named(&["a"])), &up), ["a"]);
+    assert_eq!(names(&Goal::Restart(named(&["a"])), &up[..2]), ["a", "c"]);
+    assert_eq!(names(&Goal::Down(named(&["a"])), &up), ["a"]);
+}
+
+#[test]
+fn what_others_depend_on_is_stopped_last() {
+    let desired = [wanted("a"), after("b", &[("a", Condition::Ready)])];
+    let up = [("a", running()), ("b", running())];
+    let rows = all_steps(&Goal::Down(all()), &desired, &up);
+    assert_eq!(rows[0].1, [Step::Yield, Step::Stop, Step::Leave]);
+    assert_eq!(rows[1].1, [Step::Stop, Step::Leave]);
+    // Nobody yields to what stays, or does not run.
+    let rows = all_steps(&Goal::Down(named(&["a"])), &desired, &up);
+    assert_eq!(rows[0].1, [Step::Stop, Step::Leave]);
+}
+
+#[test]
+fn outputs_are_taken_when_they_may_be_new_or_somebody_needs_them() {
+    let outputs = || BTreeSet::from(["t".to_owned()]);
+    let giver = || Desired {
+        outputs: outputs(),
+        ..wanted("a")
+    };
+    let desired = [giver(), after("b", &[("a", Condition::Outputs)])];
+    let told = Observed {
+        outputs: outputs(),
+        ..running()
+    };
+    let steps = |observed: &[(&str, Observed)]| all_steps(&up(all()), &desired, observed)[0].1.clone();
+    assert_eq!(steps(&[]).last(), Some(&Step::Outputs));
+    assert_eq!(steps(&[("a", told.clone()), ("b", running())]), []);
+    assert_eq!(steps(&[("a", told)]), [Step::Outputs], "b is to be started");
+    assert_eq!(steps(&[("a", running()), ("b", running())]), [Step::Outputs]);
+}
+
+#[test]
+fn each_thing_is_looked_for_once() {
+    let port = || ("c", Condition::Port(80));
+    let desired = [
+        after("a", &[port(), ("c", Condition::Ready)]),
+        after("b", &[port()]),
+        wanted("c"),
+    ];
+    let rows = plan(&up(all()), &desired, &BTreeMap::new()).unwrap();
+    let looks: Vec<String> = looks(&rows).into_iter().map(ToString::to_string).collect();
+    assert_eq!(looks, ["port 80 of c"]);
+}
+
+#[test]
 fn an_unknown_name_is_refused_with_the_names_there_are() {
     let error = plan(&up(named(&["c"])), &[wanted("a"), wanted("b")], &BTreeMap::new()).unwrap_err();
     assert_eq!(error.to_string(), "there is no machine \"c\" in this cluster");
@@ -218,8 +330,18 @@ fn an_unknown_name_is_refused_with_the_names_there_are() {
 fn carried_out(steps: &[Step], desired: Option<&Desired>, mut observed: Observed) -> Option<Observed> {
     for step in steps {
         match step {
-            Step::Image | Step::Join | Step::Leave | Step::TellChanged | Step::TellGone => {}
+            Step::Image
+            | Step::Hold
+            | Step::Join
+            | Step::Yield
+            | Step::Leave
+            | Step::TellChanged
+            | Step::TellGone => {}
             Step::Adjust => observed.adjustable = desired.map(|it| it.adjustable.clone()),
+            Step::Outputs => {
+                assert!(observed.running, "asked while stopped");
+                observed.outputs.clone_from(&desired.unwrap().outputs);
+            }
             Step::Disk => observed.disk = true,
             Step::Start => {
                 assert!(!observed.running, "started twice");
@@ -263,6 +385,7 @@ fn any_observed() -> impl Strategy<Value = Observed> {
             disk,
             fingerprint,
             adjustable,
+            outputs: BTreeSet::new(),
         })
 }
 
@@ -285,9 +408,11 @@ proptest! {
         goal in any_goal(),
         in_file in any::<bool>(),
         has_disk in any::<bool>(),
+        has_outputs in any::<bool>(),
         found in prop::option::of(any_observed()),
     ) {
-        let desired = if in_file { vec![Desired { has_disk, ..wanted("a") }] } else { Vec::new() };
+        let outputs = has_outputs.then(|| "t".to_owned()).into_iter().collect();
+        let desired = if in_file { vec![Desired { has_disk, outputs, ..wanted("a") }] } else { Vec::new() };
         let observed: BTreeMap<_, _> = found.map(|it| ("a".to_owned(), it)).into_iter().collect();
         let mut after = observed.clone();
         for row in plan(&goal, &desired, &observed).unwrap() {

@@ -15,6 +15,8 @@ pub enum Stage {
     Image,
     /// Its disk is made.
     Disk,
+    /// It waits for other machines.
+    Wait,
     /// Its network knows it: lease, documents, forwards.
     Network,
     /// Its QEMU is started.
@@ -25,6 +27,8 @@ pub enum Stage {
     CloudInit,
     /// ssh answers.
     Ssh,
+    /// What it gives to others is taken.
+    Outputs,
     /// All that was asked for is there.
     Ready,
     /// It is shut down.
@@ -36,11 +40,13 @@ impl fmt::Display for Stage {
         f.pad(match self {
             Self::Image => "image",
             Self::Disk => "disk",
+            Self::Wait => "wait",
             Self::Network => "network",
             Self::Start => "start",
             Self::Boot => "boot",
             Self::CloudInit => "cloud-init",
             Self::Ssh => "ssh",
+            Self::Outputs => "outputs",
             Self::Ready => "ready",
             Self::Stop => "stop",
         })
@@ -75,6 +81,9 @@ pub enum Progress {
         /// The last lines of its console, oldest first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         console: Vec<String>,
+        /// Whose console that is, where it is that of a machine that it waited for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        console_of: Option<String>,
     },
     /// The command as a whole has ended in a problem.
     Error {

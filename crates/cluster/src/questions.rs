@@ -42,6 +42,9 @@ impl Cluster {
         let mut status = status(&shared.state, &self.paths, None, |name| {
             shared.stages.get(name).copied()
         });
+        for machine in &mut status.machines {
+            machine.waits_for = shared.waiting.get(&machine.name).cloned().unwrap_or_default();
+        }
         status.daemon = Some(std::process::id());
         status.networks = shared.networks.status();
         status.learn_addresses();
@@ -256,6 +259,7 @@ fn machine_status(
     MachineStatus {
         state,
         stage,
+        waits_for: Vec::new(),
         nics: nics.collect(),
         image: shown
             .and_then(|machine| machine.image.as_ref())

@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Waits for cloud-init where it is installed, then shows how it went. Its exit status since 23.4: 0 done, 1 failed,
 /// 2 done with complaints; 22.4 knows 0 and 1.
-const AWAIT_CLOUD_INIT: &str = "command -v cloud-init >/dev/null 2>&1 || exit 0; \
+pub(crate) const AWAIT_CLOUD_INIT: &str = "command -v cloud-init >/dev/null 2>&1 || exit 0; \
     cloud-init status --wait >/dev/null 2>&1; status=$?; cloud-init status --long 2>&1 | tail -n 12; exit $status";
 
 /// Why a machine did not become ready.
@@ -207,7 +207,7 @@ impl Waiting<'_> {
         loop {
             let last = match self.attempt(AWAIT_CLOUD_INIT, until)? {
                 Attempt::Ran { status: 0 | 2, .. } => return Ok(()),
-                Attempt::Ran { output, .. } => return Err(NotReady::CloudInit(one_line(&output))),
+                ran @ Attempt::Ran { .. } => return Err(NotReady::CloudInit(one_line(&ran.words()))),
                 Attempt::NoLogin(words) => words,
             };
             self.forget_changed_key(&last)?;
@@ -218,7 +218,7 @@ impl Waiting<'_> {
 }
 
 /// Lines joined, for a sentence.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim)

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -32,6 +32,9 @@ const UNATTENDED: [&str; 9] = [
     "-o",
     "ServerAliveCountMax=3",
 ];
+
+/// As much of what a command writes as is kept.
+pub const OUTPUT_MAX: usize = 64 << 10;
 
 /// How often a running `ssh` is looked at.
 const POLL: Duration = Duration::from_millis(100);
@@ -187,12 +190,39 @@ pub enum Attempt {
     Ran {
         /// Its exit status.
         status: i32,
-        /// What it wrote.
-        output: String,
+        /// The beginning of what it wrote: at most one byte more than [`OUTPUT_MAX`].
+        stdout: Vec<u8>,
+        /// The same of what it wrote to its standard error, and that of ssh.
+        stderr: Vec<u8>,
     },
 }
 
-/// Runs a command on a machine without asking anything, once, until `stop` says to give up.
+impl Attempt {
+    /// What was said to standard error, or else to standard output, which may hold what is not for everybody's eyes.
+    pub(crate) fn complaint(&self) -> String {
+        match self {
+            Self::Ran { stderr, .. } if !stderr.trim_ascii().is_empty() => {
+                String::from_utf8_lossy(stderr).trim().to_owned()
+            }
+            _ => self.words(),
+        }
+    }
+
+    /// What was said, wherever it was said: to standard output if anything was.
+    pub fn words(&self) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        match self {
+            Self::NoLogin(words) => words.clone(),
+            Self::Ran { stdout, stderr, .. } => {
+                let words = text(stdout);
+                if words.is_empty() { text(stderr) } else { words }
+            }
+        }
+    }
+}
+
+/// Runs a command on a machine without asking anything, once, until `stop` says to give up. What it writes beyond [`OUTPUT_MAX`] is
+/// thrown away.
 ///
 /// `ssh` exits with 255 when it did not get in (ssh(1)); a dead connection is noticed within 15 s.
 pub fn attempt(
@@ -211,29 +241,43 @@ pub fn attempt(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
-    while child.try_wait().map_err(failed)?.is_none() {
+    let (out, err) = (reader(child.stdout.take()), reader(child.stderr.take()));
+    let status = loop {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            break Some(status);
+        }
         if stop() {
             let _ = child.kill();
             let _ = child.wait();
-            return Ok(Attempt::NoLogin("given up".to_owned()));
+            break None;
         }
         std::thread::sleep(POLL);
-    }
-    let output = child.wait_with_output().map_err(failed)?;
-    let words = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    Ok(match output.status.code() {
-        Some(255) | None => Attempt::NoLogin(words(&output.stderr)),
-        Some(status) => {
-            let stdout = words(&output.stdout);
-            Attempt::Ran {
-                status,
-                output: if stdout.is_empty() {
-                    words(&output.stderr)
-                } else {
-                    stdout
-                },
-            }
+    };
+    // Both end with the process.
+    let (stdout, stderr) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
+    let Some(status) = status else {
+        return Ok(Attempt::NoLogin("given up".to_owned()));
+    };
+    Ok(match status.code() {
+        Some(255) | None => Attempt::NoLogin(String::from_utf8_lossy(&stderr).trim().to_owned()),
+        Some(status) => Attempt::Ran {
+            status,
+            stdout,
+            stderr,
+        },
+    })
+}
+
+/// Reads all that is written, and keeps the beginning.
+fn reader(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let most = u64::try_from(OUTPUT_MAX).unwrap_or(u64::MAX).saturating_add(1);
+            let read = pipe.by_ref().take(most).read_to_end(&mut kept);
+            let _ = read.and_then(|_| io::copy(&mut pipe, &mut io::sink()));
         }
+        kept
     })
 }
 

@@ -88,6 +88,9 @@ pub struct MachineStatus {
     /// Where it is on its way up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
+    /// What it waits for before it is started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
     /// Its NICs in order.
     pub nics: Vec<NicStatus>,
     /// Its image as the file has it.

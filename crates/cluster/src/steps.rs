@@ -12,6 +12,7 @@ use atoll_qemu::{Capabilities, Firmware, Process, Stopped, firmware};
 use atoll_runtime::ForwardSpec;
 use atoll_spec as spec;
 
+use crate::board::Board;
 use crate::cluster::{Cluster, fingerprint};
 use crate::console;
 use crate::direct;
@@ -20,6 +21,7 @@ use crate::files;
 use crate::image::{have_image, store};
 use crate::launch::{self, launch};
 use crate::networks::{NetworkError, forward_specs, forward_target, ssh_forward};
+use crate::outputs::Gifts;
 use crate::plan::{Row, Step};
 use crate::problem::Problem;
 use crate::progress::{Progress, Sink, Stage};
@@ -50,33 +52,82 @@ pub(crate) struct Job<'a> {
     pub(crate) key: String,
     pub(crate) deadline: Duration,
     pub(crate) sink: &'a dyn Sink,
+    /// What the threads of the command tell each other.
+    pub(crate) board: Board,
 }
 
 /// A failure and where it happened.
-type Failure = (Stage, Problem);
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) stage: Stage,
+    pub(crate) problem: Problem,
+    /// Whose console may tell more, where it is not the machine's own.
+    pub(crate) console_of: Option<String>,
+}
+
+/// A problem that happened at this stage.
+pub(crate) fn at(stage: Stage) -> impl FnOnce(Problem) -> Failure {
+    move |problem| Failure {
+        stage,
+        problem,
+        console_of: None,
+    }
+}
 
 impl Job<'_> {
-    /// Carries out one row. A failure is told and noted; it ends this row only.
+    /// Carries out one row. A failure is told and noted; it ends this row, and those that wait for it.
     pub(crate) fn run(&self, row: &Row) {
         let name = row.machine.as_str();
         let mut image = None;
-        let result = row
-            .steps
-            .iter()
-            .try_for_each(|step| self.step(*step, name, &mut image));
+        self.put_what_is_so(row);
+        let result = row.steps.iter().try_for_each(|step| {
+            self.step(*step, row, &mut image)?;
+            self.put_done(*step, row);
+            Ok(())
+        });
         self.host.shared().stages.remove(name);
-        let Err((stage, problem)) = result else { return };
+        match result {
+            Ok(())
+                if row
+                    .steps
+                    .iter()
+                    .any(|step| matches!(step, Step::Await | Step::Outputs)) =>
+            {
+                self.sink.tell(Progress::stage(name, Stage::Ready, ""));
+            }
+            Ok(()) => {}
+            Err(failure) => self.fail(name, failure),
+        }
+        // After the failure is told: it comes before those of who waited.
+        self.board.close(name);
+    }
+
+    fn fail(&self, name: &str, failure: Failure) {
+        let Failure {
+            stage,
+            problem,
+            console_of,
+        } = failure;
         let noted = self.host.change(|state| {
-            if let Some(known) = state.machines.get_mut(name) {
+            let known = match stage {
+                // Nothing else may be known of a machine yet that waited in vain.
+                Stage::Wait => Some(state.machine(name)),
+                _ => state.machines.get_mut(name),
+            };
+            if let Some(known) = known {
                 known.problem = Some(problem.clone());
             }
         });
         if let Err(problem) = noted {
             tracing::error!(%problem, "the state could not be written");
         }
+        let owner = console_of.as_deref().unwrap_or(name);
         let console = match stage {
-            Stage::Boot | Stage::CloudInit | Stage::Ssh => {
-                console::tail(&self.host.paths.console_log(name), CONSOLE_LINES)
+            Stage::Boot | Stage::CloudInit | Stage::Ssh | Stage::Outputs => {
+                console::tail(&self.host.paths.console_log(owner), CONSOLE_LINES)
+            }
+            Stage::Wait if console_of.is_some() => {
+                console::tail(&self.host.paths.console_log(owner), CONSOLE_LINES)
             }
             _ => Vec::new(),
         };
@@ -85,22 +136,27 @@ impl Job<'_> {
             stage,
             problem,
             console,
+            console_of,
         });
     }
 
-    fn tell(&self, machine: &str, stage: Stage, detail: impl Into<String>) {
+    pub(crate) fn tell(&self, machine: &str, stage: Stage, detail: impl Into<String>) {
         self.host.shared().stages.insert(machine.to_owned(), stage);
         self.sink.tell(Progress::stage(machine, stage, detail));
     }
 
-    fn step(&self, step: Step, name: &str, image: &mut Option<Image>) -> Result<(), Failure> {
+    fn step(&self, step: Step, row: &Row, image: &mut Option<Image>) -> Result<(), Failure> {
+        let name = row.machine.as_str();
         if self.host.cancelled.load(Ordering::Relaxed) {
-            return Err((Stage::Stop, Problem::environment(NotReady::Cancelled.to_string())));
+            let problem = Problem::environment(NotReady::Cancelled.to_string());
+            return Err(at(Stage::Stop)(problem));
         }
         match step {
-            Step::Stop => return self.stop(name).map_err(|problem| (Stage::Stop, problem)),
-            Step::Leave => return self.leave(name).map_err(|problem| (Stage::Stop, problem)),
-            Step::Delete => return self.host.forget(name).map_err(|problem| (Stage::Stop, problem)),
+            Step::Yield => return self.give_way(row),
+            Step::Stop => return self.stop(name).map_err(at(Stage::Stop)),
+            Step::Leave => return self.leave(name).map_err(at(Stage::Stop)),
+            Step::Delete => return self.host.forget(name).map_err(at(Stage::Stop)),
+            Step::Hold => return self.hold(row),
             Step::Await => return self.wait(name),
             Step::TellGone => {
                 let detail =
@@ -114,19 +170,14 @@ impl Job<'_> {
             return Ok(());
         };
         match step {
-            Step::Image => self
-                .image(machine, image)
-                .map_err(|problem| (Stage::Image, problem)),
-            Step::Disk => self
-                .disk(machine, image.as_ref())
-                .map_err(|problem| (Stage::Disk, problem)),
+            Step::Image => self.image(machine, image).map_err(at(Stage::Image)),
+            Step::Disk => self.disk(machine, image.as_ref()).map_err(at(Stage::Disk)),
+            Step::Outputs => self.take_outputs(machine),
             Step::Join => {
                 self.tell(name, Stage::Network, "");
-                self.join(machine).map_err(|problem| (Stage::Network, problem))
+                self.join_anew(machine).map_err(at(Stage::Network))
             }
-            Step::Start => self
-                .start(machine, image.as_ref())
-                .map_err(|problem| (Stage::Start, problem)),
+            Step::Start => self.start(machine, image.as_ref()).map_err(at(Stage::Start)),
             Step::TellChanged => {
                 let detail = format!("runs otherwise than the file says; `atoll restart {name}` applies it");
                 self.sink.tell(Progress::stage(name, Stage::Ready, detail));
@@ -134,9 +185,15 @@ impl Job<'_> {
             }
             Step::Adjust => {
                 self.tell(name, Stage::Network, "");
-                self.adjust(machine).map_err(|problem| (Stage::Network, problem))
+                self.adjust(machine).map_err(at(Stage::Network))
             }
-            Step::Stop | Step::Leave | Step::Delete | Step::Await | Step::TellGone => Ok(()),
+            Step::Yield
+            | Step::Stop
+            | Step::Leave
+            | Step::Delete
+            | Step::Hold
+            | Step::Await
+            | Step::TellGone => Ok(()),
         }
     }
 
@@ -179,8 +236,22 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Lets a machine onto its networks, with forwards and ssh. Does no harm when it is there already.
-    pub(crate) fn join(&self, machine: &spec::Machine) -> Result<(), Problem> {
+    /// Lets a machine that is to be started onto its networks, with what others say now.
+    fn join_anew(&self, machine: &spec::Machine) -> Result<(), Problem> {
+        let mentions = documents::mentions(machine, &self.host.folder)?;
+        let gifts = Gifts::now(&self.host.paths);
+        self.join(machine, &gifts)?;
+        Ok(gifts.keep(machine.name.as_str(), &mentions)?)
+    }
+
+    /// Lets a machine that runs onto its networks again, as it was there before.
+    pub(crate) fn join_again(&self, machine: &spec::Machine) -> Result<(), Problem> {
+        let gifts = Gifts::as_before(&self.host.paths, machine.name.as_str())?;
+        self.join(machine, &gifts)
+    }
+
+    /// With forwards and ssh. Does no harm when it is there already.
+    fn join(&self, machine: &spec::Machine, gifts: &Gifts<'_>) -> Result<(), Problem> {
         let name = machine.name.as_str();
         let known = self.host.shared().state.machine(name).clone();
         let ssh_user = machine
@@ -197,6 +268,7 @@ impl Job<'_> {
             services: machine
                 .served_nic()
                 .and_then(|nic| self.cluster.network(nic.network.as_str())?.services()),
+            values: &|mention| gifts.value(mention),
         };
         let documents = documents(machine, &ground)?;
         if documents::seed(machine) == documents::Seed::Drive {
@@ -265,9 +337,14 @@ impl Job<'_> {
             ssh: machine.ssh.clone(),
             ..old.clone()
         };
-        if let Err(problem) = self.join(&adjusted) {
+        let is_told_the_same = (&adjusted.user_data, &adjusted.template) == (&old.user_data, &old.template);
+        let joined = match is_told_the_same {
+            true => self.join_again(&adjusted),
+            false => self.join_anew(&adjusted),
+        };
+        if let Err(problem) = joined {
             // What it had it has again, as far as that goes.
-            if let Err(problem) = self.join(&old) {
+            if let Err(problem) = self.join_again(&old) {
                 tracing::warn!(machine = name, %problem, "a change could not be undone");
             }
             return Err(problem);
@@ -443,10 +520,8 @@ impl Job<'_> {
         };
         waiting.run().map_err(|(stage, error)| {
             let message = format!("machine {name}: {error}");
-            (
-                stage,
-                Problem::new(crate::problem::Kind::Guest, message).with_hint_if(error.hint(name)),
-            )
+            let problem = Problem::new(crate::problem::Kind::Guest, message);
+            at(stage)(problem.with_hint_if(error.hint(name)))
         })?;
         let noted = self.host.change(|state| {
             let known = state.machine(name);
@@ -455,9 +530,7 @@ impl Job<'_> {
                 started.ready = true;
             }
         });
-        noted.map_err(|problem| (Stage::Ready, problem))?;
-        self.tell(name, Stage::Ready, "");
-        Ok(())
+        noted.map_err(at(Stage::Ready))
     }
 
     fn stop(&self, name: &str) -> Result<(), Problem> {

@@ -4,7 +4,7 @@
 //! the loop answers between two turns, so a caller waits for microseconds. After the loop has ended every request
 //! says so at once.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
@@ -42,6 +42,7 @@ pub(crate) enum Request {
     SetName(String, Vec<IpAddr>, Reply<Result<(), RequestError>>),
     AddProxy(SocketAddr, Reply<Result<SocketAddr, ForwardError>>),
     RemoveProxy(SocketAddr, Reply<bool>),
+    ServeProxyClient(TcpStream, SocketAddr, Reply<()>),
     Shutdown,
 }
 
@@ -125,6 +126,15 @@ impl Handle {
     /// The network has stopped.
     pub fn remove_proxy(&self, address: SocketAddr) -> Result<bool, RequestError> {
         self.ask(|reply| Request::RemoveProxy(address, reply))
+            .ok_or(RequestError::Stopped)
+    }
+
+    /// Take a connection for a client of the proxy, as if one of its addresses had accepted it; `peer` is the address of its other end.
+    ///
+    /// # Errors
+    /// The network has stopped.
+    pub fn serve_proxy_client(&self, stream: TcpStream, peer: SocketAddr) -> Result<(), RequestError> {
+        self.ask(|reply| Request::ServeProxyClient(stream, peer, reply))
             .ok_or(RequestError::Stopped)
     }
 

@@ -158,7 +158,8 @@ impl Proxies {
         core.ready.push(Source::Proxy(id), Readiness::Readable);
     }
 
-    fn welcome(&mut self, core: &Core, stream: TcpStream, peer: SocketAddr) {
+    /// Take in a client, which was accepted here or elsewhere.
+    pub(crate) fn welcome(&mut self, core: &Core, stream: TcpStream, peer: SocketAddr) {
         if self.hurried.len() >= CLIENTS {
             let (_, oldest) = self.hurried.remove(0);
             self.clients.remove(oldest);

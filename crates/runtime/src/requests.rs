@@ -59,6 +59,10 @@ impl EventLoop {
             }
             Request::AddProxy(address, reply) => answer(&reply, self.proxies.listen(&self.core, address)),
             Request::RemoveProxy(address, reply) => answer(&reply, self.proxies.close(address)),
+            Request::ServeProxyClient(stream, peer, reply) => {
+                self.proxies.welcome(&self.core, stream, peer);
+                answer(&reply, ());
+            }
             Request::Shutdown => self.stopping = true,
         }
     }

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use crate::attach;
 use crate::automatic::ForwardEntry;
 use crate::cluster::{Boot, Cluster, Machine, Nic, Ssh, served_nic};
+use crate::depend::{self, Dependency};
 use crate::dhcp_options;
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::expand::Expanded;
@@ -19,6 +20,7 @@ use crate::loopback::Loopback;
 use crate::name::{Domain, Name};
 use crate::networks::{self, PlacedNetwork};
 use crate::nics;
+use crate::outputs;
 use crate::policy;
 use crate::read::Spot;
 use crate::resolution;
@@ -81,15 +83,16 @@ pub(crate) fn cluster(
     let loopbacks = loopbacks(&name, &networks, &machines, &nics);
     check_forwards(&machines, &loopbacks, report);
     host_ways::check_proxies(&networks, &machines, &loopbacks, report);
+    let waits = depend::resolve(&machines, report);
+    depend::check_ways(&machines, &nics, &waits, report);
     if !report.is_empty() {
         return None;
     }
     let machines = machines
         .into_iter()
-        .zip(nics)
-        .zip(loopbacks)
-        .filter(|((machine, _), _)| machine.is_used)
-        .map(|((machine, nics), loopback)| finish(machine, (nics, loopback), surroundings));
+        .zip(nics.into_iter().zip(loopbacks).zip(waits))
+        .filter(|(machine, _)| machine.is_used)
+        .map(|(machine, ((nics, loopback), waits))| finish(machine, (nics, loopback), waits, surroundings));
     let machines: Vec<Machine> = machines.collect();
     let networks = networks
         .into_iter()
@@ -320,10 +323,13 @@ fn template_values(name: &Name, expanded: &Expanded) -> BTreeMap<String, String>
 }
 
 fn finish(
-    machine: PlacedMachine,
+    mut machine: PlacedMachine,
     (nics, loopback): (Vec<Nic>, Option<Ipv4Addr>),
+    waits: depend::Waits,
     surroundings: &Surroundings<'_>,
 ) -> Machine {
+    let outputs = outputs::finish(&mut machine);
+    let depends_on: Vec<Dependency> = waits.into_iter().map(|(dependency, _)| dependency).collect();
     let PlacedMachine { name, file, .. } = machine;
     let is_template = file.user_data.as_ref().is_some_and(|given| given.is_template);
     let template = is_template.then(|| template_values(&name.value, surroundings.expanded));
@@ -346,6 +352,8 @@ fn finish(
         nics,
         user_data: file.user_data.map(|given| given.data),
         template,
+        depends_on,
+        outputs,
         ssh: Ssh {
             user: ssh.user.map(|user| user.0),
             keys: ssh.keys.unwrap_or_default(),

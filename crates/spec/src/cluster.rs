@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::addresses::Addresses;
 use crate::automatic::AutoForward;
+use crate::depend::Dependency;
 use crate::dhcp_options::DhcpOptions;
 use crate::forward::Forward;
 use crate::hardware::{Accel, Arch, Attach, NicModel};
@@ -17,6 +18,7 @@ use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
 use crate::net_boot::NetBoot;
+use crate::outputs::Output;
 use crate::policy::NetworkPolicy;
 use crate::prefix::Prefix;
 use crate::resolution::Resolution;
@@ -29,7 +31,7 @@ use crate::time_server::TimeServer;
 ///
 /// It holds: names of machines and of networks are unique, every NIC's network exists, addresses and MACs are unique
 /// and addresses lie inside their networks, every network that is not bridged has a subnet or a prefix, every NIC an address
-/// of each family that its network has, no two forwards want one host port, there is at least one machine. A bridged network
+/// of each family that its network has, no two forwards want one host port, no machines wait for each other, there is at least one machine. A bridged network
 /// has an interface but neither subnet nor prefix; its LAN gives the addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -140,6 +142,12 @@ pub struct Machine {
     /// What DHCP tells it, in place of what its networks tell all.
     #[serde(default)]
     pub dhcp_options: DhcpOptions,
+    /// What it is started after; no machines wait for each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
+    /// What others are given of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<Name, Output>,
     /// How to log in.
     pub ssh: Ssh,
     /// Host ports that lead here.

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use crate::addresses::{Addresses, GivenAddresses};
 use crate::automatic::ForwardEntry;
 use crate::choice::OrOff;
+use crate::depend::DependencyFile;
 use crate::dhcp_options::OptionsFile;
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::expand::{COUNT, OVERRIDES};
@@ -22,6 +23,7 @@ use crate::lan::{InterfaceName, Mode, Via};
 use crate::mac::Mac;
 use crate::name::{Domain, Name};
 use crate::net_boot::NetBootFile;
+use crate::outputs::OutputFile;
 use crate::policy::{LimitsFile, PolicyFile};
 use crate::prefix::Prefix;
 use crate::read::{ByName, Entries, FromYaml, Keys, Noun, Spot};
@@ -172,6 +174,10 @@ pub(crate) struct MachineFile {
     pub(crate) dhcp_options: Option<OptionsFile<false>>,
     /// The same of DHCPv6.
     pub(crate) dhcp6_options: Option<OptionsFile<true>>,
+    /// What it is started after: machines that are ready, or that something else holds of.
+    pub(crate) depends_on: Option<Vec<DependencyFile>>,
+    /// What others are given of it, by name: `${machine.NAME.outputs.OUTPUT}` in their user-data.
+    pub(crate) outputs: Option<ByName<OutputFile>>,
     /// How `atoll ssh` logs in.
     pub(crate) ssh: Option<SshFile>,
     /// Ports of the host that lead to this machine.
@@ -343,6 +349,8 @@ impl FromYaml for MachineFile {
             user_data: keys.take("user-data"),
             dhcp_options: keys.take("dhcp-options"),
             dhcp6_options: keys.take("dhcp6-options"),
+            depends_on: keys.take_list("depends-on", "dependency"),
+            outputs: keys.take("outputs"),
             ssh: keys.take("ssh"),
             forwards: keys.take_list("forwards", "forward"),
             group: keys.take("group"),
@@ -386,6 +394,8 @@ impl MachineFile {
             user_data: self.user_data.or(defaults.user_data),
             dhcp_options: OptionsFile::merge(self.dhcp_options, defaults.dhcp_options),
             dhcp6_options: OptionsFile::merge(self.dhcp6_options, defaults.dhcp6_options),
+            depends_on: self.depends_on.or(defaults.depends_on),
+            outputs: self.outputs.or(defaults.outputs),
             ssh: SshFile::merge(self.ssh, defaults.ssh),
             forwards: self.forwards.or(defaults.forwards),
             group: self.group.or(defaults.group),

@@ -120,7 +120,12 @@ impl<K: Text, T: FromYaml + Noun> FromYaml for Entries<K, T> {
         report_duplicates(entries, what, report);
         let mut read = Vec::new();
         for (key, value) in entries {
-            let name = Spot::<K>::from_yaml(key, &format!("the name of a {}", T::NOUN), report);
+            let article = if T::NOUN.starts_with(['a', 'e', 'i', 'o', 'u']) {
+                "an"
+            } else {
+                "a"
+            };
+            let name = Spot::<K>::from_yaml(key, &format!("the name of {article} {}", T::NOUN), report);
             let what = format!("{} {:?}", T::NOUN, key.text().unwrap_or_default());
             let value = T::from_yaml(value, &what, report);
             read.extend(name.zip(value));

@@ -26,6 +26,10 @@ pub(crate) const OVERRIDES_MAX: u16 = 1000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mtu(pub(crate) u16);
 
+/// A port of TCP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Port(pub(crate) u16);
+
 /// `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT` of a DNS server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DnsServer(pub(crate) SocketAddr);
@@ -113,6 +117,14 @@ impl FromStr for Mtu {
     }
 }
 
+impl FromStr for Port {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        number(text, 1, u16::MAX).map(Self)
+    }
+}
+
 impl FromStr for DnsServer {
     type Err = ScalarError;
 
@@ -184,6 +196,7 @@ macro_rules! expects {
 expects!(Count, "a number", { "type": "integer", "minimum": 1, "maximum": 1024 });
 expects!(Instances, "a number", { "type": "integer", "minimum": 0, "maximum": 1000 });
 expects!(Mtu, "a number", { "type": "integer", "minimum": 576, "maximum": 65535 });
+expects!(Port, "a port number", { "type": "integer", "minimum": 1, "maximum": 65535 });
 expects!(DnsServer, "an address like 1.1.1.1", { "type": "string" });
 expects!(AbsolutePath, "a path from the root on", { "type": "string", "pattern": "^/" });
 expects!(UserName, "a user name", { "type": "string", "pattern": "^[A-Za-z0-9._][A-Za-z0-9._-]*$" });

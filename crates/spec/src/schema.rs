@@ -8,13 +8,16 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
+use crate::depend::{DependencyFile, WORDS};
 use crate::file::{ClusterFile, HostAddress, NicFile};
 use crate::hardware::{Attach, NicModel};
 use crate::image::{Image, Sha256Hex, Sha512Hex};
 use crate::include::Include;
 use crate::mac::Mac;
 use crate::name::Name;
+use crate::period::Period;
 use crate::references;
+use crate::scalar::Port;
 use crate::sources::UserDataFile;
 
 /// The whole schema, draft 2020-12.
@@ -146,6 +149,34 @@ struct NicMapping {
     address: Option<HostAddress>,
 }
 
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "its fields are the schema of a dependency written as a mapping"
+)]
+struct DependencyMapping {
+    /// The machine that is waited for.
+    machine: Name,
+    /// What must be so of it; ready when neither this nor another condition is given.
+    #[schemars(schema_with = "conditions")]
+    condition: Option<String>,
+    /// A port of TCP that it takes connections at.
+    port: Option<Port>,
+    /// A command that succeeds there.
+    command: Option<String>,
+    /// An absolute path at which something is there.
+    file: Option<String>,
+    /// The time between two looks; 1s when left out.
+    interval: Option<Period>,
+    /// How long it may take from when the machine runs; as long as machines may take to become ready when left out.
+    deadline: Option<Period>,
+}
+
+fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": WORDS.map(|(word, _)| word) })
+}
+
 macro_rules! text_or_mapping {
     ($type:ty, $name:literal, $mapping:ty, $about:literal) => {
         impl JsonSchema for $type {
@@ -172,6 +203,12 @@ text_or_mapping!(
     "UserData",
     UserDataMapping,
     "A cloud-config or a script, or the file that holds one."
+);
+text_or_mapping!(
+    DependencyFile,
+    "Dependency",
+    DependencyMapping,
+    "The name of a machine that is to be ready, or a mapping with what must be so of it."
 );
 text_or_mapping!(NicFile, "Nic", NicMapping, "The name of a network, or a mapping.");
 

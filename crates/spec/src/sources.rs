@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::diagnostic::{Diagnostic, Report};
+use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::image::{Checksum, Image, Sha256Hex, Sha512Hex, UserData, is_fetchable};
 use crate::read::{FromYaml, Keys, Spot, bad_value, wrong_kind};
 use crate::yaml::{Kind, Node};
@@ -64,6 +64,8 @@ fn fetchable(url: Spot<String>, what: &str, report: &mut Report) -> Option<Strin
 pub(crate) struct UserDataFile {
     pub(crate) data: UserData,
     pub(crate) is_template: bool,
+    /// Where it stands.
+    pub(crate) span: Span,
 }
 
 impl FromYaml for UserDataFile {
@@ -73,6 +75,7 @@ impl FromYaml for UserDataFile {
             Kind::Scalar { text, .. } => Some(Self {
                 data: UserData::Text(text.clone()),
                 is_template: false,
+                span: node.span.clone(),
             }),
             Kind::Map(_) => user_data_mapping(node, what, report),
             Kind::Null | Kind::List(_) => wrong_kind(node, what, "text or {file: PATH}", report),
@@ -98,5 +101,6 @@ fn user_data_mapping(node: &Node, what: &str, report: &mut Report) -> Option<Use
     Some(UserDataFile {
         data,
         is_template: template.unwrap_or(named_so),
+        span: node.span.clone(),
     })
 }

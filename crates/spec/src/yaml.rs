@@ -112,6 +112,60 @@ pub(crate) fn parse_at(text: &str, base: usize) -> Result<Node, Diagnostic> {
     }))
 }
 
+/// A scalar and all the bytes that spell it: from its quote or its `|` on, without tag and anchor.
+#[derive(Clone, Debug)]
+pub(crate) struct PlacedScalar {
+    pub(crate) span: Span,
+    pub(crate) text: String,
+}
+
+/// The scalars of a text, keys included, each where it is written.
+pub(crate) fn scalars(text: &str) -> Result<Vec<PlacedScalar>, Diagnostic> {
+    if text.len() > MAX_BYTES {
+        return Err(Diagnostic::new("the text is longer than 1 MiB", 0..0));
+    }
+    let mut found = Vec::new();
+    let mut before = 0;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| syntax_error(text, 0, &error))?;
+        let place =
+            |marker: &granit_parser::Marker| marker.byte_offset().unwrap_or(text.len()).min(text.len());
+        let (start, end) = (place(&span.start), place(&span.end));
+        let Event::Scalar(value, style, ..) = event else {
+            before = before.max(start);
+            continue;
+        };
+        let start = match style {
+            ScalarStyle::Literal | ScalarStyle::Folded => block_header(text, before..start),
+            _ => Some(start),
+        };
+        if let Some((start, spelt)) = start.and_then(|start| Some((start, text.get(start..end)?))) {
+            // A block's goes on to what comes next.
+            let span = start..start + spelt.trim_end().len();
+            before = span.end;
+            let text = value.into_owned();
+            found.push(PlacedScalar { span, text });
+        }
+    }
+    Ok(found)
+}
+
+/// Where the header of a block scalar stands (YAML 1.2, 8.1.1), whose content begins at the range's end: after white space, `|` or `>`, and
+/// nothing else on its line but indicators and a comment.
+fn block_header(text: &str, within: Span) -> Option<usize> {
+    let part = text.get(within.clone())?;
+    let is_header = |(at, _): &(usize, &str)| {
+        let line = part[*at..].lines().next().unwrap_or_default();
+        let rest = line[1..].trim_start_matches(|c: char| matches!(c, '-' | '+') || c.is_ascii_digit());
+        let is_apart = part[..*at].chars().next_back().is_none_or(char::is_whitespace);
+        is_apart
+            && (rest.trim().is_empty()
+                || rest.trim_start().len() < rest.len() && rest.trim_start().starts_with('#'))
+    };
+    let (at, _) = part.match_indices(['|', '>']).find(is_header)?;
+    Some(within.start + at)
+}
+
 fn syntax_error(text: &str, base: usize, error: &granit_parser::ScanError) -> Diagnostic {
     let at = error.marker().byte_offset().unwrap_or(text.len());
     let line = text

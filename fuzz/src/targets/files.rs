@@ -5,6 +5,7 @@ use atoll_images::checksum::{self, Digest};
 use atoll_images::import::{Format, ovf, tar};
 use atoll_images::signature::dearmored;
 use atoll_images::{qcow2, unpack};
+use atoll_spec::insert;
 use atoll_spec::{
     Context, GuestLimits, Hint, IpNetwork, RulePattern, Source, parse, parse_catalogue, resolve,
 };
@@ -32,6 +33,19 @@ pub(super) fn cluster_file(input: &[u8]) {
                 resolved.cluster.assignments().count()
             );
         }
+    }
+}
+
+/// A value and a user-data: the value is put in as text, or the user-data refused with words. [`atoll_spec::insert`] reads back what it made.
+pub(super) fn user_data(input: &[u8]) {
+    let (value, text) = input.split_at(input.iter().position(|byte| *byte == 0).unwrap_or(0));
+    let value = String::from_utf8_lossy(value).into_owned();
+    let text = String::from_utf8_lossy(text);
+    let text = text.strip_prefix('\0').unwrap_or(&text);
+    match insert::fill(text, &|_| Some(value.clone())) {
+        Err(mistake) => assert!(!mistake.to_string().is_empty(), "refused without a word"),
+        Ok(None) => assert_eq!(insert::mentions(text, false), Ok(Vec::new()), "left alone"),
+        Ok(Some(_)) => {}
     }
 }
 

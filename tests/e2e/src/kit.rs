@@ -224,6 +224,19 @@ fn combine(initramfs: &Path, probe: &Path, combined: &Path) -> std::io::Result<(
 }
 
 impl Kit {
+    /// The keys of a machine of a cluster file that boot the micro guest, in flow style; its shell script runs once it has an address, and the guest
+    /// powers off when that ends.
+    #[must_use]
+    pub fn scripted_machine(&self, script: &str) -> String {
+        format!(
+            "kernel: {}, initrd: {}, append: {} atoll.run={}",
+            self.kernel.display(),
+            self.initramfs.display(),
+            self.append,
+            base64(script.as_bytes())
+        )
+    }
+
     /// The folder of the micro image.
     pub(crate) fn micro_folder(&self) -> &Path {
         &self.micro
@@ -277,4 +290,22 @@ impl Kit {
     pub fn reconnects(&self) -> bool {
         !self.reconnect.is_empty()
     }
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letters = bytes.chunks(3).flat_map(|chunk| {
+        let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let word = byte(0) << 16 | byte(1) << 8 | byte(2);
+        (0..4_usize).map(move |digit| {
+            let sextet = usize::try_from(word >> (18 - 6 * digit) & 0x3f).unwrap_or(0);
+            if digit <= chunk.len() {
+                char::from(ALPHABET[sextet])
+            } else {
+                '='
+            }
+        })
+    });
+    letters.collect()
 }
