@@ -182,7 +182,7 @@ fn try_behind_headers(hostile: &mut Hostile, refused: &Refused<'_>) {
         ],
     ] {
         refused(hostile, "denied_by_default", 1, &|it| {
-            it.try_headers(THERE6, headers)
+            it.try_headers(THERE6, headers);
         });
     }
     // In whose name these speak cannot be told, since no receiver reads on.
