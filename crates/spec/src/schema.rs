@@ -159,7 +159,7 @@ struct DependencyMapping {
     /// The machine that is waited for.
     machine: Name,
     /// What must be so of it; ready when neither this nor another condition is given.
-    #[schemars(schema_with = "conditions")]
+    #[schemars(schema_with = "conditions", default)]
     condition: Option<String>,
     /// A port of TCP that it takes connections at.
     port: Option<Port>,

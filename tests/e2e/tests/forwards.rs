@@ -1,5 +1,4 @@
 //! Forwards beyond the plain one: loopback addresses of guests' own, ports that appear by themselves and clients' own sources, with the Linux kernel as the guests in namespaces.
-#![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 use atoll_e2e::{Ended, Exec, with_namespaces};
 use std::path::Path;

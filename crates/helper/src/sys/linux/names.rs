@@ -151,7 +151,7 @@ mod tests {
             ["atoll-a-long-ne", "atoll-a-long--2"]
         );
         for name in names("a-long-network") {
-            assert!(LinkName::try_from(name).is_ok());
+            let _ = LinkName::try_from(name).unwrap();
         }
         for word in [
             "atoll-",
