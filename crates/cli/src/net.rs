@@ -2,6 +2,7 @@
 
 mod arguments;
 mod exec;
+mod forwards;
 mod mode;
 mod naming;
 mod once;

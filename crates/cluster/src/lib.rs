@@ -32,6 +32,7 @@
 //! Plain threads: one a machine and one a look while a command is at work, one a network.
 #![forbid(unsafe_code)]
 
+mod adjust;
 mod board;
 pub mod change;
 pub mod cluster;

@@ -57,6 +57,7 @@ cat >"$work/script" <<SCRIPT
 #!/bin/bash
 address=\${new_ip_address-\${ip-}}
 [ -z "\$address" ] || ip address replace "\$address/24" dev tap0
-{ echo "told: \${reason-\${1-}}"; env | sort; } >>$told
+# The last line says that all is there.
+{ env | sort; echo "told: \${reason-\${1-}}"; } >>$told
 SCRIPT
 chmod +x "$work/script"

@@ -17,10 +17,11 @@ for found in "$(scan -sU -p 9,53 198.18.8.2)" "$(scan -6 -sU -p 9,53 2001:db8:8:
     seen "$found" 9/udp closed port-unreach
     seen "$found" 53/udp closed port-unreach
 done
-# The gateway answers DNS, and has no other door.
-found=$(scan -sU -p 53,123 10.77.0.1)
+# The gateway answers DNS and NTP, and has no other door.
+found=$(scan -sU -p 53,123,161 10.77.0.1)
 seen "$found" 53/udp open udp-response
-seen "$found" 123/udp closed port-unreach
+seen "$found" 123/udp open udp-response
+seen "$found" 161/udp closed port-unreach
 found=$(scan -sS -p 22,53,80 10.77.0.1)
 seen "$found" 53/tcp open syn-ack
 seen "$found" 22/tcp closed reset

@@ -46,7 +46,7 @@ fn what_dhcp_is_told_to_tell_arrives_at_a_real_client() {
     let folder = tempfile::tempdir().unwrap();
     let script = udhcpc(
         &folder,
-        "echo tftp $tftp; echo boot $boot_file; echo router $router.; echo search $search; env | grep -i opt224",
+        "echo tftp $tftp; echo boot $bootfile; echo router $router.; echo search $search; env | grep -i opt224",
         "-O 66 -O 67 -O search -O 224",
     );
     let arguments = [

@@ -7,6 +7,7 @@
 //! others wait. When the queue is short again all of them are called, each with an equal share of the room; so the flows of a
 //! port are even with each other, and a guest that stops reading holds up nobody else.
 
+mod context;
 mod datagram;
 mod delivery;
 mod dial;
@@ -21,13 +22,11 @@ pub(crate) mod tcp;
 mod wheel;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use atoll_wire::packet::ip_len;
-use atoll_wire::tcp::{Flags, Header, Options, TCP_LEN};
-use atoll_wire::{Endpoint, Family, FrameBuf, IpProtocol, Offload, Offloads, Seq};
+use atoll_wire::tcp::{Flags, Header, Options};
+use atoll_wire::{Endpoint, Family, FrameBuf, IpProtocol, Offload, Seq};
 use bytes::Bytes;
 
 use crate::action::{Action, Notice};
@@ -40,6 +39,7 @@ use crate::lan::Lan;
 use crate::policy::Transport;
 use crate::rng::KeyedHash;
 use crate::{AcceptId, Datagrams, FlowId, FlowSnapshot, ForwardId, Instant, Listening, PortId};
+pub(crate) use context::{Cx, Shared};
 use datagram::{EchoFlow, UdpFlow};
 use dial::Dials;
 use forward::Forward;
@@ -55,115 +55,6 @@ enum Flow {
     Tcp(Box<TcpFlow>),
     Udp(Box<UdpFlow>),
     Echo(Box<EchoFlow>),
-}
-
-/// What a flow holds while it acts.
-pub(crate) struct Cx<'a> {
-    pub(crate) now: Instant,
-    pub(crate) lan: &'a mut Lan,
-    pub(crate) shared: &'a mut Shared,
-}
-
-/// What all flows share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// Receive window of a TCP flow, in bytes.
-    pub(crate) tcp_window: u32,
-    /// DNS messages that came over TCP.
-    pub(crate) dns_queries: Vec<(FlowId, Bytes)>,
-    /// Ports at which guests said that they listen.
-    pub(crate) reports: Vec<(FlowId, BTreeSet<Listening>)>,
-    /// Flows that wait for room in a port's queue.
-    waiting: BTreeMap<PortId, BTreeSet<FlowId>>,
-    /// Bytes of room for each of those that are called now.
-    share: u32,
-    /// How many flows of a guest have much under way to it.
-    bulk: HashMap<IpAddr, u32, KeyedHash>,
-    /// What flows hold for hosts that do not take it.
-    pub(crate) held: Held,
-    /// Connections of the host whose guest has answered.
-    pub(crate) answered: Vec<AcceptId>,
-    hash: KeyedHash,
-}
-
-impl Shared {
-    /// How many flows of the guest have much under way to it.
-    pub(crate) fn bulk_flows(&self, guest: IpAddr) -> u32 {
-        self.bulk.get(&guest).copied().unwrap_or(0)
-    }
-
-    fn count_bulk(&mut self, guest: IpAddr, one_more: bool) {
-        let flows = self.bulk.entry(guest).or_default();
-        *flows = if one_more {
-            *flows + 1
-        } else {
-            flows.saturating_sub(1)
-        };
-        if *flows == 0 {
-            self.bulk.remove(&guest);
-        }
-    }
-}
-
-impl Cx<'_> {
-    /// Payload of a full segment on the LAN.
-    pub(crate) fn link_mss(&self, family: Family) -> u16 {
-        let headers = u16::try_from(ip_len(family) + TCP_LEN).unwrap_or(60);
-        self.lan.mtu.saturating_sub(headers)
-    }
-
-    /// Bytes of bulk data for which the guest's port has room; `None` when its queue is long, or others wait already.
-    pub(crate) fn room_towards(&self, guest: IpAddr) -> Option<u32> {
-        let Some(port) = self.port_of(guest) else {
-            return Some(u32::from(u16::MAX));
-        };
-        let others = self.shared.waiting.get(&port);
-        let room = self.lan.switch.room(port).min(self.shared.share);
-        Some(room).filter(|room| *room > 0 && others.is_none_or(BTreeSet::is_empty))
-    }
-
-    /// Whether the guest's port has room for datagrams of the host.
-    pub(crate) fn takes_datagrams(&self, guest: IpAddr) -> bool {
-        let mac = self.lan.neighbors.mac_of(guest);
-        mac.is_none_or(|mac| self.lan.switch.takes_datagrams(self.now, mac))
-    }
-
-    /// What the guest's port takes.
-    pub(crate) fn offloads_towards(&self, guest: IpAddr) -> Offloads {
-        let mac = self.lan.neighbors.mac_of(guest);
-        mac.map_or(Offloads::default(), |mac| {
-            self.lan.switch.offloads_towards(self.now, mac)
-        })
-    }
-
-    /// The port behind which the guest was last heard.
-    pub(crate) fn port_of(&self, guest: IpAddr) -> Option<PortId> {
-        let mac = self.lan.neighbors.mac_of(guest)?;
-        self.lan.switch.port_of(self.now, mac)
-    }
-
-    /// How many flows wait for room at the guest's port.
-    pub(crate) fn waiting_for(&self, guest: IpAddr) -> usize {
-        let flows = self
-            .port_of(guest)
-            .and_then(|port| self.shared.waiting.get(&port));
-        flows.map_or(0, BTreeSet::len)
-    }
-
-    /// Call the flow when the guest's port, which is returned, has room again.
-    pub(crate) fn wait_for_room(&mut self, guest: IpAddr, flow: FlowId) -> Option<PortId> {
-        let port = self.port_of(guest)?;
-        self.shared.waiting.entry(port).or_default().insert(flow);
-        Some(port)
-    }
-
-    /// RFC 6528: a clock that ticks every 4 microseconds, and a keyed hash of who talks to whom.
-    pub(crate) fn initial_sequence(&self, guest: Endpoint, remote: Endpoint) -> Seq {
-        let ticks = self.now.elapsed().as_micros() / 4;
-        let [a, b, c, d, ..] = self.shared.hash.hash_one((guest, remote)).to_le_bytes();
-        let [e, f, g, h, ..] = ticks.to_le_bytes();
-        Seq(u32::from_le_bytes([a, b, c, d]).wrapping_add(u32::from_le_bytes([e, f, g, h])))
-    }
 }
 
 /// All flows of a network.

@@ -6,6 +6,7 @@ mod accepted;
 mod attach_errors;
 mod catalogue;
 mod composed;
+mod composed_errors;
 mod depends;
 mod host;
 mod ipv6_errors;
