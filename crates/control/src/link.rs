@@ -7,7 +7,7 @@
 //! | `POST /v1/link/tap` | takes what the helper granted |
 //! | `DELETE /v1/link` | the link that was taken away, or null |
 //!
-//! The third asks to upgrade to the protocol `atoll-link`, as [`crate::join`] does for its TAPs; after `101 Switching Protocols` two
+//! The third asks to upgrade to the protocol `atoll-link`, as `crate::join` does for its TAPs; after `101 Switching Protocols` two
 //! descriptors follow, the TAP and the helper's session, and the answer is one line of JSON. Both are the network's then, and the
 //! connection ends: a link does not end with the command that made it.
 

@@ -25,7 +25,7 @@ pub(crate) struct ServiceArguments {
     #[arg(long, value_name = "[MAC,]OPTION=[TYPE:]VALUE[,VALUE]|off")]
     dhcp_option: Vec<String>,
 
-    /// The same of DHCPv6, as in 59=tftp://[fd00::9]/boot.efi.
+    /// The same of DHCPv6, as in `59=tftp://[fd00::9]/boot.efi`.
     #[arg(long, value_name = "[MAC,]OPTION=[TYPE:]VALUE[,VALUE]|off")]
     dhcp6_option: Vec<String>,
 
