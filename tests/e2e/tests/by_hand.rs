@@ -70,7 +70,7 @@ fn meet_over_ipv6(old: &Debian, new: &Debian) {
     for (guest, address) in [(old, E1000_6), (new, VIRTIO6)] {
         let addresses = guest.ok("ip -6 -o address show scope global");
         assert!(addresses.contains(&format!(" {address}/")), "{addresses}");
-        let _ = guest.ok(&format!("ping -6 -c 1 -W 20 {GATEWAY6}"));
+        let _ = guest.ok(&format!("sudo ping -6 -c 1 -W 20 {GATEWAY6}"));
     }
     // A host whose loopback has no IPv6 has no server there.
     if let Ok(listener) = TcpListener::bind("[::1]:0") {
@@ -139,7 +139,7 @@ fn debian_guests_on_e1000_and_virtio_configure_themselves_and_meet() {
     let routes = new.ok("ip -4 route show default");
     assert!(routes.contains(" metric 777"), "{routes}");
     let _ = old.ok(&format!("ping -c 3 -W 20 {}", VIRTIO.1));
-    let _ = new.ok(&format!("ping -c 3 -W 20 {}", E1000.1));
+    let _ = new.ok(&format!("sudo ping -c 3 -W 20 {}", E1000.1));
     // By name as well, which is the network's DNS.
     let _ = old.ok("ping -c 1 -W 20 new");
     meet_over_ipv6(&old, &new);
