@@ -23,7 +23,7 @@ case $qemu_package in
 esac
 demo_packages="gcc libc6-dev mmdebstrap busybox-static e2fsprogs openssh-client uidmap"
 test_packages="bind9-dnsutils cpio curl dhcpcd-base dnsmasq-base gnupg iperf3 iproute2 iputils-arping iputils-ping iputils-tracepath
-    isc-dhcp-client keepalived mtr-tiny ndisc6 netcat-openbsd nftables nmap ntpsec-ntpdig procps rsync sudo tcpdump traceroute"
+    isc-dhcp-client keepalived mtr-tiny ndisc6 netcat-openbsd nftables nmap ntpsec-ntpdig procps rsync sudo systemd tcpdump traceroute"
 # Without these a check is skipped, so it is no error when a release does not have them.
 optional_packages="rustc-web rust-web-src rust-web-clippy valgrind"
 
