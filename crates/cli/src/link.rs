@@ -39,6 +39,9 @@ The host gets an interface, an address on the network, a route to the network's 
 systemd-resolved runs the names of the network's domain. Machines can answer the host, and begin nothing. `atoll unlink`
 takes all of it away, and so does the end of the network.
 
+On macOS a network of mode shared or host has the host on it, and a link to it is names alone: /etc/resolver has a file of the
+network's domain for as long as the link is there.
+
 It takes root, or a line in /etc/atoll/helper.conf: allow user=NAME link")]
 pub(crate) struct LinkArgs {
     #[command(flatten)]
@@ -141,9 +144,14 @@ pub(crate) fn link(args: &LinkArgs) -> Result<(), Failure> {
 
 fn tell(info: &LinkInfo, wants_names: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "interface  {}", info.interface)?;
-    writeln!(out, "address    {}", words(&info.addresses))?;
-    writeln!(out, "routes     {}", info.routes.join(", "))?;
+    if info.port.is_some() {
+        writeln!(out, "interface  {}", info.interface)?;
+        writeln!(out, "address    {}", words(&info.addresses))?;
+        writeln!(out, "routes     {}", info.routes.join(", "))?;
+    } else {
+        writeln!(out, "file       {}", info.interface)?;
+        writeln!(out, "resolvers  {}", words(&info.resolvers))?;
+    }
     if let Some(who) = &info.names {
         writeln!(out, "names      *.{}, by {who}", info.domain)?;
     }
@@ -152,7 +160,9 @@ fn tell(info: &LinkInfo, wants_names: bool) -> io::Result<()> {
     } else {
         "only answer the host"
     };
-    writeln!(out, "guests     {guests}")?;
+    if info.port.is_some() {
+        writeln!(out, "guests     {guests}")?;
+    }
     for note in &info.notes {
         say(&format!("note: {note}"));
     }
@@ -192,5 +202,8 @@ pub(crate) fn unlink(args: &UnlinkArgs) -> Result<(), Failure> {
 
 /// A link in a listing of its network.
 pub(crate) fn line(info: &LinkInfo) -> String {
+    if info.port.is_none() {
+        return format!("names by {} ", info.interface);
+    }
     format!("host by {} as {} ", info.interface, words(&info.addresses))
 }

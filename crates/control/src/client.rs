@@ -150,7 +150,7 @@ impl Client {
     /// Hands a link's TAP and the session that keeps it to the network.
     pub(crate) fn hand_link(
         &self,
-        tap: &impl AsFd,
+        tap: Option<&impl AsFd>,
         session: &impl AsFd,
         request: &LinkRequest,
     ) -> Result<LinkInfo, CallError> {

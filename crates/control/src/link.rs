@@ -8,8 +8,8 @@
 //! | `DELETE /v1/link` | the link that was taken away, or null |
 //!
 //! The third asks to upgrade to the protocol `atoll-link`, as `crate::join` does for its TAPs; after `101 Switching Protocols` two
-//! descriptors follow, the TAP and the helper's session, and the answer is one line of JSON. Both are the network's then, and the
-//! connection ends: a link does not end with the command that made it.
+//! descriptors follow, the TAP and the helper's session, and the answer is one line of JSON. Where the plan is for names alone there is no TAP, and
+//! one follows. What followed is the network's then, and the connection ends: a link does not end with the command that made it.
 
 mod works;
 
@@ -144,18 +144,20 @@ async fn serve(network: Handle, upgrade: OnUpgrade, request: LinkRequest) -> io:
         .io
         .into_inner();
     let mut descriptors = Vec::new();
-    while descriptors.len() < 2 {
+    let expected = if request.plan.names_only { 1 } else { 2 };
+    while descriptors.len() < expected {
         let received = stream.async_io(Interest::READABLE, || receive_descriptor(&stream));
         match received.await? {
             Some(descriptor) => descriptors.push(descriptor),
             None => return Ok(()),
         }
     }
-    let (Some(session), Some(tap)) = (descriptors.pop(), descriptors.pop()) else {
+    // The session is the last.
+    let Some(session) = descriptors.pop() else {
         return Ok(());
     };
     let spec = LinkSpec {
-        tap,
+        tap: descriptors.pop(),
         session,
         plan: request.plan,
         about: request.about,
@@ -172,7 +174,7 @@ async fn serve(network: Handle, upgrade: OnUpgrade, request: LinkRequest) -> io:
 /// The client's part after the upgrade.
 pub(crate) async fn hand_over(
     upgraded: Upgraded,
-    tap: impl AsFd,
+    tap: Option<impl AsFd>,
     session: impl AsFd,
 ) -> io::Result<Result<LinkInfo, Problem>> {
     let parts = upgraded.downcast::<TokioIo<UnixStream>>();
@@ -180,7 +182,8 @@ pub(crate) async fn hand_over(
         .map_err(|_| io::Error::other("the connection is none of ours"))?
         .io
         .into_inner();
-    for descriptor in [tap.as_fd(), session.as_fd()] {
+    let tap = tap.as_ref().map(AsFd::as_fd);
+    for descriptor in tap.into_iter().chain([session.as_fd()]) {
         stream
             .async_io(Interest::WRITABLE, || send_descriptor(&stream, descriptor))
             .await?;
@@ -261,7 +264,7 @@ pub fn link(
         about: asked.about.clone(),
     };
     // Until the network has it, the link goes with this process.
-    let mut info = client.hand_link(&asked.tap, asked.session(), &request)?;
+    let mut info = client.hand_link(asked.tap.as_ref(), asked.session(), &request)?;
     drop(asked.hand_over()?);
     info.notes.extend(works::notes(&info));
     Ok(Linked {
@@ -356,6 +359,38 @@ mod tests {
                     words,
                     "an isolated network has no link: its guests would not hear it"
                 );
+            },
+        );
+    }
+
+    #[test]
+    fn names_alone_come_with_the_session_and_no_tap_and_are_refused_where_a_tap_is_wanted() {
+        with_network(
+            |_| {},
+            |client| {
+                let mut plan = planned(client, None).unwrap();
+                assert!(!plan.names_only);
+                plan.names_only = true;
+                let about = LinkAbout {
+                    interface: "/etc/resolver/atoll.internal".to_owned(),
+                    names: None,
+                    guests: false,
+                    notes: Vec::new(),
+                };
+                let request = LinkRequest {
+                    network: None,
+                    plan,
+                    about,
+                };
+                let (ours, session) = std::os::unix::net::UnixStream::pair().unwrap();
+                let linked = client.hand_link(None::<&std::fs::File>, &session, &request);
+                let Err(CallError::Refused(problem)) = linked else {
+                    panic!("{linked:?}");
+                };
+                assert_eq!(problem.message, "a link of this network comes with a TAP");
+                drop(session);
+                let end = io::Read::read(&mut &ours, &mut [0]).unwrap();
+                assert_eq!(end, 0, "the network ends the session that it does not take");
             },
         );
     }

@@ -14,9 +14,11 @@
 mod find;
 mod link;
 mod message;
+mod names;
 mod net;
 mod policy;
 mod request;
+pub mod resolver;
 mod session;
 pub mod setup;
 mod sys;
@@ -25,6 +27,7 @@ mod vmnet;
 
 pub use find::{HelperPath, PROGRAM, SOCKET};
 pub use link::{DomainName, LinkRequest, NoDomain};
+pub use names::NamesRequest;
 pub use net::{InterfaceName, IpNet, Ipv4Net, Ipv6Net, NetworkName, WordError};
 pub use policy::{Asker, BridgeAcl, EXAMPLE as POLICY_EXAMPLE, Names, PATH as POLICY, Policy, PolicyError};
 pub use request::{

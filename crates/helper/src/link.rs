@@ -142,24 +142,26 @@ impl LinkRequest {
             .collect()
     }
 
-    /// Whether a host of the network can have it: neither the network's own address nor that of all.
     fn is_hosts(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => self.subnet.is_some_and(|net| {
-                let last = u32::MAX.checked_shr(net.len().into()).unwrap_or(0);
-                let number = address.to_bits() & last;
-                net.contains(address) && number != 0 && number != last
-            }),
-            IpAddr::V6(address) => self
-                .prefix
-                .is_some_and(|net| net.contains(address) && address != net.address()),
-        }
+        is_hosts(self.subnet, self.prefix, address)
     }
 
     /// The ranges, for sentences.
     pub(crate) fn ranges(&self) -> Vec<String> {
         let v4 = self.subnet.iter().map(ToString::to_string);
         v4.chain(self.prefix.iter().map(ToString::to_string)).collect()
+    }
+}
+
+/// Whether a host of a network can have an address: neither the network's own nor that of all.
+pub(crate) fn is_hosts(subnet: Option<Ipv4Net>, prefix: Option<Ipv6Net>, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => subnet.is_some_and(|net| {
+            let last = u32::MAX.checked_shr(net.len().into()).unwrap_or(0);
+            let number = address.to_bits() & last;
+            net.contains(address) && number != 0 && number != last
+        }),
+        IpAddr::V6(address) => prefix.is_some_and(|net| net.contains(address) && address != net.address()),
     }
 }
 

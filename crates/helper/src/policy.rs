@@ -25,6 +25,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::link::{DomainName, LinkRequest};
+use crate::names::NamesRequest;
 use crate::net::{InterfaceName, IpNet, Ipv4Net, Ipv6Net};
 use crate::{Reach, Refusal, RefusalKind, Request};
 
@@ -198,6 +199,7 @@ impl Rule {
                     && addresses.iter().all(|address| self.has_address(*address))
             }
             Request::Link(link) => self.links(link),
+            Request::Names(names) => self.names(names),
             Request::Own {
                 reach,
                 subnet,
@@ -225,6 +227,14 @@ impl Rule {
             && link.prefix.as_ref().is_none_or(|prefix| self.has_prefix(prefix))
             && link.domain.as_ref().is_none_or(|domain| self.has_domain(domain))
             && (self.guests || !link.guests)
+    }
+
+    /// The names of a network are a part of a link to it.
+    fn names(&self, names: &NamesRequest) -> bool {
+        self.mode == Mode::Link
+            && names.subnet.as_ref().is_none_or(|subnet| self.has_subnet(subnet))
+            && names.prefix.as_ref().is_none_or(|prefix| self.has_prefix(prefix))
+            && self.has_domain(&names.domain)
     }
 
     fn has_domain(&self, domain: &DomainName) -> bool {
@@ -336,6 +346,11 @@ fn wish(request: &Request) -> String {
                 names.unwrap_or_default()
             )
         }
+        Request::Names(names) => format!(
+            "the names below {} of the network of {}",
+            names.domain,
+            names.ranges().join(" and ")
+        ),
         Request::ProxyArp { interface, addresses } => {
             format!("{} answered for on {interface}", list(addresses, " and "))
         }
@@ -378,6 +393,14 @@ fn rule_for(uid: u32, request: &Request) -> String {
                 ("prefix", link.prefix.map(|it| it.to_string())),
                 ("domain", link.domain.as_ref().map(ToString::to_string)),
                 ("guests", link.guests.then(|| "begin".to_owned())),
+            ];
+            with_options(format!("allow user={uid} link"), options)
+        }
+        Request::Names(names) => {
+            let options = [
+                ("subnet", names.subnet.map(|it| it.to_string())),
+                ("prefix", names.prefix.map(|it| it.to_string())),
+                ("domain", Some(names.domain.to_string())),
             ];
             with_options(format!("allow user={uid} link"), options)
         }

@@ -10,6 +10,7 @@ use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::link::LinkRequest;
+use crate::names::NamesRequest;
 use crate::net::{InterfaceName, Ipv4Net, Ipv6Net, NetworkName, shortened};
 
 /// The longest message, in bytes.
@@ -21,7 +22,7 @@ pub const MAX_REQUESTS: usize = 64;
 /// Addresses that one request may have answered for.
 pub const MAX_ADDRESSES: usize = 16;
 
-/// What the helper is asked for. Each that is granted gives one TAP.
+/// What the helper is asked for. Each that is granted gives one TAP, but for [`Request::Names`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     rename_all = "kebab-case",
@@ -67,6 +68,8 @@ pub enum Request {
     },
     /// A TAP by which the host is on a network of ours, with an address there.
     Link(LinkRequest),
+    /// The names of a network on which the host is by itself. Nothing is given: they last as long as the session.
+    Names(NamesRequest),
     /// A TAP to which the addresses are routed, and for which the host answers on the network card: where foreign MAC addresses
     /// are dropped (Wi-Fi, clouds).
     ProxyArp {
@@ -100,7 +103,7 @@ impl fmt::Display for Reach {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Grant {
-    /// The TAP's interface.
+    /// The TAP's interface; of names alone the file that tells of them.
     pub interface: String,
     /// Bytes of the largest packet that goes this way.
     pub mtu: u16,
@@ -114,9 +117,25 @@ pub struct Grant {
     /// What may keep packets from passing, a sentence each.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// Of a link: who was told which names are the network's.
+    /// Of a link, and of names alone: who was told which names are the network's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub names: Option<String>,
+}
+
+impl Grant {
+    /// What there is to say of names that were told by a file.
+    #[must_use]
+    pub fn of_names(file: &std::path::Path, folder: &std::path::Path) -> Self {
+        Self {
+            interface: file.display().to_string(),
+            mtu: 0,
+            mac: Mac::default(),
+            link_local: None,
+            host: Vec::new(),
+            notes: Vec::new(),
+            names: Some(folder.display().to_string()),
+        }
+    }
 }
 
 /// Why there is no grant: one sentence, and what can be done.
@@ -208,6 +227,7 @@ impl Request {
                 subnet, prefix, mtu, ..
             } => check_own(*subnet, *prefix, *mtu),
             Self::Link(link) => link.check(),
+            Self::Names(names) => names.check(),
             Self::ProxyArp { addresses, .. } => check_addresses(addresses),
         }
     }
@@ -224,15 +244,19 @@ fn check_mac(mac: Mac) -> Result<(), String> {
 const MTU: std::ops::RangeInclusive<u16> = 1280..=65521;
 
 pub(crate) fn check_own(subnet: Option<Ipv4Net>, prefix: Option<Ipv6Net>, mtu: u16) -> Result<(), String> {
-    if subnet.is_none() && prefix.is_none() {
-        return Err("a network of its own has a subnet, a prefix or both".to_owned());
-    }
     if !MTU.contains(&mtu) {
         return Err(format!(
             "an MTU of {mtu} is not between {} and {}",
             MTU.start(),
             MTU.end()
         ));
+    }
+    check_ranges(subnet, prefix)
+}
+
+pub(crate) fn check_ranges(subnet: Option<Ipv4Net>, prefix: Option<Ipv6Net>) -> Result<(), String> {
+    if subnet.is_none() && prefix.is_none() {
+        return Err("a network of its own has a subnet, a prefix or both".to_owned());
     }
     if let Some(subnet) = subnet.filter(|subnet| !(8..=29).contains(&subnet.len())) {
         return Err(format!(

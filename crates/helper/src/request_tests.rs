@@ -1,13 +1,14 @@
 use super::*;
 use proptest::prelude::*;
 
-const GOOD: [&str; 7] = [
+const GOOD: [&str; 8] = [
     r#"{"bridge":{"bridge":"br0"}}"#,
     r#"{"new-bridge":{"interface":"eth0"}}"#,
     r#"{"macvtap":{"interface":"eth0","mac":"52:54:00:00:00:01"}}"#,
     r#"{"own":{"reach":"shared","network":"lan","subnet":"192.168.77.0/24","prefix":"fd77::/64","mtu":1500,"outside":"eth0"}}"#,
     r#"{"own":{"reach":"host","network":"lan","prefix":"fd77::/64","mtu":1500}}"#,
     r#"{"link":{"network":"lan","subnet":"10.77.0.0/24","address":"10.77.0.253","prefix":"fd77::/64","address6":"fd77::fd","mtu":1500,"domain":"atoll.internal","resolvers":["10.77.0.1"],"guests":true}}"#,
+    r#"{"names":{"network":"lan","subnet":"192.168.77.0/24","domain":"atoll.internal","resolvers":["192.168.77.254"]}}"#,
     r#"{"proxy-arp":{"interface":"wlan0","addresses":["192.168.1.65","2001:db8::5"]}}"#,
 ];
 
@@ -28,6 +29,18 @@ fn every_malformed_request_is_refused_with_its_sentence() {
         (r#"{"bridge":{"bridge":"br0"}} x"#, "this is no request"),
         (r#"{"bridge":{"bridge":"br0","mtu":9}}"#, "unknown field"),
         (r#"{"bridge":{"bridge":"../br0"}}"#, "no interface's name"),
+        (
+            r#"{"names":{"network":"lan","subnet":"192.168.77.0/24","domain":"../hosts","resolvers":["192.168.77.254"]}}"#,
+            "is no domain",
+        ),
+        (
+            r#"{"names":{"network":"lan","subnet":"192.168.77.0/24","domain":".internal","resolvers":["192.168.77.254"]}}"#,
+            "is no domain",
+        ),
+        (
+            r#"{"names":{"network":"lan","subnet":"192.168.77.0/24","domain":"internal","resolvers":["8.8.8.8"]}}"#,
+            "is not on this network",
+        ),
         (r#"{"bridge":{"bridge":7}}"#, "this is no request"),
         (
             r#"{"macvtap":{"interface":"eth0","mac":"52:54:00:00:00"}}"#,

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use crate::find::PROGRAM;
 use crate::message::{Channel, Received, pair};
-use crate::{Grant, HelperPath, Refusal, Reply, Request};
+use crate::{Grant, HelperPath, NamesRequest, Refusal, Reply, Request};
 
 /// How long an answer may take: the kernel may load modules, and a busy machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -179,6 +179,25 @@ impl Session {
     /// # Errors
     /// The helper refuses, or there is no helper any more.
     pub fn ask(&mut self, request: &Request) -> Result<Granted, HelperError> {
+        match self.answer(request)? {
+            (Reply::Granted(grant), Some(tap)) => Ok(Granted { grant, tap }),
+            (Reply::Granted(_), None) => Err(self.nonsense("it came without the TAP")),
+            (Reply::Refused(refusal), _) => Err(refusal.into()),
+        }
+    }
+
+    /// Ask for a network's names, and wait for the answer. They are known for as long as the session is held.
+    ///
+    /// # Errors
+    /// The helper refuses, or there is no helper any more.
+    pub fn ask_for_names(&mut self, request: NamesRequest) -> Result<Grant, HelperError> {
+        match self.answer(&Request::Names(request))?.0 {
+            Reply::Granted(grant) => Ok(grant),
+            Reply::Refused(refusal) => Err(refusal.into()),
+        }
+    }
+
+    fn answer(&mut self, request: &Request) -> Result<(Reply, Option<OwnedFd>), HelperError> {
         // A helper that has ended already may have said why: that is read below.
         let _ = self.channel.send(&request.encode(), None);
         self.wait_until_readable()?;
@@ -190,11 +209,7 @@ impl Session {
         };
         let reply: Reply =
             serde_json::from_slice(&message).map_err(|error| self.nonsense(&error.to_string()))?;
-        match (reply, tap) {
-            (Reply::Granted(grant), Some(tap)) => Ok(Granted { grant, tap }),
-            (Reply::Granted(_), None) => Err(self.nonsense("it came without the TAP")),
-            (Reply::Refused(refusal), _) => Err(refusal.into()),
-        }
+        Ok((reply, tap))
     }
 
     fn wait_until_readable(&self) -> Result<(), HelperError> {
@@ -313,5 +328,41 @@ impl HelperPath {
         };
         command.env_clear().current_dir("/");
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_granted_without_a_descriptor_and_an_interface_is_not() {
+        let (ours, theirs) = pair().unwrap();
+        let mut theirs = Channel::new(theirs).unwrap();
+        let mut session = Session::adopt(ours.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        drop(ours);
+        let helper = std::thread::spawn(move || {
+            let grant = Grant::of_names("/r/atoll.internal".as_ref(), "/r".as_ref());
+            while let Ok(Received::Message(..)) = theirs.receive() {
+                theirs
+                    .send(&Reply::Granted(grant.clone()).encode(), None)
+                    .unwrap();
+            }
+        });
+        let names: NamesRequest = serde_json::from_str(
+            r#"{"network":"lan","subnet":"10.1.2.0/24","domain":"atoll.internal","resolvers":["10.1.2.1"]}"#,
+        )
+        .unwrap();
+        let grant = session.ask_for_names(names).unwrap();
+        assert_eq!(
+            (grant.interface.as_str(), grant.names.as_deref()),
+            ("/r/atoll.internal", Some("/r"))
+        );
+        let bridge = Request::Bridge {
+            bridge: "br0".parse().unwrap(),
+        };
+        assert!(matches!(session.ask(&bridge), Err(HelperError::Nonsense { .. })));
+        drop(session);
+        helper.join().unwrap();
     }
 }

@@ -52,8 +52,12 @@ impl Request {
             Self::Link(_) => {
                 let sentence = "on macOS the host cannot be linked to a network of mode user";
                 return Err(Refusal::new(RefusalKind::Failed, sentence).with_hint(
-                    "`atoll forward` and `--proxy` reach its machines; mode shared has the host on it",
+                    "`atoll forward`, `--proxy` and `atoll ssh-config --install` reach its machines; modes shared and host have the host on them",
                 ));
+            }
+            Self::Names(_) => {
+                let sentence = "names alone are no interface";
+                return Err(Refusal::new(RefusalKind::Failed, sentence));
             }
             Self::NewBridge { .. } | Self::Macvtap { .. } | Self::ProxyArp { .. } => {
                 let sentence = "on macOS there is one way to the LAN, and that is vmnet's";

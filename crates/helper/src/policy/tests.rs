@@ -231,6 +231,19 @@ mod properties {
 }
 
 #[test]
+fn names_alone_are_bound_as_a_links_are() {
+    let names = r#"{"names":{"network":"lan","subnet":"192.168.77.0/24","domain":"atoll.internal","resolvers":["192.168.77.254"]}}"#;
+    assert!(allows("allow anyone link", names));
+    assert!(allows("allow anyone link domain=atoll.internal", names));
+    assert!(!allows("allow anyone link domain=lab.internal", names));
+    assert!(!allows("allow anyone link subnet=10.0.0.0/8", names));
+    assert!(!allows("allow anyone shared", names));
+    let public = names.replace("atoll.internal", "example.com");
+    assert!(!allows("allow anyone link", &public));
+    assert!(allows("allow anyone link domain=com", &public));
+}
+
+#[test]
 fn a_link_is_to_private_ranges_and_domains_and_shut_to_guests_unless_the_rule_says_more() {
     let rule = "allow anyone link";
     assert!(allows(rule, LINK) && !allows("allow anyone host", LINK) && !allows(rule, HOST));

@@ -1,13 +1,18 @@
 //! The helper on macOS before 26, where vmnet is root's.
 //!
-//! It is one session and one interface: standard input is a socket, at the other end is who asks. In this order:
+//! It is one session and one interface, or the names of one network: standard input is a socket, at the other end is who asks. For an
+//! interface, in this order:
 //!
 //! 1. as root: find out who asks, read the policy, start the interface that is asked for and allowed;
 //! 2. hand one end of a relay to who asked, and become `nobody` for good;
 //! 3. carry frames until the other end of standard input closes, or the interface is lost: asking for another takes root.
 //!
-//! What is refused leaves the session as it was, for another request. There is no journal: the system takes the interface back
+//! What is refused leaves the session as it was, for another request. An interface needs no journal: the system takes it back
 //! when the process that has it ends, however it ends.
+//!
+//! Names are a file in `/etc/resolver` ([`crate::resolver`]), which only root can remove. So that session keeps its rights until it
+//! ends, and is asked for nothing else meanwhile: whatever comes is refused unread. Files that a killed helper left are removed
+//! by the next that starts, whatever that is asked for.
 //!
 //! **Who asks.** A real user that is not root's started a program that is set-user-ID. Otherwise the kernel knows who connected to the
 //! socket at which launchd listens (`LOCAL_PEERCRED`). Of a pair of sockets it knows nothing on macOS; then `sudo` has started the helper, and
@@ -16,6 +21,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -24,7 +30,10 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::{getgid, getgroups, getuid};
 
 use crate::message::{Channel, Received};
-use crate::{Asker, BridgeAcl, Grant, MAX_REQUESTS, Policy, Refusal, RefusalKind, Reply, Request};
+use crate::resolver::{ResolverFile, ResolverFiles};
+use crate::{
+    Asker, BridgeAcl, Grant, MAX_REQUESTS, NamesRequest, Policy, Refusal, RefusalKind, Reply, Request,
+};
 
 /// There is no such flag.
 pub(crate) const CLOSE_ON_EXEC: RecvFlags = RecvFlags::empty();
@@ -42,6 +51,7 @@ pub(super) fn serve() -> ExitCode {
     let Ok(mut channel) = io::stdin().as_fd().try_clone_to_owned().and_then(Channel::new) else {
         return super::usage();
     };
+    resolver_files().undo_the_dead();
     let asker = asker(channel.as_fd());
     let policy = super::load_policy();
     for _ in 0..MAX_REQUESTS {
@@ -54,7 +64,8 @@ pub(super) fn serve() -> ExitCode {
             Ok(Received::End) | Err(_) => return ExitCode::SUCCESS,
         };
         let reply = match outcome {
-            Ok(opened) => return carry(&channel, opened),
+            Ok(Opened::Interface(interface)) => return carry(&channel, *interface),
+            Ok(Opened::Names(grant, file)) => return hold(channel, grant, file),
             Err(refusal) => Reply::Refused(refusal),
         };
         if channel.send(&reply.encode(), None).is_err() {
@@ -65,7 +76,12 @@ pub(super) fn serve() -> ExitCode {
 }
 
 /// What was granted.
-struct Opened {
+enum Opened {
+    Interface(Box<Interface>),
+    Names(Grant, ResolverFile),
+}
+
+struct Interface {
     grant: Grant,
     relay: Relay,
     theirs: OwnedFd,
@@ -79,6 +95,44 @@ fn open(message: &[u8], asker: &Asker, policy: &Result<Policy, Refusal>) -> Resu
         Err(_) if asker.uid == 0 => {}
         Err(refusal) => return Err(refusal.clone()),
     }
+    match request {
+        Request::Names(names) => tell(&names),
+        request => start(&request),
+    }
+}
+
+fn resolver_files() -> ResolverFiles {
+    ResolverFiles::new(super::RESOLVER, super::RESOLVER_JOURNAL)
+}
+
+/// Tell the system's resolver of a domain.
+fn tell(names: &NamesRequest) -> Result<Opened, Refusal> {
+    // What ends the terminal's programs does not end this one: the network will hold the session.
+    let _ = rustix::process::setsid();
+    let files = resolver_files();
+    let file = files.write(names)?;
+    let grant = Grant::of_names(&files.path(&names.domain), Path::new(super::RESOLVER));
+    Ok(Opened::Names(grant, file))
+}
+
+/// Wait for the session's end, and take back what the resolver was told.
+fn hold(mut channel: Channel, grant: Grant, file: ResolverFile) -> ExitCode {
+    let mut reply = Reply::Granted(grant);
+    while channel.send(&reply.encode(), None).is_ok() {
+        match channel.receive() {
+            Ok(Received::Message(..)) => {
+                let sentence = "this session has names already, and nothing else";
+                reply = Reply::Refused(Refusal::new(RefusalKind::Failed, sentence));
+            }
+            Ok(Received::TooLong | Received::End) | Err(_) => break,
+        }
+    }
+    drop(file);
+    ExitCode::SUCCESS
+}
+
+/// Start an interface.
+fn start(request: &Request) -> Result<Opened, Refusal> {
     let options = request.vmnet()?;
     let origin = Instant::now();
     let mut vmnet = VmnetPort::start(system()?, options, origin.elapsed())?;
@@ -87,22 +141,22 @@ fn open(message: &[u8], asker: &Asker, policy: &Result<Policy, Refusal>) -> Resu
         |error: io::Error| Refusal::new(RefusalKind::Failed, format!("cannot make a relay: {error}"));
     let (ours, theirs) = relay_pair().map_err(failed)?;
     let relay = Relay::new(vmnet, RelayPort::new(ours).map_err(failed)?).ending_with_interface();
-    Ok(Opened {
+    Ok(Opened::Interface(Box::new(Interface {
         grant,
         relay,
         theirs,
         origin,
-    })
+    })))
 }
 
 /// Everything after the interface is there. Nobody is told of it before the rights are gone.
-fn carry(channel: &Channel, opened: Opened) -> ExitCode {
-    let Opened {
+fn carry(channel: &Channel, interface: Interface) -> ExitCode {
+    let Interface {
         grant,
         relay,
         theirs,
         origin,
-    } = opened;
+    } = interface;
     if let Err(error) = become_nobody() {
         let refusal = Refusal::new(
             RefusalKind::Failed,

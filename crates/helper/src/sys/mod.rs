@@ -23,6 +23,9 @@ use other as system;
 
 pub(crate) use places::{POLICY, SOCKET};
 
+#[cfg(target_os = "macos")]
+use places::{RESOLVER, RESOLVER_JOURNAL};
+
 /// `/etc` and `/var` are symbolic links on macOS, and no trusted path goes through one.
 #[cfg(target_os = "macos")]
 mod places {
@@ -32,6 +35,10 @@ mod places {
     pub(crate) const POLICY: &str = "/private/etc/atoll/helper.conf";
     /// Users that are not in the system's directory, and groups.
     pub(super) const USERS: [&str; 2] = ["/private/etc/passwd", "/private/etc/group"];
+    /// Files that name the resolvers of single domains (resolver(5)).
+    pub(super) const RESOLVER: &str = "/private/etc/resolver";
+    /// Whose they are. It outlives a restart, as they do.
+    pub(super) const RESOLVER_JOURNAL: &str = "/private/var/db/atoll-helper";
 }
 
 #[cfg(not(target_os = "macos"))]

@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 
 use atoll_helper::{
-    Granted, HelperError, HelperPath, LinkRequest, NetworkName, NoDomain, Request, Session, WordError,
+    Grant, Granted, HelperError, HelperPath, LinkRequest, NamesRequest, NetworkName, NoDomain, Request,
+    Session, WordError,
 };
 
 use super::{LinkAbout, LinkPlan, network_name};
@@ -22,8 +23,8 @@ pub struct LinkWish {
 /// What was granted, to be handed over.
 #[derive(Debug)]
 pub struct Asked {
-    /// The TAP.
-    pub tap: OwnedFd,
+    /// The TAP; none where the link is names alone.
+    pub tap: Option<OwnedFd>,
     /// What is known of it.
     pub about: LinkAbout,
     session: Session,
@@ -57,6 +58,9 @@ pub enum AskError {
     /// The domain is none to the helper.
     #[error(transparent)]
     Domain(#[from] NoDomain),
+    /// Where the link is names alone, it is for nothing else.
+    #[error("the host is on this network by itself: a link to it is names alone, and {0} has no meaning")]
+    NamesOnly(&'static str),
 }
 
 impl AskError {
@@ -66,6 +70,7 @@ impl AskError {
         match self {
             Self::Helper(error) => error.hint(),
             Self::Domain(_) => Some("--no-names leaves the host's resolver alone".to_owned()),
+            Self::NamesOnly(_) => Some("leave it out".to_owned()),
             Self::Word(_) => None,
         }
     }
@@ -76,6 +81,9 @@ impl AskError {
 /// # Errors
 /// There is no helper for this user, or it refuses.
 pub fn ask(plan: &LinkPlan, wish: &LinkWish) -> Result<Asked, AskError> {
+    if plan.names_only {
+        return ask_for_names(plan, wish);
+    }
     let mut request = LinkRequest {
         network: name(&wish.name)?,
         subnet: plan.subnet.as_deref().map(str::parse).transpose()?,
@@ -94,17 +102,80 @@ pub fn ask(plan: &LinkPlan, wish: &LinkWish) -> Result<Asked, AskError> {
     let mut session = Session::open(&HelperPath::find()?)?;
     let Granted { grant, tap } = session.ask(&Request::Link(request))?;
     Ok(Asked {
-        tap,
-        about: LinkAbout {
-            interface: grant.interface,
-            names: grant.names,
-            guests: wish.guests,
-            notes: grant.notes,
-        },
+        tap: Some(tap),
+        about: about(grant, wish),
         session,
     })
 }
 
+fn ask_for_names(plan: &LinkPlan, wish: &LinkWish) -> Result<Asked, AskError> {
+    let request = names_request(plan, wish)?;
+    let mut session = Session::open(&HelperPath::find()?)?;
+    let grant = session.ask_for_names(request)?;
+    Ok(Asked {
+        tap: None,
+        about: about(grant, wish),
+        session,
+    })
+}
+
+fn names_request(plan: &LinkPlan, wish: &LinkWish) -> Result<NamesRequest, AskError> {
+    if !wish.names {
+        return Err(AskError::NamesOnly("--no-names"));
+    }
+    if wish.guests {
+        return Err(AskError::NamesOnly("--allow-guests"));
+    }
+    Ok(NamesRequest {
+        network: name(&wish.name)?,
+        subnet: plan.subnet.as_deref().map(str::parse).transpose()?,
+        prefix: plan.prefix.as_deref().map(str::parse).transpose()?,
+        domain: plan.domain.parse()?,
+        resolvers: plan.resolvers.clone(),
+    })
+}
+
+fn about(grant: Grant, wish: &LinkWish) -> LinkAbout {
+    LinkAbout {
+        interface: grant.interface,
+        names: grant.names,
+        guests: wish.guests,
+        notes: grant.notes,
+    }
+}
+
 fn name(word: &str) -> Result<NetworkName, WordError> {
     network_name(word).map_or_else(|| "net".parse(), Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_alone_are_asked_for_with_the_networks_ranges_and_for_nothing_else() {
+        let plan = LinkPlan {
+            subnet: Some("192.168.77.0/24".to_owned()),
+            address: None,
+            prefix: None,
+            address6: None,
+            mtu: 1500,
+            domain: "atoll.internal".to_owned(),
+            resolvers: vec!["192.168.77.254".parse().unwrap()],
+            names_only: true,
+        };
+        let wish = |names, guests| LinkWish {
+            name: "lan".to_owned(),
+            names,
+            guests,
+        };
+        let request = names_request(&plan, &wish(true, false)).unwrap();
+        assert_eq!(request.domain.as_str(), "atoll.internal");
+        assert_eq!(request.resolvers, plan.resolvers);
+        assert_eq!(request.subnet.map(|it| it.to_string()), plan.subnet);
+        for wrong in [wish(false, false), wish(true, true)] {
+            let error = names_request(&plan, &wrong).unwrap_err();
+            assert!(matches!(error, AskError::NamesOnly(_)), "{error}");
+        }
+    }
 }

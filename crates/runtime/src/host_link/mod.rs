@@ -12,8 +12,11 @@
 //! | the helper ends | the TAP is closed: its addresses and routes go with it |
 //! | the TAP is deleted | the session is ended |
 //!
-//! To the network the link is a guest like another, with a lease that lasts as long as it does. Only networks that the host is not on by
-//! themselves have one (mode `user`), and not isolated ones: the link would be one of the guests that do not hear each other.
+//! Where the host has a file for each domain and no TAPs (macOS), a network of mode `shared` or `host` has the host on it, and only its names
+//! are missing. Then the link is the session alone, in which the helper keeps that file: no guest, no address, no rules.
+//!
+//! To the network the link is otherwise a guest like another, with a lease that lasts as long as it does. Only networks that the host is not on by
+//! themselves have such a one (mode `user`), and not isolated ones: the link would be one of the guests that do not hear each other.
 //! `docs/theory/link.md` has what guests may do to the host by it.
 
 mod ask;
@@ -41,12 +44,12 @@ const NAME: &str = "link";
 /// A link that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkInfo {
-    /// The host's interface.
+    /// The host's interface; of names alone the file that tells of them.
     pub interface: String,
-    /// Its MAC address.
-    pub mac: String,
-    /// The number of its port.
-    pub port: u32,
+    /// Its MAC address; none where the link is names alone.
+    pub mac: Option<String>,
+    /// The number of its port; none where the link is names alone.
+    pub port: Option<u32>,
     /// The host's addresses on the network.
     pub addresses: Vec<IpAddr>,
     /// The network's ranges, which the host routes there.
@@ -69,8 +72,8 @@ pub struct LinkInfo {
 /// What a command hands over.
 #[derive(Debug)]
 pub struct LinkSpec {
-    /// The TAP.
-    pub tap: OwnedFd,
+    /// The TAP; none where the link is names alone.
+    pub tap: Option<OwnedFd>,
     /// The session of the helper that made it.
     pub session: OwnedFd,
     /// What it was made for.
@@ -101,6 +104,12 @@ pub enum LinkError {
     /// The host is on the network by itself, or the network is the LAN.
     #[error("a network of mode {0} has no link: {why}", why = why_none(*.0))]
     Mode(Mode),
+    /// There are no TAPs here.
+    #[error("on macOS the host cannot be linked to a network of mode user")]
+    NoTaps,
+    /// What came is not what was planned.
+    #[error("a link of this network comes {} a TAP", if *.0 { "without" } else { "with" })]
+    Unplanned(bool),
     /// Guests do not hear each other, so none would hear the link.
     #[error("an isolated network has no link: its guests would not hear it")]
     Isolated,
@@ -142,7 +151,11 @@ impl LinkError {
             Self::Linked(_) => Some("`atoll unlink` takes it away"),
             Self::Address { .. } | Self::Exhausted(_) => Some("say which: --address ADDRESS"),
             Self::Isolated => Some("`atoll forward` and `--proxy` lead to its guests"),
+            Self::NoTaps => Some(
+                "`atoll forward`, `--proxy` and `atoll ssh-config --install` reach its machines; modes shared and host have the host on them",
+            ),
             Self::Attach(error) => error.hint(),
+            Self::Unplanned(_) => Some("atoll and the network should be of one version"),
             Self::Mode(_) | Self::Session(_) | Self::Stopped => None,
         }
     }
@@ -189,7 +202,7 @@ impl HostLink {
         about: &About,
         spec: LinkSpec,
     ) -> Result<LinkInfo, LinkError> {
-        self.must_be_possible(about)?;
+        let kind = self.kind(about)?;
         let LinkSpec {
             tap,
             session,
@@ -197,7 +210,13 @@ impl HostLink {
             about: told,
         } = spec;
         let session = Session::adopt(session)?;
-        let attached = take(core, guests, about, (tap, &plan), &told.interface);
+        let attached = match (tap, kind) {
+            (Some(tap), Kind::Guest) => {
+                take(core, guests, about, (tap, &plan), &told.interface).map(|(tap, name)| (Some(tap), name))
+            }
+            (None, Kind::Names) => Ok((None, None)),
+            (_, kind) => Err(LinkError::Unplanned(kind == Kind::Names)),
+        };
         let watched = attached.and_then(|taken| {
             core.watch_reading(&session, Source::Links)
                 .map(|()| taken)
@@ -212,8 +231,8 @@ impl HostLink {
         };
         let info = LinkInfo {
             interface: told.interface,
-            mac: info.mac,
-            port: info.port,
+            mac: info.as_ref().map(|info| info.mac.clone()),
+            port: info.map(|info| info.port),
             addresses: plan.addresses(),
             routes: plan.subnet.into_iter().chain(plan.prefix).collect(),
             domain: plan.domain,
@@ -237,7 +256,9 @@ impl HostLink {
         if let Err(error) = core.unwatch(&session) {
             tracing::debug!("a session is watched on: {error}");
         }
-        guests.detach_tap(core, info.port);
+        if let Some(port) = info.port {
+            guests.detach_tap(core, port);
+        }
         Some(Unlinked { info, session })
     }
 
@@ -253,7 +274,10 @@ impl HostLink {
 
     /// The TAP may have closed by itself.
     pub(crate) fn handle_closed(&mut self, core: &mut Core, guests: &mut Guests) {
-        let is_gone = |open: &Open| !guests.guests.contains_key(&PortId(open.info.port));
+        let is_gone = |open: &Open| {
+            let port = open.info.port;
+            port.is_some_and(|port| !guests.guests.contains_key(&PortId(port)))
+        };
         if self.0.as_ref().is_some_and(is_gone)
             && let Some(Unlinked { info, session }) = self.detach(core, guests)
         {
@@ -262,17 +286,31 @@ impl HostLink {
         }
     }
 
-    fn must_be_possible(&self, about: &About) -> Result<(), LinkError> {
-        if let Some(open) = &self.0 {
-            return Err(LinkError::Linked(open.info.interface.clone()));
+    /// What a link would be.
+    fn kind(&self, about: &About) -> Result<Kind, LinkError> {
+        match &self.0 {
+            Some(open) => Err(LinkError::Linked(open.info.interface.clone())),
+            None => kind(about.mode, about.isolate, crate::sys::HAS_RESOLVER_FILES),
         }
-        if about.mode != Mode::User {
-            return Err(LinkError::Mode(about.mode));
-        }
-        if about.isolate {
-            return Err(LinkError::Isolated);
-        }
-        Ok(())
+    }
+}
+
+/// What a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A guest on the network.
+    Guest,
+    /// The names of a network that the host is on.
+    Names,
+}
+
+fn kind(mode: Mode, isolate: bool, has_resolver_files: bool) -> Result<Kind, LinkError> {
+    match mode {
+        Mode::Shared | Mode::Host if has_resolver_files => Ok(Kind::Names),
+        Mode::User if has_resolver_files => Err(LinkError::NoTaps),
+        Mode::User if isolate => Err(LinkError::Isolated),
+        Mode::User => Ok(Kind::Guest),
+        mode => Err(LinkError::Mode(mode)),
     }
 }
 
@@ -311,4 +349,34 @@ fn network_name(word: &str) -> Option<NetworkName> {
     let is_fit = |c: &char| c.is_ascii_alphanumeric() || "._-".contains(*c);
     let word: String = word.chars().filter(is_fit).take(63).collect();
     word.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_a_guest_or_names_or_a_sentence_by_mode_and_system() {
+        let of = |mode, has_files| kind(mode, false, has_files).map_err(|error| error.to_string());
+        assert_eq!(of(Mode::User, false), Ok(Kind::Guest));
+        for mode in [Mode::Shared, Mode::Host] {
+            assert_eq!(of(mode, true), Ok(Kind::Names));
+            assert_eq!(
+                kind(mode, true, true).ok(),
+                Some(Kind::Names),
+                "the host hears all"
+            );
+            assert!(of(mode, false).unwrap_err().contains("the host is on it already"));
+        }
+        for has_files in [false, true] {
+            assert!(of(Mode::Bridged, has_files).unwrap_err().contains("LAN"));
+        }
+        let none = kind(Mode::User, false, true).unwrap_err();
+        assert_eq!(
+            none.to_string(),
+            "on macOS the host cannot be linked to a network of mode user"
+        );
+        let hint = none.hint().unwrap();
+        assert!(hint.contains("--proxy") && hint.contains("ssh-config"), "{hint}");
+    }
 }

@@ -10,7 +10,7 @@ use atoll_engine::{Command, Prefix, StaticLease, Subnet};
 use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
-use super::{HostLink, LinkError};
+use super::{HostLink, Kind, LinkError};
 use crate::core::Core;
 use crate::event_loop::About;
 use crate::taps::is_held;
@@ -49,6 +49,9 @@ pub struct LinkPlan {
     pub domain: String,
     /// Where names are answered.
     pub resolvers: Vec<IpAddr>,
+    /// The host is on the network by itself: there is no TAP and no address, and only its names are told.
+    #[serde(default)]
+    pub names_only: bool,
 }
 
 impl LinkPlan {
@@ -68,17 +71,11 @@ impl HostLink {
         about: &About,
         wanted: LinkAddresses,
     ) -> Result<LinkPlan, LinkError> {
-        self.must_be_possible(about)?;
+        let kind = self.kind(about)?;
         let (subnet, prefix) = (about.addresses.subnet, about.addresses.prefix);
-        let address = match (wanted.v4, subnet) {
-            (Some(address), _) => Some(must_be_free(core, address)?),
-            (None, Some(subnet)) => Some(free(core, below(subnet), subnet_word(subnet))?),
-            (None, None) => None,
-        };
-        let address6 = match (wanted.v6, prefix) {
-            (Some(address), _) => Some(must_be_free(core, address)?),
-            (None, Some(prefix)) => Some(free(core, below6(prefix), prefix_word(prefix))?),
-            (None, None) => None,
+        let (address, address6) = match kind {
+            Kind::Guest => addresses(core, (subnet, prefix), wanted)?,
+            Kind::Names => no_addresses(wanted)?,
         };
         let v4 = about.services4().map(IpAddr::V4);
         Ok(LinkPlan {
@@ -89,7 +86,39 @@ impl HostLink {
             mtu: about.mtu,
             domain: about.domain.clone(),
             resolvers: v4.into_iter().chain(about.services6().map(IpAddr::V6)).collect(),
+            names_only: kind == Kind::Names,
         })
+    }
+}
+
+type Addresses = (Option<Ipv4Addr>, Option<Ipv6Addr>);
+
+fn addresses(
+    core: &mut Core,
+    (subnet, prefix): (Option<Subnet>, Option<Prefix>),
+    wanted: LinkAddresses,
+) -> Result<Addresses, LinkError> {
+    let address = match (wanted.v4, subnet) {
+        (Some(address), _) => Some(must_be_free(core, address)?),
+        (None, Some(subnet)) => Some(free(core, below(subnet), subnet_word(subnet))?),
+        (None, None) => None,
+    };
+    let address6 = match (wanted.v6, prefix) {
+        (Some(address), _) => Some(must_be_free(core, address)?),
+        (None, Some(prefix)) => Some(free(core, below6(prefix), prefix_word(prefix))?),
+        (None, None) => None,
+    };
+    Ok((address, address6))
+}
+
+/// Where the host has an address already, it gets no other.
+fn no_addresses(wanted: LinkAddresses) -> Result<Addresses, LinkError> {
+    match wanted.v4.map(IpAddr::V4).or(wanted.v6.map(IpAddr::V6)) {
+        None => Ok((None, None)),
+        Some(address) => Err(LinkError::Address {
+            address,
+            why: "the host has an address on this network by itself".to_owned(),
+        }),
     }
 }
 
@@ -162,6 +191,20 @@ fn why_not(core: &mut Core, address: IpAddr) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_alone_have_no_address() {
+        assert_eq!(no_addresses(LinkAddresses::default()).unwrap(), (None, None));
+        let wanted = LinkAddresses {
+            v4: None,
+            v6: "fd77::fd".parse().ok(),
+        };
+        let words = no_addresses(wanted).unwrap_err().to_string();
+        assert!(
+            words.starts_with("fd77::fd cannot be the link's: the host has"),
+            "{words}"
+        );
+    }
 
     #[test]
     fn addresses_are_looked_for_from_the_host_alias_down_to_the_gateway() {

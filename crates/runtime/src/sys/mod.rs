@@ -59,6 +59,9 @@ pub(crate) fn untold() -> ClockReading {
     }
 }
 
+/// Whether the host's resolver reads a file for each domain, and the host has no TAPs: on macOS.
+pub(crate) const HAS_RESOLVER_FILES: bool = cfg!(target_os = "macos");
+
 /// How bytes in a TCP receive queue are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PeekMethod {

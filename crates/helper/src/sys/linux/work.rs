@@ -43,6 +43,9 @@ pub(super) fn carry_out(host: &mut Host, request: &Request) -> Result<(Grant, Ow
             own::own(host, &wanted)
         }
         Request::Link(wanted) => host_link::link(host, wanted),
+        Request::Names(_) => {
+            refuse("on Linux the resolver is told of names together with a link's interface, and not alone")
+        }
         Request::ProxyArp { interface, addresses } => proxy::proxy_arp(host, interface, addresses),
     }
 }
