@@ -66,8 +66,8 @@ pub fn changes(old: &spec::Machine, new: &spec::Machine) -> Vec<Change> {
         );
         (from != to).then(|| Change {
             key: key.clone(),
-            from: shown(from),
-            to: shown(to),
+            from: shown(key, from),
+            to: shown(key, to),
             takes: takes(key, from),
         })
     });
@@ -85,9 +85,11 @@ fn takes(key: &str, from: &Value) -> Takes {
     }
 }
 
-fn shown(value: &Value) -> String {
+fn shown(key: &str, value: &Value) -> String {
     let text = match value {
         Value::Null => "none".to_owned(),
+        // User-data and the variables that go into it may be secrets.
+        _ if matches!(key, "user-data" | "template") => "(not shown)".to_owned(),
         Value::String(text) => text.clone(),
         Value::Array(items) if items.iter().all(Value::is_string) => {
             let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
@@ -123,7 +125,7 @@ mod tests {
             "disk: 4G -> 8G (its disk stays as it is)",
             "forwards: [8080:80/tcp] -> [8081:80/tcp, 9000:9/tcp]",
             "memory: 1G -> 2G",
-            "user-data: none -> {\"text\":\"x\"} (read at its first boot only)",
+            "user-data: none -> (not shown) (read at its first boot only)",
         ];
         assert_eq!(told, expected);
         assert_eq!(changes(&old, &old), []);

@@ -112,8 +112,13 @@ impl Eye<'_> {
         }
     }
 
-    /// Runs a command there; what it wrote when it succeeded.
-    pub(crate) fn run(&self, command: &str, until: Instant) -> Result<Result<Vec<u8>, Seen>, SshError> {
+    /// Runs a command there; what it wrote when it succeeded. If it did not, `complaint` is what is told of what it wrote.
+    pub(crate) fn run(
+        &self,
+        command: &str,
+        until: Instant,
+        complaint: impl Fn(&Attempt) -> String,
+    ) -> Result<Result<Vec<u8>, Seen>, SshError> {
         let stop = || self.reason_to_end(until).is_some();
         Ok(match ssh::attempt(self.paths, self.machine, command, &stop)? {
             Attempt::Ran {
@@ -121,7 +126,7 @@ impl Eye<'_> {
             } => Ok(stdout),
             ran @ Attempt::Ran { status, .. } => Err(Seen::NotYet(format!(
                 "exit status {status}, {}",
-                shown(&ran.complaint())
+                shown(&complaint(&ran))
             ))),
             Attempt::NoLogin(_) if stop() => Err(Seen::NotYet(String::new())),
             Attempt::NoLogin(words) => {
@@ -135,7 +140,7 @@ impl Eye<'_> {
     }
 
     fn command(&self, command: &str, until: Instant) -> Result<Seen, SshError> {
-        Ok(match self.run(command, until)? {
+        Ok(match self.run(command, until, Attempt::complaint)? {
             Ok(_) => Seen::Yes,
             Err(seen) => seen,
         })

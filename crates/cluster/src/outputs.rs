@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::files::{self, FileError};
 use crate::look::{Eye, Seen, shell_quoted};
 use crate::paths::ClusterPaths;
-use crate::ssh::{OUTPUT_MAX, SshError};
+use crate::ssh::{Attempt, OUTPUT_MAX, SshError};
 
 /// Values by name.
 pub type Values = BTreeMap<String, String>;
@@ -110,11 +110,12 @@ pub(crate) fn take(
     taken: &mut Option<String>,
 ) -> Result<Seen, SshError> {
     let written = match source {
-        OutputSource::Command(command) => eye.run(command, until)?,
+        OutputSource::Command(command) => eye.run(command, until, Attempt::errors)?,
         OutputSource::File(path) => {
             let path = shell_quoted(path);
             // A secret may be root's.
-            eye.run(&format!("cat {path} 2>/dev/null || sudo -n cat {path}"), until)?
+            let command = format!("cat {path} 2>/dev/null || sudo -n cat {path}");
+            eye.run(&command, until, Attempt::errors)?
         }
     };
     Ok(match written {

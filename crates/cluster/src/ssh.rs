@@ -198,13 +198,17 @@ pub enum Attempt {
 }
 
 impl Attempt {
-    /// What was said to standard error, or else to standard output, which may hold what is not for everybody's eyes.
+    /// What was said to standard error, or else to standard output.
     pub(crate) fn complaint(&self) -> String {
+        let errors = self.errors();
+        if errors.is_empty() { self.words() } else { errors }
+    }
+
+    /// What was said to standard error alone: where a secret is asked for, standard output may hold a part of it.
+    pub(crate) fn errors(&self) -> String {
         match self {
-            Self::Ran { stderr, .. } if !stderr.trim_ascii().is_empty() => {
-                String::from_utf8_lossy(stderr).trim().to_owned()
-            }
-            _ => self.words(),
+            Self::NoLogin(words) => words.clone(),
+            Self::Ran { stderr, .. } => String::from_utf8_lossy(stderr).trim().to_owned(),
         }
     }
 
@@ -329,6 +333,19 @@ mod tests {
                 text.lines().any(|found| found == line),
                 "{line} is not in:\n{text}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_command_says_of_a_failure_can_be_told_without_what_it_was_asked_for() {
+        let ran = |stderr: &str| Attempt::Ran {
+            status: 1,
+            stdout: b"secret".to_vec(),
+            stderr: stderr.into(),
+        };
+        for (stderr, complaint) in [("", "secret"), ("not yet\n", "not yet")] {
+            assert_eq!(ran(stderr).complaint(), complaint);
+            assert_eq!(ran(stderr).errors(), stderr.trim());
         }
     }
 

@@ -10,13 +10,13 @@
 //! | ephemeral, 32768 to 60999 | none: what listens there for a moment is nobody's service |
 //! | UDP 68, 546, 5353, 5355 | none: clients of DHCP and names of the link |
 //! | below 1024, and this user may not have it | 10000 higher |
-//! | taken on the host, by whomever | the next that is free, of [`TRIES`]; told in the log, with both names |
+//! | taken on the host, by whomever | the next that is free, of [`TRIES`]; told in the log, with both names, once a port |
 //! | all others | its own number |
 //!
-//! Nothing on the host is displaced. A port that found no place stays away until the guest's report changes again. Bounds: as many ports a guest as the
+//! Nothing on the host is displaced. A port that found no place is tried again when the guest's report changes. Bounds: as many ports a guest as the
 //! engine reports, [`MOST`] a network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use atoll_engine::{Command, Listening, WatchId};
@@ -40,8 +40,10 @@ const UDP_OF_THE_LINK: [u16; 4] = [68, 546, 5353, 5355];
 #[derive(Debug)]
 struct Automatic {
     spec: AutomaticSpec,
-    /// The forwards that are there; `None` where a port found no place.
-    made: BTreeMap<(Listening, IpAddr), Option<ForwardId>>,
+    /// The forwards that are there.
+    made: BTreeMap<(Listening, IpAddr), ForwardId>,
+    /// The ports of which the log has a warning: a guest that opens and closes them all the time fills no disk.
+    warned: BTreeSet<Listening>,
 }
 
 /// All of them.
@@ -82,8 +84,12 @@ impl AutomaticForwards {
         let asked = core.engine.apply(now, Command::Watch { watch, guest });
         asked.map_err(|error| ForwardError::Guest(error.to_string()))?;
         self.last_id = watch.0;
-        let made = BTreeMap::new();
-        self.all.insert(watch, Automatic { spec, made });
+        let automatic = Automatic {
+            spec,
+            made: BTreeMap::new(),
+            warned: BTreeSet::new(),
+        };
+        self.all.insert(watch, automatic);
         Ok(())
     }
 
@@ -108,12 +114,12 @@ impl AutomaticForwards {
         let Some(automatic) = self.all.get_mut(&watch) else {
             return;
         };
-        let Automatic { spec, made } = automatic;
+        let Automatic { spec, made, warned } = automatic;
         made.retain(|(port, _), id| {
             let stays = ports.contains(port);
-            if let Some(id) = id.filter(|_| !stays) {
+            if !stays {
                 // Somebody may have removed it by hand.
-                let _ = forwards.remove(core, id);
+                let _ = forwards.remove(core, *id);
             }
             stays
         });
@@ -126,8 +132,14 @@ impl AutomaticForwards {
                 if made.contains_key(&(port, address)) || room == 0 || leads_there(forwards, spec, port) {
                     continue;
                 }
-                room -= 1;
-                made.insert((port, address), appear(core, forwards, spec, (port, address)));
+                let (id, warning) = appear(core, forwards, spec, (port, address));
+                if let Some(warning) = warning {
+                    warn_once(warned, port, &warning);
+                }
+                if let Some(id) = id {
+                    room -= 1;
+                    made.insert((port, address), id);
+                }
             }
         }
     }
@@ -162,15 +174,23 @@ fn leads_there(forwards: &Forwards, spec: &AutomaticSpec, listening: Listening) 
     forwards.list().iter().any(leads)
 }
 
-/// Make a forward for a port, at its own number or near it.
+fn warn_once(warned: &mut BTreeSet<Listening>, port: Listening, warning: &str) {
+    if warned.insert(port) {
+        tracing::warn!("{warning}");
+    } else {
+        tracing::debug!("{warning}");
+    }
+}
+
+/// Make a forward for a port, at its own number or near it; and what there is to say if it is not its own.
 fn appear(
     core: &mut Core,
     forwards: &mut Forwards,
     spec: &AutomaticSpec,
     (listening, address): (Listening, IpAddr),
-) -> Option<ForwardId> {
+) -> (Option<ForwardId>, Option<String>) {
     let (protocol, port) = parts(listening);
-    let (mut candidate, mut first) = (port, None);
+    let (mut candidate, mut first) = (port, None::<ForwardError>);
     for _ in 0..TRIES {
         let wanted = ForwardSpec {
             protocol,
@@ -185,10 +205,9 @@ fn appear(
         let next = match forwards.add(core, wanted) {
             Ok(info) => {
                 forwards.note_automatic(info.id, port);
-                if let Some(why) = first {
-                    tracing::warn!("port {port} of {} is found at {}: {why}", spec.guest, info.listen);
-                }
-                return Some(info.id);
+                let elsewhere =
+                    |why| format!("port {port} of {} is found at {}: {why}", spec.guest, info.listen);
+                return (Some(info.id), first.map(elsewhere));
             }
             Err(why @ ForwardError::Forbidden { .. }) => {
                 first.get_or_insert(why);
@@ -208,10 +227,8 @@ fn appear(
             None => break,
         }
     }
-    if let Some(why) = first {
-        tracing::warn!("port {port} of {} is not forwarded: {why}", spec.guest);
-    }
-    None
+    let nowhere = |why| format!("port {port} of {} is not forwarded: {why}", spec.guest);
+    (None, first.map(nowhere))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | GET or HEAD of a document | 200 |
 //! | GET or HEAD of anything else | 404 |
+//! | GET or HEAD of the program that reports, where somebody watches | 200, whether the port has documents or not |
 //! | PUT or POST of a report, where somebody watches | 204; 400 if it is none; 413 and close if it is too long |
 //! | anything, from a port without documents | 403 |
 //! | another method | 405 |

@@ -89,7 +89,7 @@ request() {
 
 tell() {
     case $way in
-    bash) request "$1" | bash -c "exec 3<>/dev/tcp/$server/80 && cat >&3 && head -n 1 <&3" 2>/dev/null | grep -q ' 204 ' ;;
+    bash) request "$1" | bash -c "exec 3<>/dev/tcp/$server/80 && cat >&3 && read -r -t 5 line <&3 && echo \"\$line\"" 2>/dev/null | grep -q ' 204 ' ;;
     curl) curl -sf -m 5 -X PUT --data-binary "$1" "http://$host/atoll/ports" >/dev/null 2>&1 ;;
     nc) request "$1" | nc -w 5 "$server" 80 2>/dev/null | grep -q ' 204 ' ;;
     wget) wget -q -T 5 -O /dev/null --post-data="$1" "http://$host/atoll/ports" >/dev/null 2>&1 ;;
@@ -98,14 +98,15 @@ s=socket.create_connection(('$server',80),5); s.sendall(sys.stdin.buffer.read())
     esac
 }
 
-pause=0.4
-sleep $pause 2>/dev/null || pause=1
+# Not every sleep knows parts of a second; either way ten of them pass between two reports of the same.
+pause=0.4 often=25
+sleep $pause 2>/dev/null || pause=1 often=10
 told=none
 turns=0
 while :; do
     now=$(ports)
     turns=$((turns + 1))
-    if [ "$now" != "$told" ] || [ $turns -ge 25 ]; then
+    if [ "$now" != "$told" ] || [ $turns -ge $often ]; then
         if tell "$now"; then
             told=$now turns=0
         else

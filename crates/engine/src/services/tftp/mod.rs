@@ -6,7 +6,8 @@
 //!
 //! A request comes to port 69. Its transfer has a port of its own at the address that was asked (RFC 1350, 4), drawn at random, and is known
 //! by both ends of the conversation: who speaks to that port from elsewhere is told "unknown transfer" and disturbs nobody. A request
-//! that comes again before its first block was acknowledged is the one that is under way.
+//! that comes again, word by word, before its first block was acknowledged is the one that is under way; another one by the same client takes the place
+//! of what it asked for before.
 //!
 //! | asked | answer |
 //! |---|---|
@@ -87,6 +88,8 @@ struct Slot {
     guest: Endpoint,
     /// Our end, with the transfer's own port.
     ours: Endpoint,
+    /// What was asked for.
+    request: Request,
     transfer: Transfer,
 }
 
@@ -170,9 +173,9 @@ impl TftpServer {
         };
         let same = |slot: &Slot| slot.guest == guest && slot.ours.ip == ours.ip;
         let known = self.slots.iter().find(|(_, slot)| same(slot));
-        match known.map(|(id, slot)| (*id, slot.transfer.is_under_way())) {
-            Some((_, false)) => return,
-            Some((id, true)) => self.end(id),
+        match known {
+            Some((_, slot)) if slot.request == request && !slot.transfer.is_under_way() => return,
+            Some((&id, _)) => self.end(id),
             None => {}
         }
         let of_port = self.slots.values().filter(|slot| slot.ingress == ingress).count();
@@ -189,6 +192,7 @@ impl TftpServer {
             guest,
             ours: Endpoint::new(ours.ip, port),
             transfer: Transfer::new(&request.options, room),
+            request,
         };
         self.slots.insert(id, slot);
         self.outputs.push_back(TftpOutput::Open { transfer: id, path });

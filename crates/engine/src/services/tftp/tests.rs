@@ -299,6 +299,26 @@ fn a_request_that_comes_again_is_the_one_that_is_under_way() {
     assert_eq!(world.server.slots.len(), 1);
 }
 
+#[test]
+fn a_client_that_asks_for_something_else_before_it_acknowledged_anything_gets_that() {
+    let mut world = World::new(&[("a", 10), ("b", 20)]);
+    world.ask("a", "blksize\x001024\0");
+    assert_eq!(world.hears().map(|(_, opcode, ..)| opcode), Some(6));
+    // It does not know what to do with options.
+    world.ask("a", "");
+    assert_eq!(
+        world.hears().map(|(_, opcode, _, data)| (opcode, data.len())),
+        Some((3, 10))
+    );
+    world.ask("b", "");
+    assert_eq!(
+        world.hears().map(|(_, opcode, _, data)| (opcode, data.len())),
+        Some((3, 20))
+    );
+    assert_eq!(world.server.slots.len(), 1);
+    assert_eq!(world.open.len(), 1);
+}
+
 /// A link that loses one packet of twenty and doubles two, by a stream of numbers (SplitMix64): how often the next one arrives.
 fn copies(state: &mut u64) -> usize {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -242,15 +242,19 @@ impl Bus {
     }
 
     fn wait(&self) -> io::Result<()> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).ok();
-        match poll(
-            &mut [PollFd::new(&self.stream.as_fd(), PollFlags::IN)],
-            left.as_ref(),
-        ) {
-            Ok(0) => Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        loop {
+            let left = self.until.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).ok();
+            match poll(
+                &mut [PollFd::new(&self.stream.as_fd(), PollFlags::IN)],
+                left.as_ref(),
+            ) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => return Ok(()),
+                // To read now would be to wait without an end.
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
