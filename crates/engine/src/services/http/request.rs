@@ -75,7 +75,9 @@ impl Request {
         }
         let path = document(target);
         let request = Self {
-            is_report: matches!(method, "PUT" | "POST") && path.as_deref() == Some(REPORT_PATH),
+            is_report: matches!(method, "PUT" | "POST")
+                && path.as_deref() == Some(REPORT_PATH)
+                && is_no_page(head.headers),
             is_get: method == "GET",
             is_known: matches!(method, "GET" | "HEAD"),
             path,
@@ -84,6 +86,11 @@ impl Request {
         };
         Parsed::Whole { request, length }
     }
+}
+
+/// Whether no page in a browser of the guest's made the request: browsers name its origin with each PUT and POST (Fetch, 3.2).
+fn is_no_page(fields: &[Header<'_>]) -> bool {
+    values(fields, "origin").next().is_none()
 }
 
 fn values<'h>(fields: &'h [Header<'_>], name: &'h str) -> impl Iterator<Item = &'h [u8]> {

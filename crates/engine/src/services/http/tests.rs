@@ -239,6 +239,15 @@ fn what_is_no_report_is_refused_and_leaves_the_last_one() {
 }
 
 #[test]
+fn a_page_in_a_guests_browser_reports_nothing() {
+    let head =
+        "POST /atoll/ports HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\nContent-Length: 7\r\n\r\n";
+    let (said, _, reported) = report_in(1000, format!("{head}tcp 80\n").as_bytes());
+    assert!(said.starts_with("HTTP/1.1 403 "), "{said}");
+    assert!(reported.is_none());
+}
+
+#[test]
 fn the_agent_is_there_where_reports_are_taken_and_nothing_else_is() {
     let get = |path: &str| format!("GET {path} HTTP/1.0\r\n\r\n");
     let (said, ..) = report_in(1000, get("/atoll/ports.sh").as_bytes());
