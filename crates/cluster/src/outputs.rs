@@ -3,7 +3,7 @@
 //! Outputs of a machine lie in its folder, so that they go when it is removed. What a machine was given of others when it was started lies in
 //! its own folder: a daemon that takes it over serves it the same documents again, whatever the others say now.
 //!
-//! A value is text of at most [`ssh::OUTPUT_MAX`] bytes, without line ends at its end, and not empty: an empty file is one that is still to
+//! A value is text of at most [`OUTPUT_MAX`] bytes, without line ends at its end, and not empty: an empty file is one that is still to
 //! be written.
 
 use std::collections::{BTreeMap, BTreeSet};
