@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::handover::Protocol;
 use crate::join::{self, JoinRequest, Joined};
 use crate::link::{self, LinkRequest};
 
@@ -141,7 +142,7 @@ impl Client {
     pub(crate) fn join(&self, tap: &OwnedFd, request: &JoinRequest) -> Result<(TapInfo, Joined), CallError> {
         let request = serde_json::to_vec(request).map_err(|cause| self.broken(cause))?;
         self.runtime.block_on(async {
-            let upgraded = self.upgrade((join::PATH, join::PROTOCOL), request).await?;
+            let upgraded = self.upgrade(join::PROTOCOL, request).await?;
             let answer = join::hand_over(upgraded, tap).await;
             Ok(answer.map_err(|cause| self.broken(cause))??)
         })
@@ -156,19 +157,19 @@ impl Client {
     ) -> Result<LinkInfo, CallError> {
         let request = serde_json::to_vec(request).map_err(|cause| self.broken(cause))?;
         self.runtime.block_on(async {
-            let upgraded = self.upgrade((link::TAP_PATH, link::PROTOCOL), request).await?;
+            let upgraded = self.upgrade(link::PROTOCOL, request).await?;
             let answer = link::hand_over(upgraded, tap, session).await;
             Ok(answer.map_err(|cause| self.broken(cause))??)
         })
     }
 
     /// A connection that speaks another protocol after the request.
-    async fn upgrade(&self, (path, protocol): (&str, &str), request: Vec<u8>) -> Result<Upgraded, CallError> {
+    async fn upgrade(&self, protocol: Protocol, request: Vec<u8>) -> Result<Upgraded, CallError> {
         let request = Request::builder()
             .method(Method::POST)
-            .uri(path)
+            .uri(protocol.path)
             .header("connection", "upgrade")
-            .header("upgrade", protocol)
+            .header("upgrade", protocol.name)
             .body(Full::new(Bytes::from(request)));
         let request = request.map_err(|cause| self.broken(cause))?;
         let response = self.exchange(request).await?;

@@ -7,30 +7,27 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use atoll_cluster::problem::Problem;
-use atoll_runtime::{Handle, TapInfo, TapSpec, receive_descriptor, send_descriptor};
-use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use atoll_runtime::{Handle, TapInfo, TapSpec};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 
 use crate::exec::{ExecError, until_silent};
+use crate::handover::{self, Protocol, receive};
 use crate::reply::Refusal;
 
-/// The protocol after the upgrade.
-pub(crate) const PROTOCOL: &str = "atoll-tap";
-
-/// Where the API takes TAPs.
-pub(crate) const PATH: &str = "/v1/ports/tap";
-
-/// Longest answer, in bytes.
-const ANSWER: u64 = 16 * 1024;
+/// How the API takes TAPs.
+pub(crate) const PROTOCOL: Protocol = Protocol {
+    name: "atoll-tap",
+    path: "/v1/ports/tap",
+    what: "a TAP",
+    answer: 16 * 1024,
+};
 
 /// What a namespace wants to be on a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,31 +61,12 @@ pub(crate) fn accept(
     upgrade: Option<OnUpgrade>,
     request: JoinRequest,
 ) -> Result<Response, Refusal> {
-    let asked = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    let upgrade = upgrade.filter(|_| asked.is_some_and(|asked| asked.eq_ignore_ascii_case(PROTOCOL)));
-    let Some(upgrade) = upgrade else {
-        let problem = Problem::usage(format!("{PATH} wants an upgrade to {PROTOCOL}"));
-        return Err(problem.into());
-    };
-    tokio::spawn(async move {
-        if let Err(error) = serve(network, upgrade, request).await {
-            tracing::warn!("a TAP was not taken: {error}");
-        }
-    });
-    let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, PROTOCOL)];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
+    PROTOCOL.accept(headers, upgrade, |stream| serve(network, stream, request))
 }
 
 /// Attach the TAP that comes, until the connection ends.
-async fn serve(network: Handle, upgrade: OnUpgrade, request: JoinRequest) -> io::Result<()> {
-    let upgraded = upgrade.await.map_err(io::Error::other)?;
-    let parts = hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<UnixStream>>(upgraded);
-    let mut stream = parts
-        .map_err(|_| io::Error::other("the connection is none of ours"))?
-        .io
-        .into_inner();
-    let received = stream.async_io(Interest::READABLE, || receive_descriptor(&stream));
-    let Some(fd) = received.await? else {
+async fn serve(network: Handle, mut stream: UnixStream, request: JoinRequest) -> io::Result<()> {
+    let Some(fd) = receive(&stream).await? else {
         return Ok(());
     };
     let spec = TapSpec {
@@ -103,9 +81,7 @@ async fn serve(network: Handle, upgrade: OnUpgrade, request: JoinRequest) -> io:
         Ok(info) => Answer::Attached(info),
         Err(error) => Answer::Refused(ExecError::from(error).into()),
     };
-    let mut line = serde_json::to_vec(&answer)?;
-    line.push(b'\n');
-    let told = stream.write_all(&line).await;
+    let told = handover::answer(&mut stream, &answer).await;
     if let Some(port) = port {
         // What else it says means nothing; its end is the port's.
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
@@ -148,18 +124,8 @@ pub(crate) async fn hand_over(
     upgraded: Upgraded,
     tap: &OwnedFd,
 ) -> io::Result<Result<(TapInfo, Joined), Problem>> {
-    let parts = upgraded.downcast::<TokioIo<UnixStream>>();
-    let mut stream = parts
-        .map_err(|_| io::Error::other("the connection is none of ours"))?
-        .io
-        .into_inner();
-    stream
-        .async_io(Interest::WRITABLE, || send_descriptor(&stream, tap))
-        .await?;
-    let mut line = Vec::new();
-    let mut answer = BufReader::new(&mut stream).take(ANSWER);
-    answer.read_until(b'\n', &mut line).await?;
-    let info = match serde_json::from_slice(&line)? {
+    let (answer, stream) = PROTOCOL.hand_over(upgraded, [tap.as_fd()]).await?;
+    let info = match answer {
         Answer::Attached(info) => info,
         Answer::Refused(problem) => return Ok(Err(problem)),
     };
@@ -223,7 +189,7 @@ mod tests {
         let world = world();
         let asked = world
             .client
-            .call::<TapInfo>(&Method::POST, PATH, &JoinRequest::default());
+            .call::<TapInfo>(&Method::POST, PROTOCOL.path, &JoinRequest::default());
         assert_eq!(refusal(asked), "/v1/ports/tap wants an upgrade to atoll-tap");
     }
 

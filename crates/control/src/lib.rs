@@ -15,6 +15,7 @@
 mod client;
 pub mod daemon;
 pub mod exec;
+mod handover;
 mod join;
 pub mod link;
 mod reply;

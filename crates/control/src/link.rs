@@ -7,9 +7,9 @@
 //! | `POST /v1/link/tap` | takes what the helper granted |
 //! | `DELETE /v1/link` | the link that was taken away, or null |
 //!
-//! The third asks to upgrade to the protocol `atoll-link`, as `crate::join` does for its TAPs; after `101 Switching Protocols` two
-//! descriptors follow, the TAP and the helper's session, and the answer is one line of JSON. Where the plan is for names alone there is no TAP, and
-//! one follows. What followed is the network's then, and the connection ends: a link does not end with the command that made it.
+//! The third asks to upgrade to the protocol `atoll-link`, as `crate::handover` has it; two descriptors are handed
+//! over, the TAP and the helper's session, and the answer is one line of JSON. Where the plan is for names alone there is no TAP, and
+//! the session comes by itself. What was handed over is the network's then, and the connection ends: a link does not end with the command that made it.
 
 mod works;
 
@@ -19,30 +19,29 @@ use std::os::fd::AsFd;
 use atoll_cluster::problem::Problem;
 use atoll_runtime::{
     AskError, Handle, LinkAbout, LinkAddresses, LinkError, LinkInfo, LinkPlan, LinkSpec, LinkWish, Unlinked,
-    ask_for_link, receive_descriptor, send_descriptor,
+    ask_for_link,
 };
-use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use hyper::Method;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 
+use crate::handover::{self, Protocol, receive};
 use crate::reply::Refusal;
 use crate::{CallError, Client};
 
-/// The protocol after the upgrade.
-pub(crate) const PROTOCOL: &str = "atoll-link";
-
-/// Where the API tells of links, and where it takes one.
+/// Where the API tells of links.
 pub(crate) const PATH: &str = "/v1/link";
-pub(crate) const TAP_PATH: &str = "/v1/link/tap";
 
-/// Longest answer, in bytes.
-const ANSWER: u64 = 64 * 1024;
+/// How it takes one.
+pub(crate) const PROTOCOL: Protocol = Protocol {
+    name: "atoll-link",
+    path: "/v1/link/tap",
+    what: "a link",
+    answer: 64 * 1024,
+};
 
 /// Which network of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,33 +120,14 @@ pub(crate) fn accept(
     upgrade: Option<OnUpgrade>,
     request: LinkRequest,
 ) -> Result<Response, Refusal> {
-    let asked = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    let upgrade = upgrade.filter(|_| asked.is_some_and(|asked| asked.eq_ignore_ascii_case(PROTOCOL)));
-    let Some(upgrade) = upgrade else {
-        let problem = Problem::usage(format!("{TAP_PATH} wants an upgrade to {PROTOCOL}"));
-        return Err(problem.into());
-    };
-    tokio::spawn(async move {
-        if let Err(error) = serve(network, upgrade, request).await {
-            tracing::warn!("a link was not taken: {error}");
-        }
-    });
-    let headers = [(header::CONNECTION, "upgrade"), (header::UPGRADE, PROTOCOL)];
-    Ok((StatusCode::SWITCHING_PROTOCOLS, headers, Body::empty()).into_response())
+    PROTOCOL.accept(headers, upgrade, |stream| serve(network, stream, request))
 }
 
-async fn serve(network: Handle, upgrade: OnUpgrade, request: LinkRequest) -> io::Result<()> {
-    let upgraded = upgrade.await.map_err(io::Error::other)?;
-    let parts = hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<UnixStream>>(upgraded);
-    let mut stream = parts
-        .map_err(|_| io::Error::other("the connection is none of ours"))?
-        .io
-        .into_inner();
+async fn serve(network: Handle, mut stream: UnixStream, request: LinkRequest) -> io::Result<()> {
     let mut descriptors = Vec::new();
     let expected = if request.plan.names_only { 1 } else { 2 };
     while descriptors.len() < expected {
-        let received = stream.async_io(Interest::READABLE, || receive_descriptor(&stream));
-        match received.await? {
+        match receive(&stream).await? {
             Some(descriptor) => descriptors.push(descriptor),
             None => return Ok(()),
         }
@@ -166,9 +146,7 @@ async fn serve(network: Handle, upgrade: OnUpgrade, request: LinkRequest) -> io:
         Ok(info) => Answer::Linked(info),
         Err(error) => Answer::Refused(problem(&error)),
     };
-    let mut line = serde_json::to_vec(&answer)?;
-    line.push(b'\n');
-    stream.write_all(&line).await
+    handover::answer(&mut stream, &answer).await
 }
 
 /// The client's part after the upgrade.
@@ -177,21 +155,10 @@ pub(crate) async fn hand_over(
     tap: Option<impl AsFd>,
     session: impl AsFd,
 ) -> io::Result<Result<LinkInfo, Problem>> {
-    let parts = upgraded.downcast::<TokioIo<UnixStream>>();
-    let mut stream = parts
-        .map_err(|_| io::Error::other("the connection is none of ours"))?
-        .io
-        .into_inner();
     let tap = tap.as_ref().map(AsFd::as_fd);
-    for descriptor in tap.into_iter().chain([session.as_fd()]) {
-        stream
-            .async_io(Interest::WRITABLE, || send_descriptor(&stream, descriptor))
-            .await?;
-    }
-    let mut line = Vec::new();
-    let mut answer = BufReader::new(&mut stream).take(ANSWER);
-    answer.read_until(b'\n', &mut line).await?;
-    Ok(match serde_json::from_slice(&line)? {
+    let descriptors = tap.into_iter().chain([session.as_fd()]);
+    let (answer, _) = PROTOCOL.hand_over(upgraded, descriptors).await?;
+    Ok(match answer {
         Answer::Linked(info) => Ok(info),
         Answer::Refused(problem) => Err(problem),
     })

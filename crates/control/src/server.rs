@@ -105,8 +105,8 @@ pub fn serve_network(path: &Path, network: Handle) -> Result<Server, ServeError>
             link::PATH,
             get(network_link).post(plan_network_link).delete(unlink_network),
         )
-        .route(link::TAP_PATH, post(link_network))
-        .route(join::PATH, post(join_network));
+        .route(link::PROTOCOL.path, post(link_network))
+        .route(join::PROTOCOL.path, post(join_network));
     let (listener, file) = Listener::bind(path)?.into_parts();
     serve(Arc::new(file), listener, router.with_state(network))
 }
@@ -138,8 +138,8 @@ pub(crate) fn serve_cluster(
             link::PATH,
             get(cluster_link).post(plan_cluster_link).delete(unlink_cluster),
         )
-        .route(link::TAP_PATH, post(link_cluster))
-        .route(join::PATH, post(join_cluster));
+        .route(link::PROTOCOL.path, post(link_cluster))
+        .route(join::PROTOCOL.path, post(join_cluster));
     let daemon = Daemon {
         cluster,
         ended,
