@@ -25,7 +25,7 @@
 //! | [`dry`] | what `up` would run | none |
 //! | [`ssh`], [`console`] | ways into a machine | `ssh`, terminals |
 //! | [`state`], [`files`], [`lock`] | what outlives the daemon | files |
-//! | [`policy`], [`reach`] | what guests may do and whom they reach, from words to options | none |
+//! | [`policy`], [`reach`], [`services`] | what guests may do, whom they reach and what they are offered, from words to options | none |
 //! | [`host`] | which host this is | files |
 //! | [`progress`], [`problem`], [`status`], [`questions`] | what is told and asked | none |
 //!
@@ -62,6 +62,7 @@ pub mod project;
 pub mod questions;
 pub mod reach;
 pub mod ready;
+pub mod services;
 pub mod ssh;
 pub mod ssh_config;
 pub mod state;

@@ -16,8 +16,9 @@ use atoll_runtime::{
 use atoll_spec as spec;
 
 use crate::files::{self, FileError};
-use crate::options::{dhcp_options, guest_mac, lease, options};
+use crate::options::{guest_mac, lease, options};
 use crate::paths::ClusterPaths;
+use crate::services::dhcp_options;
 use crate::status::{ForwardStatus, NetworkStatus};
 
 /// Why a network could not be used.

@@ -5,14 +5,14 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use atoll_runtime::{
-    Addresses, BootClient, DhcpOptions, Mac, NetBoot, NetworkOptions, Prefix, StaticLease, StaticRoute,
-    Subnet, TimeServer, UplinkSpec, Via,
+    Addresses, Mac, NetworkOptions, Prefix, StaticLease, StaticRoute, Subnet, UplinkSpec, Via,
 };
 use atoll_spec as spec;
 use sha2::{Digest, Sha256};
 
 use crate::paths::ClusterPaths;
 use crate::reach;
+use crate::services::{dhcp_options, net_boot, time_server};
 
 /// Characters of a name that a host's interface is made for: what the helper takes, less room for what makes it unique.
 const NAME_MAX: usize = 54;
@@ -105,43 +105,6 @@ fn uplink(cluster: &spec::Cluster, network: &spec::Network, paths: &ClusterPaths
         spec::Mode::Host => Some(UplinkSpec::Host {
             network: unique_name(cluster, network, paths),
         }),
-    }
-}
-
-/// The runtime's word for DHCP options.
-pub(crate) fn dhcp_options(options: &spec::DhcpOptions) -> DhcpOptions {
-    DhcpOptions {
-        v4: options.v4.clone(),
-        v6: options.v6.clone(),
-    }
-}
-
-/// The runtime's words for what clients load that boot from the network.
-fn net_boot(boot: &spec::NetBoot) -> NetBoot {
-    let client = |client: spec::BootClient| match client {
-        spec::BootClient::Ipxe => BootClient::Ipxe,
-        spec::BootClient::Bios => BootClient::Bios,
-        spec::BootClient::EfiX64 => BootClient::EfiX64,
-        spec::BootClient::EfiArm64 => BootClient::EfiArm64,
-        spec::BootClient::HttpX64 => BootClient::HttpX64,
-        spec::BootClient::HttpArm64 => BootClient::HttpArm64,
-        spec::BootClient::Any => BootClient::Any,
-    };
-    let files = boot.files.iter();
-    NetBoot {
-        server: boot.server,
-        files: files
-            .map(|(kind, file)| (client(*kind), file.to_string()))
-            .collect(),
-    }
-}
-
-/// The runtime's word for a time server.
-fn time_server(server: spec::TimeServer) -> TimeServer {
-    match server {
-        spec::TimeServer::Auto => TimeServer::Auto,
-        spec::TimeServer::Always => TimeServer::Always,
-        spec::TimeServer::Off => TimeServer::Off,
     }
 }
 

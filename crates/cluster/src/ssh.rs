@@ -52,6 +52,30 @@ pub struct Host {
     pub port: u16,
 }
 
+impl Host {
+    /// Its entry in a configuration file, without [`trust`].
+    pub(crate) fn entry(&self) -> String {
+        let Self {
+            machine,
+            user,
+            address,
+            port,
+        } = self;
+        format!(
+            "\nHost {machine}\n  HostName {address}\n  Port {port}\n  User {user}\n  HostKeyAlias {machine}\n"
+        )
+    }
+}
+
+/// The lines by which a machine of the cluster knows who logs in, and is known.
+pub(crate) fn trust(paths: &ClusterPaths) -> String {
+    let (key, known_hosts) = (quoted(&paths.ssh_key()), quoted(&paths.known_hosts()));
+    format!(
+        "  IdentityFile {key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known_hosts}\n  \
+         GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking accept-new\n  CheckHostIP no\n"
+    )
+}
+
 /// Why ssh cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
@@ -120,25 +144,10 @@ pub fn write_config(paths: &ClusterPaths, hosts: &[Host]) -> Result<(), SshError
 
 fn config(paths: &ClusterPaths, hosts: &[Host]) -> String {
     let mut text = String::from("# Written by atoll; use it with: ssh -F FILE MACHINE\n");
-    for Host {
-        machine,
-        user,
-        address,
-        port,
-    } in hosts
-    {
-        let _ = write!(
-            text,
-            "\nHost {machine}\n  HostName {address}\n  Port {port}\n  User {user}\n  HostKeyAlias {machine}\n"
-        );
+    for host in hosts {
+        text.push_str(&host.entry());
     }
-    let key = quoted(&paths.ssh_key());
-    let known_hosts = quoted(&paths.known_hosts());
-    let _ = write!(
-        text,
-        "\nHost *\n  IdentityFile {key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known_hosts}\n  \
-         GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking accept-new\n  CheckHostIP no\n  LogLevel ERROR\n"
-    );
+    let _ = write!(text, "\nHost *\n{}  LogLevel ERROR\n", trust(paths));
     text
 }
 

@@ -7,7 +7,6 @@
 //!
 //! All else in the file stays byte for byte as it is; it is replaced at once (rename), where it lies if it is a link, with its mode.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileError};
 use crate::paths::ClusterPaths;
-use crate::ssh::{Host, quoted};
+use crate::ssh::{Host, trust};
 
 /// Where the fragment is.
 #[must_use]
@@ -26,21 +25,11 @@ pub fn fragment_path(paths: &ClusterPaths) -> PathBuf {
 /// Each machine with all that ssh needs to know of it.
 #[must_use]
 pub(crate) fn fragment(paths: &ClusterPaths, hosts: &[Host]) -> String {
-    let (key, known_hosts) = (quoted(&paths.ssh_key()), quoted(&paths.known_hosts()));
+    let trust = trust(paths);
     let mut text = String::from("# Written by atoll.\n");
-    for Host {
-        machine,
-        user,
-        address,
-        port,
-    } in hosts
-    {
-        let _ = write!(
-            text,
-            "\nHost {machine}\n  HostName {address}\n  Port {port}\n  User {user}\n  HostKeyAlias {machine}\n  \
-             IdentityFile {key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known_hosts}\n  \
-             GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking accept-new\n  CheckHostIP no\n"
-        );
+    for host in hosts {
+        text.push_str(&host.entry());
+        text.push_str(&trust);
     }
     text
 }

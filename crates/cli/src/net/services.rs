@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use atoll_control::runtime::{BootClient, DhcpOptions, Mac, NetworkOptions, TimeServer};
+use atoll_control::cluster::services as words;
+use atoll_control::runtime::{Mac, NetworkOptions};
 use atoll_control::spec::{self, Hint};
 use clap::Args;
 
@@ -60,11 +61,7 @@ impl ServiceArguments {
     /// The arguments, understood.
     pub(super) fn apply(&self, options: &mut NetworkOptions) -> Result<(), Failure> {
         if let Some(value) = &self.ntp_server {
-            options.time_server = match hinted("--ntp-server", value)? {
-                spec::TimeServer::Auto => TimeServer::Auto,
-                spec::TimeServer::Always => TimeServer::Always,
-                spec::TimeServer::Off => TimeServer::Off,
-            };
+            options.time_server = words::time_server(hinted("--ntp-server", value)?);
         }
         let mut told = Told::default();
         for value in &self.dhcp_option {
@@ -73,9 +70,11 @@ impl ServiceArguments {
         for value in &self.dhcp6_option {
             told.add(("--dhcp6-option", value), spec::DhcpVersion::V6)?;
         }
-        options.dhcp_options = dhcp_options(told.all);
+        options.dhcp_options = words::dhcp_options(&told.all);
         let of_one = told.of_one.into_iter();
-        options.dhcp_options_of = of_one.map(|(mac, one)| (mac, dhcp_options(one))).collect();
+        options.dhcp_options_of = of_one
+            .map(|(mac, one)| (mac, words::dhcp_options(&one)))
+            .collect();
         options.tftp.clone_from(&self.tftp);
         self.apply_boot(options)
     }
@@ -98,7 +97,7 @@ impl ServiceArguments {
             let earlier = options
                 .net_boot
                 .files
-                .insert(boot_client(client), read.to_string());
+                .insert(words::boot_client(client), read.to_string());
             if earlier.is_some() {
                 let why = format!("{client} clients have a file already");
                 return Err(bad(ARGUMENT, value, why, "give one file for each kind of client"));
@@ -165,24 +164,4 @@ fn hinted_part((argument, value): (&str, &str), mac: &str) -> Result<spec::Mac, 
             "write a MAC address such as 52:54:00:12:34:56",
         )
     })
-}
-
-/// The runtime's word for a kind of client.
-fn boot_client(client: spec::BootClient) -> BootClient {
-    match client {
-        spec::BootClient::Ipxe => BootClient::Ipxe,
-        spec::BootClient::Bios => BootClient::Bios,
-        spec::BootClient::EfiX64 => BootClient::EfiX64,
-        spec::BootClient::EfiArm64 => BootClient::EfiArm64,
-        spec::BootClient::HttpX64 => BootClient::HttpX64,
-        spec::BootClient::HttpArm64 => BootClient::HttpArm64,
-        spec::BootClient::Any => BootClient::Any,
-    }
-}
-
-fn dhcp_options(options: spec::DhcpOptions) -> DhcpOptions {
-    DhcpOptions {
-        v4: options.v4,
-        v6: options.v6,
-    }
 }
