@@ -4,34 +4,17 @@
 
 #[expect(dead_code, reason = "other tests use the rest")]
 mod home;
+mod tiny;
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 
 use home::Home;
 use serde_json::Value;
-
-/// As much of a Linux kernel as QEMU looks at (x86 boot protocol 2.04): four setup sectors, loaded high, that jump in place.
-fn kernel() -> Vec<u8> {
-    let mut image = vec![0; 8192];
-    image[0x1f1] = 4;
-    image[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
-    image[0x200..0x202].copy_from_slice(&[0xeb, 0xfe]);
-    image[0x202..0x206].copy_from_slice(b"HdrS");
-    image[0x206..0x208].copy_from_slice(&0x0204_u16.to_le_bytes());
-    image[0x211] = 1;
-    image
-}
+use tiny::{kernel, runs};
 
 const HEAD: &str =
     "variables: {more: ''}\ndefaults: {arch: x86_64, accel: tcg, memory: 16M, kernel: ./vmlinuz}\n";
-
-fn runs(home: &Home, arguments: &[&str]) -> String {
-    let output = home.command(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 fn said(home: &Home, arguments: &[&str]) -> String {
     let output = home.command(arguments).output().unwrap();

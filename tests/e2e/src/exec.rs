@@ -39,6 +39,23 @@ fn find() -> Result<PathBuf, String> {
     }
 }
 
+/// The addresses of [`AS_WEB`].
+pub const WEB: &str = "10.77.0.9";
+/// The other.
+pub const WEB6: &str = "fd77:77::9";
+
+/// The arguments by which the command is the guest `web` of a network with both families.
+pub const AS_WEB: [&str; 8] = [
+    "--ipv6",
+    "fd77:77::/64",
+    "--name",
+    "web",
+    "--address",
+    WEB,
+    "--address",
+    WEB6,
+];
+
 /// A running one. Killed when dropped.
 #[derive(Debug)]
 pub struct Exec {
@@ -82,6 +99,21 @@ impl Exec {
         command.args(["net", "exec"]).args(arguments);
         command.args(["--", "bash", "-c", script]);
         Self::launch(command)
+    }
+
+    /// An option with this value is refused by one sentence that begins with it, and a hint.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn assert_refused(atoll: &PathBuf, arguments: [&str; 2]) {
+        let ended = Self::start(atoll, &arguments, "true").end();
+        assert_eq!(ended.status, Some(2), "{arguments:?}: {}", ended.stderr);
+        let lines: Vec<&str> = ended.stderr.lines().collect();
+        let [error, hint] = lines[..] else {
+            panic!("{arguments:?}: {}", ended.stderr);
+        };
+        assert!(error.starts_with(&format!("error: {} ", arguments[0])), "{error}");
+        assert!(hint.starts_with("hint: "), "{hint}");
     }
 
     /// Starts a command as it is.

@@ -47,7 +47,7 @@ mod zone;
 pub use answer::answer;
 pub use cluster::Cluster;
 pub use debian::{ByHand, Debian, debian_disk};
-pub use exec::{Ended, Exec, with_namespaces};
+pub use exec::{AS_WEB, Ended, Exec, WEB, WEB6, with_namespaces};
 pub use frames::Frames;
 pub use gap::longest_gap;
 pub use group::{hear_one, join_group, tell_group};

@@ -1,6 +1,6 @@
 //! DNS as its clients see it: `dig` on the Linux kernel in a namespace, and resolvers of the host's that the tests play.
 
-use atoll_e2e::{Exec, LONG, Zone, with_namespaces};
+use atoll_e2e::{AS_WEB, Exec, LONG, Zone, with_namespaces};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::UdpSocket;
@@ -8,17 +8,6 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-const BOTH: [&str; 8] = [
-    "--ipv6",
-    "fd77:77::/64",
-    "--name",
-    "web",
-    "--address",
-    "10.77.0.9",
-    "--address",
-    "fd77:77::9",
-];
 
 /// What a script of `dig`s writes, one line each.
 fn lines(exec: Exec) -> Vec<String> {
@@ -64,7 +53,7 @@ fn own_names_are_answered_with_their_types_and_nothing_else() {
         d CH TXT version.bind | status
         for code in notify update status; do d +opcode=$code atoll.internal SOA | status; done
     "#;
-    let said = lines(Exec::start(atoll, &[&BOTH[..], &arguments].concat(), script));
+    let said = lines(Exec::start(atoll, &[&AS_WEB[..], &arguments].concat(), script));
     let expected = [
         "10.77.0.9",
         "fd77:77::9",
@@ -106,7 +95,7 @@ fn what_is_malformed_is_a_format_error_or_nothing() {
         ask '\x12\x34\x81\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01' 1
         ask '\x12\x34\x01' 1
         dig @10.77.0.1 +short A web.atoll.internal"#;
-    let said = lines(Exec::start(atoll, &BOTH, script));
+    let said = lines(Exec::start(atoll, &AS_WEB, script));
     let format_error = " 12 34 81 01 00 00";
     let [answers @ .., last] = &said[..] else {
         panic!("nothing was said")
@@ -135,7 +124,7 @@ fn what_the_world_says_passes_untouched_over_udp_and_tcp() {
         d +tcp +short TXT long.example | wc -l
         for n in $(seq 20); do d +short A n$n.example; done | uniq"#;
     let arguments = ["--dns", &dns, "--mtu", "1500"];
-    let said = lines(Exec::start(atoll, &[&BOTH[..], &arguments].concat(), script));
+    let said = lines(Exec::start(atoll, &[&AS_WEB[..], &arguments].concat(), script));
     let long = LONG.to_string();
     let expected = [
         "KnOwN.eXample.\t\t3600\tIN\tA\t192.0.2.7",
@@ -185,7 +174,7 @@ fn ten_thousand_questions_that_nobody_answers_are_in_nobodys_way() {
         dig @10.77.0.1 +tries=1 +time=60 A y.dead.example | grep -o 'status: SERVFAIL'"#;
     let go = folder.path().join("go");
     let flood = flood.replace("$GO", &go.display().to_string());
-    let flooding = Exec::start(atoll, &[&BOTH[..], &arguments].concat(), &flood);
+    let flooding = Exec::start(atoll, &[&AS_WEB[..], &arguments].concat(), &flood);
     let _ = flooding.says("ready");
     let join = ["--join", &api, "--name", "other"];
     let other = "for n in $(seq 40); do dig @10.77.0.1 +short +tries=1 +time=30 A n$n.example; sleep 0.05; done | uniq -c; ping -q -c 1 -W 30 10.77.0.1 | grep -o '1 received'";

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 use atoll_e2e::{
-    Exec, Guest, Kit, Net, Options, Resolver, TcpEcho, UdpEcho, closed_tcp_port, digest_of, play, steps,
-    with_namespaces,
+    AS_WEB, Exec, Guest, Kit, Net, Options, Resolver, TcpEcho, UdpEcho, WEB, WEB6, closed_tcp_port,
+    digest_of, play, steps, with_namespaces,
 };
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,21 +13,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const GUEST: &str = "10.77.0.9";
-const GUEST6: &str = "fd77:77::9";
 const ALIAS: &str = "10.77.0.254";
 const ALIAS6: &str = "fd77:77::fe";
-const BOTH: [&str; 8] = [
-    "--ipv6",
-    "fd77:77::/64",
-    "--name",
-    "web",
-    "--address",
-    GUEST,
-    "--address",
-    GUEST6,
-];
-
 /// What is refused is refused long before anything runs out.
 const AT_ONCE: Duration = Duration::from_secs(20);
 
@@ -40,7 +27,7 @@ const SERVE: &str = "cd $(mktemp -d); trap 'kill $(jobs -p)' TERM; echo the page
 
 /// A command that says `listening`, on a network of both families.
 fn guest(atoll: &PathBuf, arguments: &[&str], script: &str) -> Exec {
-    let exec = Exec::start(atoll, &[&BOTH, arguments].concat(), script);
+    let exec = Exec::start(atoll, &[&AS_WEB, arguments].concat(), script);
     let _ = exec.says("listening");
     exec
 }
@@ -75,7 +62,7 @@ fn a_proxy_leads_to_names_and_addresses_of_both_families() {
         "web",
         "web.atoll.internal",
         "WEB.atoll.internal:8080",
-        GUEST,
+        WEB,
         "[fd77:77::9]",
     ] {
         let url = format!("http://{host}/");
@@ -298,7 +285,7 @@ fn a_guest_reaches_a_unix_socket_of_the_host_over_both_families() {
         "for host in host.atoll.internal {ALIAS} [{ALIAS6}]; do {PEER} connect $host:2375 send:hello shutdown read-all; done
         {PEER} connect {ALIAS}:2376 read-all; {PEER} connect [{ALIAS6}]:2377 read-all"
     );
-    let arguments = [&BOTH[..], &["--host-socket", &listed, "--host-socket", &absent]].concat();
+    let arguments = [&AS_WEB[..], &["--host-socket", &listed, "--host-socket", &absent]].concat();
     let said = Exec::start(atoll, &arguments, &script).ok();
     assert_eq!(
         said,
@@ -327,7 +314,7 @@ fn a_guest_reaches_listed_ports_of_the_host_and_no_others() {
         "--host-port",
         &format!("{udp}:5353/udp"),
     ];
-    let ended = Exec::start(atoll, &[&BOTH[..], &arguments].concat(), &script).end();
+    let ended = Exec::start(atoll, &[&AS_WEB[..], &arguments].concat(), &script).end();
     let refused = "ConnectionRefused\n".repeat(6);
     assert_eq!(
         ended.stdout,
@@ -400,8 +387,8 @@ fn dns_answers_below_machines_and_asks_elsewhere_by_suffix() {
         "--dns-cache",
         "off",
     ];
-    let said = Exec::start(atoll, &[&BOTH[..], &arguments].concat(), script).ok();
-    assert_eq!(said, format!("{GUEST}\n{GUEST6}\n192.0.2.77\nstatus: SERVFAIL\n"));
+    let said = Exec::start(atoll, &[&AS_WEB[..], &arguments].concat(), script).ok();
+    assert_eq!(said, format!("{WEB}\n{WEB6}\n192.0.2.77\nstatus: SERVFAIL\n"));
 }
 
 #[test]
@@ -418,13 +405,6 @@ fn every_wrong_way_is_one_sentence_with_a_hint() {
         ["--dns-cache", "much"],
         ["--ntp", "pool.example"],
     ] {
-        let ended = Exec::start(atoll, &arguments, "true").end();
-        assert_eq!(ended.status, Some(2), "{arguments:?}: {}", ended.stderr);
-        let lines: Vec<&str> = ended.stderr.lines().collect();
-        let [error, hint] = lines[..] else {
-            panic!("{arguments:?}: {}", ended.stderr);
-        };
-        assert!(error.starts_with(&format!("error: {} ", arguments[0])), "{error}");
-        assert!(hint.starts_with("hint: "), "{hint}");
+        Exec::assert_refused(atoll, arguments);
     }
 }

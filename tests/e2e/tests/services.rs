@@ -80,14 +80,7 @@ fn every_wrong_option_is_one_sentence_with_a_hint() {
         ["--boot", "http-x86-64=boot.efi"],
         ["--boot-server", "boot.example"],
     ] {
-        let ended = Exec::start(atoll, &arguments, "true").end();
-        assert_eq!(ended.status, Some(2), "{arguments:?}: {}", ended.stderr);
-        let lines: Vec<&str> = ended.stderr.lines().collect();
-        let [error, hint] = lines[..] else {
-            panic!("{arguments:?}: {}", ended.stderr);
-        };
-        assert!(error.starts_with(&format!("error: {} ", arguments[0])), "{error}");
-        assert!(hint.starts_with("hint: "), "{hint}");
+        Exec::assert_refused(atoll, arguments);
     }
 }
 
