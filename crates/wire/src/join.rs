@@ -43,8 +43,10 @@ pub struct Joined {
 /// Join frames from the front of `queue`, for a port that takes what `offloads` says; `None` when the first goes by itself.
 #[must_use]
 pub fn join<'a>(queue: impl IntoIterator<Item = &'a Frame>, offloads: Offloads) -> Option<Joined> {
-    let mut queue = queue.into_iter();
+    let mut queue = queue.into_iter().peekable();
     let first = queue.next()?;
+    // A frame by itself is not looked at.
+    queue.peek()?;
     let mut run = Run::begin(first, offloads)?;
     for frame in queue.take(MAX_SEGMENTS - 1) {
         if run.is_closed || !run.take(&frame.bytes, frame.offload) {
