@@ -33,10 +33,11 @@ impl World {
     /// Start the network as anna.
     fn start(&mut self) {
         let (pid, is_up) = self.host.run_as_anna(
-            "/run/atoll net run --subnet 10.77.0.0/24 --ipv6 fd77:77::/64 --api unix:/run/net/lan.sock >/run/net/ready 2>/run/net/log & echo $!
-            for i in $(seq 400); do grep -q ready /run/net/ready && exit; sleep 0.05; done; exit 1",
+            "rm -f /run/net/ready
+            /run/atoll net run --subnet 10.77.0.0/24 --ipv6 fd77:77::/64 --api unix:/run/net/lan.sock >/run/net/ready 2>/run/net/log & echo $!
+            for i in $(seq 400); do grep -qs ready /run/net/ready && exit; sleep 0.05; done; cat /run/net/log; exit 1",
         );
-        assert!(is_up, "the network does not start");
+        assert!(is_up, "the network does not start: {pid}");
         self.network = pid.trim().to_owned();
     }
 
@@ -300,6 +301,9 @@ fn nothing_is_left_of_a_link_whoever_is_killed() {
     let _ = world.host.run(&format!("kill -9 {}", world.network));
     assert_eq!(world.host.difference(&before), "", "the network");
 
+    // Its socket is its own until it has ended.
+    let ended = "for i in $(seq 1000); do grep -qs '^State:[[:space:]]*[^Z[:space:]]' /proc/$network/status || exit 0; sleep 0.02; done; exit 1";
+    let _ = world.host.run(&format!("network={}; {ended}", world.network));
     world.start();
     linked(&world);
     let _ = world.host.run(&format!("kill {}", world.network));
