@@ -23,9 +23,7 @@ use atoll_engine::{Command, Listening, WatchId};
 
 use crate::core::Core;
 use crate::forwards::Forwards;
-use crate::{
-    AutomaticSpec, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Manner, Protocol,
-};
+use crate::{AutomaticSpec, ForwardError, ForwardId, ForwardSpec, GuestTarget, Manner, Protocol};
 
 /// Host ports that are tried for one of a guest.
 const TRIES: u16 = 16;
@@ -124,12 +122,13 @@ impl AutomaticForwards {
             stays
         });
         let mut room = MOST.saturating_sub(total);
+        let asked_for = asked_for(forwards, spec);
         for &port in ports {
-            if !spec.takes(port) {
+            if !spec.takes(port) || asked_for.contains(&parts(port)) {
                 continue;
             }
             for &address in &spec.addresses {
-                if made.contains_key(&(port, address)) || room == 0 || leads_there(forwards, spec, port) {
+                if made.contains_key(&(port, address)) || room == 0 {
                     continue;
                 }
                 let (id, warning) = appear(core, forwards, spec, (port, address));
@@ -165,13 +164,12 @@ fn parts(listening: Listening) -> (Protocol, u16) {
     }
 }
 
-/// Whether a forward that somebody asked for by itself leads to this port.
-fn leads_there(forwards: &Forwards, spec: &AutomaticSpec, listening: Listening) -> bool {
-    let (protocol, port) = parts(listening);
-    let leads = |it: &ForwardInfo| {
-        !it.automatic && it.protocol == protocol && it.guest_port == port && it.guest == spec.guest
-    };
-    forwards.list().iter().any(leads)
+/// The guest's ports to which forwards lead that somebody asked for by themselves.
+fn asked_for(forwards: &Forwards, spec: &AutomaticSpec) -> Vec<(Protocol, u16)> {
+    let all = forwards.list().into_iter();
+    all.filter(|it| !it.automatic && it.guest == spec.guest)
+        .map(|it| (it.protocol, it.guest_port))
+        .collect()
 }
 
 fn warn_once(warned: &mut BTreeSet<Listening>, port: Listening, warning: &str) {

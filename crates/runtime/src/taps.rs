@@ -201,12 +201,13 @@ impl Guests {
         wishes: Wishes,
     ) -> Result<StaticLease, AttachError> {
         let (now, network) = (core.now(), about.addresses);
+        let held = Held::now(core);
         let wanted = wishes.address.map(IpAddr::V4);
         for wanted in wanted.into_iter().chain(wishes.address6.map(IpAddr::V6)) {
             if network.gateway(wanted).is_none() {
                 return Err(AttachError::NoFamily(wanted));
             }
-            if is_held(core, wanted, mac) {
+            if held.has(wanted, mac) {
                 return Err(AttachError::AddressTaken(wanted));
             }
         }
@@ -305,19 +306,24 @@ pub(crate) fn has_name(core: &Core, wanted: &str) -> bool {
     names.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted))
 }
 
-/// Whether another guest has leased the address, or was heard to use it.
-pub(crate) fn is_held(core: &Core, address: IpAddr, mac: Mac) -> bool {
-    let picture = core.engine.snapshot(core.now());
-    let of_v4 = picture
-        .leases
-        .iter()
-        .map(|lease| (IpAddr::V4(lease.address), lease.mac));
-    let of_v6 = picture
-        .leases6
-        .iter()
-        .map(|lease| (IpAddr::V6(lease.address), lease.mac));
-    let mut leases = of_v4.chain(of_v6);
-    let mut ports = picture.ports.iter();
-    leases.any(|(leased, owner)| leased == address && owner != mac)
-        || ports.any(|port| port.addresses.contains(&address))
+/// The addresses that guests have: leased, with their owners, or heard in use.
+pub(crate) struct Held(Vec<(IpAddr, Option<Mac>)>);
+
+impl Held {
+    pub(crate) fn now(core: &Core) -> Self {
+        let picture = core.engine.snapshot(core.now());
+        let of_v4 = picture.leases.iter();
+        let of_v4 = of_v4.map(|lease| (IpAddr::V4(lease.address), Some(lease.mac)));
+        let of_v6 = picture.leases6.iter();
+        let of_v6 = of_v6.map(|lease| (IpAddr::V6(lease.address), Some(lease.mac)));
+        let heard = picture.ports.iter().flat_map(|port| &port.addresses);
+        let heard = heard.map(|address| (*address, None));
+        Self(of_v4.chain(of_v6).chain(heard).collect())
+    }
+
+    /// Whether another guest has it.
+    pub(crate) fn has(&self, address: IpAddr, mac: Mac) -> bool {
+        let mut all = self.0.iter();
+        all.any(|(held, owner)| *held == address && *owner != Some(mac))
+    }
 }

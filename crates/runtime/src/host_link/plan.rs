@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{HostLink, Kind, LinkError};
 use crate::core::Core;
 use crate::event_loop::About;
-use crate::taps::is_held;
+use crate::taps::Held;
 
 /// Addresses that are looked at.
 const TRIES: u32 = 64;
@@ -149,22 +149,23 @@ fn free<A: Copy + Into<IpAddr>>(
     mut candidates: impl Iterator<Item = A>,
     range: String,
 ) -> Result<A, LinkError> {
+    let held = Held::now(core);
     candidates
-        .find(|address| why_not(core, (*address).into()).is_none())
+        .find(|address| why_not(core, &held, (*address).into()).is_none())
         .ok_or(LinkError::Exhausted(range))
 }
 
 fn must_be_free<A: Copy + Into<IpAddr>>(core: &mut Core, wanted: A) -> Result<A, LinkError> {
     let address = wanted.into();
-    match why_not(core, address) {
+    match why_not(core, &Held::now(core), address) {
         None => Ok(wanted),
         Some(why) => Err(LinkError::Address { address, why }),
     }
 }
 
 /// Why an address cannot be leased.
-fn why_not(core: &mut Core, address: IpAddr) -> Option<String> {
-    if is_held(core, address, TRIAL) {
+fn why_not(core: &mut Core, held: &Held, address: IpAddr) -> Option<String> {
+    if held.has(address, TRIAL) {
         return Some("it is a guest's".to_owned());
     }
     let (v4, v6) = match address {
