@@ -31,25 +31,31 @@ use bench::Bench;
 use error::{BenchError, Trying};
 use options::Options;
 use peers::{
-    ATOLL, ATOLL_TAP, ATOLL_VHOST, Attached, BRIDGED_STREAM, BRIDGED_TAP, BRIDGED_VHOST, DIRECT, GVPROXY,
-    LOOPBACK, PASST, PASTA, Peer, SLIRP4NETNS, TAP_DIRECT, VM_ATOLL, VM_BARE,
+    ATOLL, ATOLL_BEFORE, ATOLL_POLICY, ATOLL_TAP, ATOLL_TAP_BEFORE, ATOLL_TAP_POLICY, ATOLL_VHOST, Attached,
+    BRIDGED_STREAM, BRIDGED_TAP, BRIDGED_TAP_BEFORE, BRIDGED_VHOST, DIRECT, GVPROXY, LOOPBACK, PASST, PASTA,
+    POLICY, Peer, SLIRP4NETNS, TAP_DIRECT, VM_ATOLL, VM_BARE,
 };
 use results::Results;
 use suites::Suite;
 
 /// Peers in the order of tables.
-const PEER_ORDER: [&str; 15] = [
+const PEER_ORDER: [&str; 20] = [
     LOOPBACK,
     DIRECT,
     ATOLL,
+    ATOLL_BEFORE,
+    ATOLL_POLICY,
     ATOLL_VHOST,
     PASST,
     GVPROXY,
     ATOLL_TAP,
+    ATOLL_TAP_BEFORE,
+    ATOLL_TAP_POLICY,
     PASTA,
     SLIRP4NETNS,
     TAP_DIRECT,
     BRIDGED_TAP,
+    BRIDGED_TAP_BEFORE,
     BRIDGED_VHOST,
     BRIDGED_STREAM,
     VM_BARE,
@@ -183,42 +189,58 @@ fn known_names(argument: &str, given: &[String], known: &[&str]) -> Result<(), B
 
 /// Every peer that there could be, in order.
 fn all_peers(options: &Options) -> Vec<Rc<dyn Peer>> {
-    let atoll = options.atoll.clone().unwrap_or_else(|| PathBuf::from("atoll"));
+    let program = options.atoll.clone().unwrap_or_else(|| PathBuf::from("atoll"));
     let mut peers: Vec<Rc<dyn Peer>> = vec![
         Rc::new(peers::Loopback),
         Rc::new(peers::Direct),
-        Rc::new(peers::Atoll {
-            program: atoll.clone(),
-            shared: false,
-        }),
-        Rc::new(peers::Atoll {
-            program: atoll.clone(),
-            shared: true,
-        }),
+        by_socket(&program, false, &[]),
+        variant(ATOLL_POLICY, by_socket(&program, false, &POLICY)),
+        by_socket(&program, true, &[]),
         Rc::new(peers::Passt::new(options.passt.as_ref())),
+        by_tap(&program, &[]),
+        variant(ATOLL_TAP_POLICY, by_tap(&program, &POLICY)),
+        Rc::new(peers::Pasta::new(options.passt.as_ref())),
+        Rc::new(peers::Slirp4netns::new()),
+        Rc::new(peers::TapDirect),
     ];
+    peers.extend([Attached::Tap, Attached::Vhost, Attached::Stream].map(|it| bridged(&program, it)));
+    for by_atoll in [false, true] {
+        let program = program.clone();
+        peers.push(Rc::new(peers::Machine { program, by_atoll }));
+    }
+    if let Some(before) = &options.before {
+        peers.push(variant(ATOLL_BEFORE, by_socket(before, false, &[])));
+        peers.push(variant(ATOLL_TAP_BEFORE, by_tap(before, &[])));
+        peers.push(variant(BRIDGED_TAP_BEFORE, bridged(before, Attached::Tap)));
+    }
     if let Some(program) = options.gvproxy.clone() {
         peers.push(Rc::new(peers::Gvproxy { program }));
     }
-    peers.push(Rc::new(peers::AtollTap {
-        program: atoll.clone(),
-    }));
-    peers.push(Rc::new(peers::Pasta::new(options.passt.as_ref())));
-    peers.push(Rc::new(peers::Slirp4netns::new()));
-    peers.push(Rc::new(peers::TapDirect));
-    for attached in [Attached::Tap, Attached::Vhost, Attached::Stream] {
-        peers.push(Rc::new(peers::Bridged {
-            program: atoll.clone(),
-            attached,
-        }));
-    }
-    for by_atoll in [false, true] {
-        peers.push(Rc::new(peers::Machine {
-            program: atoll.clone(),
-            by_atoll,
-        }));
-    }
+    peers.sort_by_key(|peer| PEER_ORDER.iter().position(|name| *name == peer.name()));
     peers
+}
+
+fn by_socket(program: &Path, shared: bool, arguments: &'static [&'static str]) -> Rc<dyn Peer> {
+    let program = program.to_owned();
+    Rc::new(peers::Atoll {
+        program,
+        shared,
+        arguments,
+    })
+}
+
+fn by_tap(program: &Path, arguments: &'static [&'static str]) -> Rc<dyn Peer> {
+    let program = program.to_owned();
+    Rc::new(peers::AtollTap { program, arguments })
+}
+
+fn bridged(program: &Path, attached: Attached) -> Rc<dyn Peer> {
+    let program = program.to_owned();
+    Rc::new(peers::Bridged { program, attached })
+}
+
+fn variant(name: &'static str, peer: Rc<dyn Peer>) -> Rc<dyn Peer> {
+    Rc::new(peers::Variant { name, peer })
 }
 
 type Versions = Vec<(&'static str, String)>;

@@ -31,6 +31,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PATH")]
     pub(crate) atoll: Option<PathBuf>,
 
+    /// An earlier atoll, to be measured beside it.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) before: Option<PathBuf>,
+
     /// Another passt than the one in the search path; pasta is taken from beside it.
     #[arg(long, value_name = "PATH")]
     pub(crate) passt: Option<PathBuf>,

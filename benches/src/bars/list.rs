@@ -2,8 +2,8 @@
 
 use super::{Bar, Need};
 use crate::peers::{
-    ATOLL, ATOLL_TAP, BRIDGED_TAP, DIRECT, GVPROXY, LOOPBACK, PASST, PASTA, SLIRP4NETNS, TAP_DIRECT,
-    VM_ATOLL, VM_BARE,
+    ATOLL, ATOLL_BEFORE, ATOLL_POLICY, ATOLL_TAP, ATOLL_TAP_BEFORE, ATOLL_TAP_POLICY, BRIDGED_TAP, DIRECT,
+    GVPROXY, LOOPBACK, PASST, PASTA, SLIRP4NETNS, TAP_DIRECT, VM_ATOLL, VM_BARE,
 };
 use crate::results::{Key, Results};
 
@@ -26,6 +26,7 @@ pub(super) fn bars(results: &Results) -> Vec<Bar> {
     list.udp();
     list.idle();
     list.uplink();
+    list.before();
     list.bars
 }
 
@@ -251,6 +252,30 @@ impl List<'_> {
             let measured = self.gbit("direct-attach", (VM_ATOLL, way), (VM_BARE, way));
             let what = format!("MTU 1500 {way}, by QEMU started by hand");
             self.add("VM attached directly", what, Need::AtLeast(0.97), measured);
+        }
+    }
+
+    /// What all that was built since costs, and what a policy does.
+    fn before(&mut self) {
+        let series = [
+            (ATOLL, ATOLL_BEFORE, 0.03),
+            (ATOLL_TAP, ATOLL_TAP_BEFORE, 0.03),
+            (ATOLL_POLICY, ATOLL_BEFORE, 0.1),
+            (ATOLL_TAP_POLICY, ATOLL_TAP_BEFORE, 0.1),
+        ];
+        for (now, before, part) in series {
+            let path = format!("{now} by {before}");
+            for case in cases(&MTUS) {
+                let measured = self.gbit("tcp-stream", (now, &case), (before, &case));
+                self.add(&path, format!("MTU {case}"), Need::AtLeast(1.0 - part), measured);
+            }
+            let measured = self.ratio("rr", (now, "1500", "p50"), (before, "1500", "p50"));
+            self.add(
+                &path,
+                "request and response, p50",
+                Need::AtMost(1.0 + part),
+                measured,
+            );
         }
     }
 }

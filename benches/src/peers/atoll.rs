@@ -26,6 +26,8 @@ pub(crate) struct Atoll {
     pub(crate) program: PathBuf,
     /// Guests share their memory.
     pub(crate) shared: bool,
+    /// More of its arguments.
+    pub(crate) arguments: &'static [&'static str],
 }
 
 impl Peer for Atoll {
@@ -65,6 +67,7 @@ impl Peer for Atoll {
             "--mtu",
             &request.mtu.to_string(),
         ]);
+        command.args(self.arguments);
         let option = if self.shared { "--vhost-user" } else { "--qemu" };
         command.arg(option).arg(format!("unix:{}", socket.display()));
         command.arg("--api").arg(format!("unix:{}", api.display()));

@@ -14,6 +14,8 @@ pub(crate) const NAME: &str = "atoll-tap";
 #[derive(Debug)]
 pub(crate) struct AtollTap {
     pub(crate) program: PathBuf,
+    /// More of its arguments.
+    pub(crate) arguments: &'static [&'static str],
 }
 
 impl Peer for AtollTap {
@@ -50,8 +52,8 @@ impl Peer for AtollTap {
             "10.77.0.0/24",
             "--mtu",
             &request.mtu.to_string(),
-            "--",
         ]);
+        command.args(self.arguments).arg("--");
         command.args(meeting.holder()?);
         let backend = host.start(NAME, command, Output::Log, scratch)?;
         let namespace = meeting.namespace(&backend)?;

@@ -9,6 +9,7 @@
 //! | `atoll-tap`, `pasta`, `slirp4netns` | the back end's own TAP in the guest's namespace |
 //! | `tap-direct`, `bridged-…` | see [`bridged`]: a TAP in a bridge of the host's, directly or behind atoll |
 //! | `vm-bare`, `vm-atoll` | see [`machine`]: a VM on such a TAP |
+//! | `…-before`, `…-policy` | see [`variant`]: an earlier atoll, or one with a policy |
 
 mod adopt;
 mod atoll;
@@ -21,6 +22,7 @@ mod machine;
 mod passt;
 mod pasta;
 mod slirp4netns;
+mod variant;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,6 +43,9 @@ pub(crate) use machine::{ADDRESS as MACHINE_ADDRESS, BARE as VM_BARE, BY_ATOLL a
 pub(crate) use passt::{NAME as PASST, Passt};
 pub(crate) use pasta::{NAME as PASTA, Pasta};
 pub(crate) use slirp4netns::{NAME as SLIRP4NETNS, Slirp4netns};
+pub(crate) use variant::{
+    ATOLL_BEFORE, ATOLL_POLICY, ATOLL_TAP_BEFORE, ATOLL_TAP_POLICY, BRIDGED_TAP_BEFORE, POLICY, Variant,
+};
 
 /// How a peer's guests are attached, which decides what can be compared with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +58,8 @@ pub(crate) enum Kind {
     Bridged,
     /// A VM on a bridge of the host's.
     Machine,
+    /// Atoll once more: measured where what a change or a policy costs would be seen.
+    Variant,
 }
 
 /// What a measurement needs of a peer.

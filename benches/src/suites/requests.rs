@@ -43,7 +43,7 @@ pub(super) const SUITE: Suite = Suite {
 
 fn jobs(bench: &Bench) -> Vec<Job> {
     let peers = bench
-        .peers(&[Kind::Loopback, Kind::Stream, Kind::Tap])
+        .peers(&[Kind::Loopback, Kind::Stream, Kind::Tap, Kind::Variant])
         .into_iter();
     let job = |peer| Job {
         peer,

@@ -31,7 +31,7 @@ fn jobs(bench: &Bench) -> Vec<Job> {
         });
     }
     for mtu in bench.mtus(&[ETHERNET_MTU, LARGE_MTU]) {
-        for peer in bench.peers(&[Kind::Stream, Kind::Tap]) {
+        for peer in bench.peers(&[Kind::Stream, Kind::Tap, Kind::Variant]) {
             jobs.push(Job {
                 peer,
                 request: bench.request(mtu),
