@@ -136,6 +136,15 @@ impl Core {
         self.registry.reregister(&mut SourceFd(&fd), source.into(), all)
     }
 
+    /// Be told when `fd` becomes readable as before, and from now on also when it can be `written` to, at once if it can; or no longer.
+    pub(crate) fn watch_again(&self, fd: impl AsFd, source: Source, written: bool) -> io::Result<()> {
+        let fd = fd.as_fd().as_raw_fd();
+        let writable = written.then_some(Interest::WRITABLE);
+        let interest = writable.map_or(Interest::READABLE, |it| Interest::READABLE | it);
+        self.registry
+            .reregister(&mut SourceFd(&fd), source.into(), interest)
+    }
+
     /// Be told no longer, of a descriptor that others hold too.
     pub(crate) fn unwatch(&self, fd: impl AsFd) -> io::Result<()> {
         let fd = fd.as_fd().as_raw_fd();

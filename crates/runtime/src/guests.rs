@@ -86,6 +86,8 @@ pub(crate) struct Guest {
     pub(crate) link: Link,
     /// It is no guest, but the way to the host's LAN.
     pub(crate) is_uplink: bool,
+    /// The loop is told when it takes more (see [`crate::room`]).
+    pub(crate) awaits_room: bool,
 }
 
 #[derive(Debug)]
@@ -144,7 +146,7 @@ impl Guests {
             }
             Transport::QemuDgram => {
                 let port = DgramPort::bind(&spec.path)?;
-                core.watch(&port, Source::Dgram(id)).map_err(failed)?;
+                core.watch_reading(&port, Source::Dgram(id)).map_err(failed)?;
                 Socket::Dgram(port)
             }
         };
@@ -322,6 +324,9 @@ impl Guests {
         let queue = core.engine.egress(port);
         // A relay that was full is told of an empty queue, too: then it waits for nothing any more.
         if queue.is_empty() && !matches!(guest.link, Link::Relay(_)) {
+            if let Err(error) = guest.needs_no_room(core, port) {
+                self.detach(core, port, &error.to_string());
+            }
             return;
         }
         let outcome = match &mut guest.link {
@@ -332,6 +337,12 @@ impl Guests {
             Link::Dgram { retry: Some(_), .. } => return,
             Link::Dgram { .. } => return self.flush_dgram(core, port),
         };
+        let outcome = outcome.and_then(|written| {
+            if written.blocked {
+                guest.await_room(core, port)?;
+            }
+            Ok(written)
+        });
         match outcome {
             Ok(written) => {
                 if !written.blocked && written.frames < queue.len() {
@@ -429,7 +440,7 @@ impl Guests {
     fn attach_socket(&mut self, core: &mut Core, id: u32, link: Link) {
         let port = PortId(self.next_id());
         let watched = match &link {
-            Link::Stream(stream) => core.watch(stream, Source::Guest(port.0)),
+            Link::Stream(stream) => core.watch_reading(stream, Source::Guest(port.0)),
             Link::VhostUser(shared) => core.watch(&**shared, Source::Guest(port.0)),
             Link::Tap(_) | Link::Relay(_) | Link::Dgram { .. } => Ok(()),
         };
@@ -469,6 +480,7 @@ impl Guests {
             endpoint,
             link,
             is_uplink: false,
+            awaits_room: false,
         };
         let config = PortConfig {
             label,

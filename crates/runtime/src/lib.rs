@@ -44,6 +44,7 @@ mod prefix;
 mod proxy;
 mod requests;
 mod resolvers;
+mod room;
 mod services;
 mod snapshot;
 mod spare;

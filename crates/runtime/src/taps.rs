@@ -156,7 +156,7 @@ impl Guests {
             return Err(AttachError::MacTaken(mac));
         }
         let port = PortId(self.next_id());
-        core.watch(&tap, Source::Guest(port.0))
+        core.watch_reading(&tap, Source::Guest(port.0))
             .map_err(AttachError::Watch)?;
         let wishes = Wishes {
             address: spec.address,
@@ -169,6 +169,7 @@ impl Guests {
             endpoint: format!("tap {mac}"),
             link: Link::Tap(tap),
             is_uplink: false,
+            awaits_room: false,
         };
         let config = PortConfig {
             label: spec.name,
@@ -261,6 +262,7 @@ impl Guests {
             Some(Guest {
                 link: Link::Tap(_),
                 is_uplink: false,
+                awaits_room: false,
                 ..
             })
         );

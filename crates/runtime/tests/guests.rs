@@ -206,6 +206,35 @@ fn a_guest_that_breaks_the_framing_is_closed_and_its_neighbour_is_not() {
 }
 
 #[test]
+fn a_guest_that_reads_late_gets_all_that_waited_each_time() {
+    const FRAMES: u16 = 2000;
+    let dir = tempfile::tempdir().unwrap();
+    let (options, path) = options(dir.path());
+    let _network = Network::start(options).unwrap();
+    let mut late = Guest::stream(&path, 1).configured();
+    let mut sender = Guest::stream(&path, 2).configured();
+    for round in 0..3_u8 {
+        // More than the sockets of both hold: the rest waits in the network.
+        for number in 0..FRAMES {
+            let addresses = [0x52, 0x54, 0, 0, 0, 1, 0x52, 0x54, 0, 0, 0, 2];
+            let mut frame = [&addresses[..], &[0x88, 0xb5, round], &number.to_be_bytes()].concat();
+            frame.resize(1500, 0);
+            sender.nic.send(&frame);
+        }
+        // Whatever was sent before this question has been handled when the answer is there.
+        let question = sender.connect((GATEWAY, 9));
+        sender.until(|sender| (!sender.tcp(question).is_open()).then_some(()));
+        let mut numbers = Vec::new();
+        while numbers.len() < usize::from(FRAMES) {
+            let ours = late.nic.receive_some();
+            let ours = ours.filter(|frame| frame[12..15] == [0x88, 0xb5, round]);
+            numbers.extend(ours.map(|frame| u16::from_be_bytes([frame[15], frame[16]])));
+        }
+        assert_eq!(numbers, (0..FRAMES).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn a_datagram_guest_and_a_stream_guest_are_neighbours() {
     let dir = tempfile::tempdir().unwrap();
     let (mut options, path) = options(dir.path());

@@ -286,6 +286,7 @@ impl Uplink {
             endpoint: format!("uplink {}", grant.interface),
             link,
             is_uplink: true,
+            awaits_room: false,
         };
         guests.insert(core, port, guest, config);
         let link = OpenLink {
@@ -378,7 +379,7 @@ fn link_by(way: Way, core: &mut Core, port: PortId) -> Result<(Link, Offloads), 
     match way {
         Way::Tap(fd) => {
             let tap = TapPort::new(fd)?;
-            core.watch(&tap, source).map_err(OpenError::Watch)?;
+            core.watch_reading(&tap, source).map_err(OpenError::Watch)?;
             let offloads = tap.offloads();
             Ok((Link::Tap(tap), offloads))
         }

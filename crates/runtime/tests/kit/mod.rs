@@ -88,7 +88,7 @@ impl Device for Nic {
 
 impl Nic {
     /// Blocks when the network does not read: the test is then at fault, or the network.
-    fn send(&mut self, frame: &[u8]) {
+    pub(crate) fn send(&mut self, frame: &[u8]) {
         let outcome = match &mut self.wire {
             Wire::Stream(stream, _) => {
                 let mut bytes = u32::try_from(frame.len()).unwrap().to_be_bytes().to_vec();
@@ -107,8 +107,13 @@ impl Nic {
         stream.write_all(bytes).unwrap();
     }
 
-    /// Wait for at least one frame, but no longer than a millisecond: timers of the guest's stack run too.
-    fn receive_some(&mut self) {
+    /// Every frame that came, which the guest's stack then does not see; waits for one, but no longer than a millisecond.
+    pub(crate) fn receive_some(&mut self) -> std::collections::vec_deque::Drain<'_, Bytes> {
+        self.receive();
+        self.received.drain(..)
+    }
+
+    fn receive(&mut self) {
         let mut buf = [0; 65536];
         let outcome = match &mut self.wire {
             Wire::Stream(stream, decoder) => stream.read(&mut buf).inspect(|&count| {
@@ -180,7 +185,7 @@ impl Guest {
     pub(crate) fn step(&mut self) {
         self.interface
             .poll(Instant::now(), &mut self.nic, &mut self.sockets);
-        self.nic.receive_some();
+        self.nic.receive();
         self.interface
             .poll(Instant::now(), &mut self.nic, &mut self.sockets);
         let event = self.sockets.get_mut::<dhcpv4::Socket<'_>>(self.dhcp).poll();
