@@ -15,9 +15,16 @@ skip() { echo "skipped: $1"; return $skipped; }
 
 has_cargo() { cargo "$1" --version >/dev/null 2>&1; }
 
-# Runs tests with nextest where it is installed, with cargo otherwise.
-run_tests() {
-    if has_cargo nextest; then cargo nextest run --no-fail-fast "$@"; else cargo test --no-fail-fast --all-targets "$@"; fi
+# What is built, in each step the same: what cargo compiles of a crate depends on the features that all selected packages together ask
+# for, so a step that named fewer would compile half of the workspace once more. The end-to-end tests are for Linux.
+workspace=(--workspace)
+[ "$(uname -s)" = Linux ] || workspace+=(--exclude atoll-e2e)
+
+# Builds programs as the tests' build made their libraries: with `--examples` cargo counts what only tests depend on, too.
+build_beside_tests() {
+    local names=()
+    for name; do names+=(--bin "$name"); done
+    cargo build "${workspace[@]}" "${names[@]}" --examples
 }
 
 step_format() {
@@ -27,29 +34,46 @@ step_format() {
 
 step_lints() {
     has_cargo clippy || { skip "clippy is not installed (rustup component add clippy)"; return; }
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy "${workspace[@]}" --all-targets -- -D warnings || return
+    # All other steps build everything at once. What people build alone is to ask for all that it needs by itself.
+    cargo clippy --package atoll-cli --package atoll-helper -- -D warnings &&
+        cargo clippy --package atoll-fuzz -- -D warnings
 }
 
-step_unit() { run_tests --workspace --exclude atoll-e2e; }
+# With nextest where it is installed, with cargo otherwise.
+step_unit() {
+    if has_cargo nextest; then
+        cargo nextest run --no-fail-fast "${workspace[@]}" --filterset 'not package(atoll-e2e)'
+    else
+        cargo test --no-fail-fast --all-targets --workspace --exclude atoll-e2e
+    fi
+}
 
-step_doctests() { cargo test --workspace --exclude atoll-e2e --doc; }
+step_doctests() { cargo test "${workspace[@]}" --doc; }
 
 step_walls() { cargo xtask walls; }
 
-step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps; }
+step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc "${workspace[@]}" --no-deps; }
 
 step_macos() { scripts/check-macos.sh; }
 
-step_fuzz() { cargo run --package atoll-fuzz; }
+step_fuzz() { build_beside_tests atoll-fuzz && "${CARGO_TARGET_DIR:-target}/debug/atoll-fuzz"; }
 
 # Printed for comparison; no bound is set.
 step_count() { cargo xtask count; }
 
-# The guests are x86_64 under emulation; everything else that is missing is a failure here.
+# The guests are x86_64 under emulation; everything else that is missing is a failure here. nextest runs as many at a time as
+# .config/nextest.toml says; cargo knows no such table, and runs one.
 step_e2e() {
     [ "$(uname -sm)" = "Linux x86_64" ] || { skip "the guests of these tests need Linux on x86_64"; return; }
-    cargo build --package atoll-cli --package atoll-helper || return
-    ATOLL_E2E=required cargo test --package atoll-e2e --no-fail-fast -- --test-threads=1 --nocapture
+    export ATOLL_E2E=required
+    if has_cargo nextest; then
+        build_beside_tests atoll atoll-helper &&
+            cargo nextest run --no-fail-fast "${workspace[@]}" --filterset 'package(atoll-e2e)'
+    else
+        cargo build --package atoll-cli --package atoll-helper &&
+            cargo test --package atoll-e2e --no-fail-fast -- --test-threads=1 --nocapture
+    fi
 }
 
 # The steps: name, deadline in seconds, heading.

@@ -176,7 +176,8 @@ const PRIVATE: [(Ipv4Addr, u8); 3] = [
     (Ipv4Addr::new(172, 16, 0, 0), 12),
     (Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
-/// Domains that are nobody's: ICANN's for private use, RFC 8375, RFC 6761.
+/// Domains that are nobody's: ICANN's for private use, RFC 8375, RFC 6761. A rule that names none allows those below them; a whole one,
+/// under which others on the host may have names of their own, has to be named.
 const PRIVATE_DOMAINS: [&str; 3] = ["internal", "home.arpa", "test"];
 const UNIQUE_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 8);
 
@@ -238,7 +239,8 @@ impl Rule {
     }
 
     fn has_domain(&self, domain: &DomainName) -> bool {
-        let private = || PRIVATE_DOMAINS.iter().any(|other| domain.is_below(other));
+        let is_inside = |other: &&str| domain.is_below(other) && domain.as_str() != *other;
+        let private = || PRIVATE_DOMAINS.iter().any(is_inside);
         self.domains.iter().any(|other| domain.is_below(other.as_str()))
             || self.domains.is_empty() && private()
     }

@@ -12,12 +12,14 @@
 //! [`resolve`] reads the entries, adds what follows from outputs that a machine's documents mention, and refuses what never comes true:
 //! machines that are not there, machines that wait for each other.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::check::PlacedMachine;
+use crate::circle;
 use crate::cluster::Nic;
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::name::Name;
@@ -251,16 +253,18 @@ pub(crate) type Waits = Vec<(Dependency, Span)>;
 /// What each machine waits for, in the order of the machines; what is wrong with it is reported. A machine with a count stands for all of them.
 pub(crate) fn resolve(machines: &[PlacedMachine], report: &mut Report) -> Vec<Waits> {
     let names: Vec<&Name> = machines.iter().map(|machine| &machine.name.value).collect();
+    let meanings = Meanings::of(machines);
     let mut resolved = Vec::new();
     for machine in machines {
         let mut all: Waits = Vec::new();
+        let mut added: HashSet<Dependency> = HashSet::new();
         let mut add = |dependency: Dependency, span: &Span| {
-            if !all.iter().any(|(known, _)| *known == dependency) {
+            if added.insert(dependency.clone()) {
                 all.push((dependency, span.clone()));
             }
         };
         for entry in machine.file.depends_on.iter().flatten() {
-            let meant = meant(&entry.dependency.machine, machines);
+            let meant = meanings.meant(&entry.dependency.machine);
             if meant.is_empty() {
                 report_unknown(&machine.name.value, entry, &names, report);
             }
@@ -291,22 +295,37 @@ pub(crate) fn resolve(machines: &[PlacedMachine], report: &mut Report) -> Vec<Wa
         }
         resolved.push(all);
     }
-    report_cycles(&names, &resolved, report);
+    circle::report(&names, &resolved, report);
     resolved
 }
 
-/// The machines that a name means: the one that has it, or those that were made of it by a count.
-fn meant<'m>(name: &Name, machines: &'m [PlacedMachine]) -> Vec<&'m PlacedMachine> {
-    let is_it = |machine: &&PlacedMachine| machine.name.value == *name;
-    if let Some(machine) = machines.iter().find(is_it) {
-        return vec![machine];
+/// Which machines a name means, found at once: two counts that wait for each other have as many entries as both multiplied.
+struct Meanings<'m> {
+    by_name: HashMap<&'m str, &'m PlacedMachine>,
+    by_count: HashMap<&'m str, Vec<&'m PlacedMachine>>,
+}
+
+impl<'m> Meanings<'m> {
+    fn of(machines: &'m [PlacedMachine]) -> Self {
+        let (mut by_name, mut by_count) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
+        for machine in machines {
+            let name = machine.name.value.as_str();
+            by_name.entry(name).or_insert(machine);
+            let counted = name.strip_suffix(&format!("-{}", machine.index));
+            if let Some(of) = counted.filter(|_| machine.index > 0) {
+                by_count.entry(of).or_default().push(machine);
+            }
+        }
+        Self { by_name, by_count }
     }
-    let is_one_of_it = |machine: &&PlacedMachine| {
-        let number = machine.name.value.as_str().strip_prefix(name.as_str());
-        let number = number.and_then(|rest| rest.strip_prefix('-'));
-        machine.index > 0 && number == Some(&machine.index.to_string())
-    };
-    machines.iter().filter(is_one_of_it).collect()
+
+    /// The one that has the name, or those that were made of it by a count.
+    fn meant(&self, name: &Name) -> Vec<&'m PlacedMachine> {
+        match self.by_name.get(name.as_str()) {
+            Some(machine) => vec![*machine],
+            None => self.by_count.get(name.as_str()).cloned().unwrap_or_default(),
+        }
+    }
 }
 
 fn report_unused(machine: &Name, entry: &DependencyFile, report: &mut Report) {
@@ -324,14 +343,13 @@ pub(crate) fn check_ways(
     waits: &[Waits],
     report: &mut Report,
 ) {
-    let reached = |name: &Name| {
-        let of = machines
-            .iter()
-            .zip(nics)
-            .find(|(machine, _)| machine.name.value == *name);
+    let mut ways: HashMap<&Name, bool> = HashMap::new();
+    for (machine, nics) in machines.iter().zip(nics) {
         // Of a machine whose NICs are wrong that is what there is to say.
-        of.is_none_or(|(machine, nics)| machine.file.wrong || nics.iter().any(|nic| !nic.attach.is_direct()))
-    };
+        let has_one = machine.file.wrong || nics.iter().any(|nic| !nic.attach.is_direct());
+        ways.entry(&machine.name.value).or_insert(has_one);
+    }
+    let reached = |name: &Name| ways.get(name).copied().unwrap_or(true);
     let mut wrong = |what: String, name: &Name, span: &Span| {
         let title = format!(
             "{what} cannot be found out: no NIC of machine {:?} goes through a network of Atoll's",
@@ -373,91 +391,4 @@ pub(crate) fn known(wanted: &str, names: &[&Name]) -> String {
             format!("there are: {}", names.join(", "))
         }
     }
-}
-
-/// Reports machines that wait for each other, each circle once, at the entry of its first machine.
-///
-/// What waits for nothing that is left is taken away (Kahn's algorithm) until only circles and what leads to them are left; walking along any
-/// entry from there must come round.
-fn report_cycles(names: &[&Name], resolved: &[Waits], report: &mut Report) {
-    let place = |name: &Name| names.iter().position(|known| *known == name);
-    let edges: Vec<Vec<(usize, &Span)>> = resolved
-        .iter()
-        .map(|all| {
-            all.iter()
-                .filter_map(|(dependency, span)| Some((place(&dependency.machine)?, span)))
-                .collect()
-        })
-        .collect();
-    let mut left: Vec<bool> = vec![true; names.len()];
-    loop {
-        settle(&edges, &mut left);
-        let Some(start) = left.iter().position(|it| *it) else {
-            return;
-        };
-        let circle = circle_from(start, &edges, &left);
-        report.push(circle_diagnostic(names, &circle));
-        for (machine, _) in &circle {
-            left[*machine] = false;
-        }
-    }
-}
-
-/// Takes away what depends on nothing that is left.
-fn settle(edges: &[Vec<(usize, &Span)>], left: &mut [bool]) {
-    let mut changed = true;
-    while std::mem::take(&mut changed) {
-        for (machine, all) in edges.iter().enumerate() {
-            if left[machine] && !all.iter().any(|(other, _)| left[*other]) {
-                left[machine] = false;
-                changed = true;
-            }
-        }
-    }
-}
-
-/// A circle that is come upon from here, beginning at its machine that comes first in the file; each with the entry that leads on.
-fn circle_from<'s>(start: usize, edges: &[Vec<(usize, &'s Span)>], left: &[bool]) -> Vec<(usize, &'s Span)> {
-    let mut way: Vec<(usize, &Span)> = Vec::new();
-    let mut at = start;
-    loop {
-        if let Some(first) = way.iter().position(|(machine, _)| *machine == at) {
-            let mut circle = way.split_off(first);
-            let least = circle.iter().enumerate().min_by_key(|(_, (machine, _))| *machine);
-            let turn = least.map_or(0, |(index, _)| index);
-            circle.rotate_left(turn);
-            return circle;
-        }
-        let Some((next, span)) = edges[at].iter().find(|(other, _)| left[*other]) else {
-            return way;
-        };
-        way.push((at, span));
-        at = *next;
-    }
-}
-
-fn circle_diagnostic(names: &[&Name], circle: &[(usize, &Span)]) -> Diagnostic {
-    let name = |(machine, _): &(usize, &Span)| names.get(*machine).map_or("", |name| name.as_str());
-    let mut chain: Vec<&str> = circle.iter().map(name).collect();
-    let first = chain.first().copied().unwrap_or_default();
-    let (title, hint) = if chain.len() == 1 {
-        (
-            format!("machine {first:?} waits for itself"),
-            "a machine is started once all that it depends on holds: take this entry out".to_owned(),
-        )
-    } else {
-        chain.push(first);
-        (
-            format!("machines wait for each other: {}", chain.join(" -> ")),
-            "one of them must be started first: take one of these entries out".to_owned(),
-        )
-    };
-    let mut spans = circle.iter().map(|(_, span)| (*span).clone());
-    let mut diagnostic = Diagnostic::new(title, spans.next().unwrap_or(0..0)).with_hint(hint);
-    for (index, span) in spans.enumerate() {
-        if let Some(pair) = chain.get(index + 1..index + 3) {
-            diagnostic = diagnostic.and(span, format!("{} waits for {}", pair[0], pair[1]));
-        }
-    }
-    diagnostic
 }

@@ -17,7 +17,7 @@ use crate::choices::Choices;
 use crate::diagnostic::{Diagnostic, Report, Span};
 use crate::include::{KEY as INCLUDE, lay_over_machine};
 use crate::read::{Entries, FromYaml, Spot, bad_value, report_duplicates, wrong_kind};
-use crate::scalar::{Instances, OVERRIDES_MAX};
+use crate::scalar::{INSTANCES_MAX, Instances};
 use crate::template::{Reference, Template};
 use crate::text::Hint;
 use crate::variables::{INDEX, SELF, Values, how_to_give, known};
@@ -192,7 +192,7 @@ impl Expander<'_> {
         };
         let overrides = overrides.map(|overrides| {
             // With a count that could not be read, any number may be right.
-            let most = read.map_or(OVERRIDES_MAX, |count| count.0);
+            let most = read.map_or(INSTANCES_MAX, |count| count.0);
             self.overrides(name, overrides, most)
         });
         Some((count, overrides.unwrap_or_default()))

@@ -106,17 +106,13 @@ impl Mention {
     }
 }
 
-/// Whether a text mentions an output, and so is a template.
+/// Whether a text mentions an output, and so is a template. What only looks so behind a `$$` is none.
 fn is_template(text: &str) -> bool {
-    let mut rest = text;
-    while let Some(at) = rest.find("${machine.") {
-        rest = &rest[at + 2..];
-        let path = rest.split(['}', '\n']).next().unwrap_or_default();
-        if path.split('.').nth(2) == Some("outputs") {
-            return true;
-        }
-    }
-    false
+    text.match_indices("${machine.").any(|(at, _)| {
+        let dollars = text[..at].len() - text[..at].trim_end_matches('$').len();
+        let path = text[at + 2..].split(['}', '\n']).next().unwrap_or_default();
+        dollars % 2 == 0 && path.split('.').nth(2) == Some("outputs")
+    })
 }
 
 /// The outputs that a user-data mentions, each once. `has_variables` where other references may be something, too.
@@ -328,6 +324,17 @@ mod tests {
                 "{text}: {none:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_mention_makes_no_template_of_its_text() {
+        let alone = "#cloud-config\na: $${machine.a.outputs.b}\n";
+        assert_eq!(fill(alone, &|_| None), Ok(None));
+        let beside = "#cloud-config\na: $${machine.a.outputs.b}\nb: $$${machine.a.outputs.b} $${machine.a.outputs.b}\n";
+        assert_eq!(
+            filled_with(beside, "v"),
+            "#cloud-config\na: $${machine.a.outputs.b}\nb: \"$v ${machine.a.outputs.b}\"\n"
+        );
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod catalogue;
 mod check;
 mod choice;
 mod choices;
+mod circle;
 mod cluster;
 mod config;
 mod depend;

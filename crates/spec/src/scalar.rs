@@ -19,8 +19,8 @@ pub(crate) struct Count(pub(crate) u16);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Instances(pub(crate) u16);
 
-/// The highest number of one of them.
-pub(crate) const OVERRIDES_MAX: u16 = 1000;
+/// The most that a count may make of one kind, and so the highest number of one of them.
+pub(crate) const INSTANCES_MAX: u16 = 1000;
 
 /// An MTU: at least what every IPv4 host takes (RFC 791, 576), at most an IPv4 packet.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +105,7 @@ impl FromStr for Instances {
     type Err = ScalarError;
 
     fn from_str(text: &str) -> Result<Self, ScalarError> {
-        number(text, 0, OVERRIDES_MAX).map(Self)
+        number(text, 0, INSTANCES_MAX).map(Self)
     }
 }
 

@@ -235,25 +235,30 @@ fn value(
     let given = choices
         .variables
         .get(word)
-        .map(|value| (value, format!(" (from --var {word})")));
+        .map(|value| (value, format!("--var {word}")));
     let given = given.or_else(|| {
         let value = choices.environment.get(&environment)?;
-        Some((value, format!(" (from {ENVIRONMENT_PREFIX}{environment})")))
+        Some((value, format!("{ENVIRONMENT_PREFIX}{environment}")))
     });
     let (value, from, span) = match (given, &file.default) {
-        (Some((value, from)), _) => (value, from, &name.span),
+        (Some((value, from)), _) => (value, Some(from), &name.span),
         (None, Some(default)) => {
             if default.value.contains("${") {
                 let title = format!("the default of variable {word:?} cannot refer to others");
                 report.push(Diagnostic::new(title, default.span.clone()));
             }
-            (&default.value, String::new(), &default.span)
+            (&default.value, None, &default.span)
         }
         (None, None) => return None,
     };
     if !file.kind.takes(value) && !file.wrong {
         let expected = file.kind.described();
-        let title = format!("variable {word:?} must be {expected}, not {value:?}{from}");
+        // What somebody gave may be a secret; what stands in the file is shown below it anyway.
+        let but = from.map_or_else(
+            || format!("not {value:?}"),
+            |from| format!("unlike what {from} gives"),
+        );
+        let title = format!("variable {word:?} must be {expected}, {but}");
         report.push(Diagnostic::new(title, span.clone()));
     }
     Some(value.clone())

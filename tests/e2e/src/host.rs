@@ -1,7 +1,11 @@
 //! Servers on the host's loopback, or where a test has a socket, in threads of the test.
 
+use rustix::fd::OwnedFd;
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// A TCP server that sends back what it gets when it has it all, any number of connections at a time.
@@ -77,10 +81,39 @@ impl UdpEcho {
     }
 }
 
-/// A TCP port of the loopback on which nothing listens: one that was just given back.
+/// A TCP port of 127.0.0.1 on which nothing listens, and which the system gives to nobody who asks for any port, until the test's
+/// process ends: tests beside this one do. Who asks for this one by SO_REUSEADDR, as servers do, gets it, for the socket that keeps it
+/// never listens.
 ///
 /// # Errors
 /// When the loopback gives no port.
 pub fn closed_tcp_port() -> io::Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static KEPT: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    Ok(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closed_tcp_port;
+    use std::io::ErrorKind;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_closed_port_refuses_and_is_there_for_who_asks_for_it() {
+        let port = closed_tcp_port().unwrap();
+        let refused = TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        let _listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
 }

@@ -12,6 +12,9 @@ use std::time::SystemTime;
 
 const QEMU: &str = "qemu-system-x86_64";
 
+/// The source of the guest's probe.
+const PROBE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guest/probe.rs");
+
 /// Everything the tests need, found or built once.
 #[derive(Debug)]
 pub struct Kit {
@@ -177,23 +180,37 @@ fn find_micro(folder: &Path) -> Option<(SystemTime, PathBuf)> {
 
 /// The initramfs with the probe in `/bin`: the kernel unpacks archives that follow each other, each
 /// beginning at a multiple of four bytes (Documentation/driver-api/early-userspace/buffer-format.rst).
+///
+/// Made once for all tests' processes, and again when what it is made from has changed.
 fn with_probe(initramfs: &Path) -> Result<PathBuf, String> {
     let folder = target_folder()?.join("e2e");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let place = folder.join("initramfs");
+    if is_made(&place, initramfs) {
+        return Ok(place);
+    }
     let own = format!("{}", std::process::id());
     let probe = folder.join(format!("probe-{own}"));
     compile_probe(&probe)?;
     let combined = folder.join(format!("initramfs-{own}"));
     let written =
         combine(initramfs, &probe, &combined).map_err(|error| format!("{}: {error}", combined.display()));
-    let place = folder.join("initramfs");
     written.and_then(|()| fs::rename(&combined, &place).map_err(|error| error.to_string()))?;
     fs::remove_file(&probe).map_err(|error| error.to_string())?;
     Ok(place)
 }
 
+/// Whether it stands there, made from this initramfs and from the probe as it is now.
+fn is_made(place: &Path, initramfs: &Path) -> bool {
+    let written = |path: &Path| fs::metadata(path).and_then(|it| it.modified());
+    let is_later = written(place).is_ok_and(|made| written(Path::new(PROBE)).is_ok_and(|probe| probe < made));
+    is_later
+        && fs::read(place).is_ok_and(|made| {
+            fs::read(initramfs).is_ok_and(|part| !part.is_empty() && made.starts_with(&part))
+        })
+}
+
 fn compile_probe(probe: &Path) -> Result<(), String> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/probe.rs");
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
     let built = Command::new(rustc)
         .args([
@@ -203,7 +220,7 @@ fn compile_probe(probe: &Path) -> Result<(), String> {
             "-Cstrip=symbols",
             "-o",
         ])
-        .args([probe, &source])
+        .args([probe, Path::new(PROBE)])
         .output()
         .map_err(|error| format!("rustc cannot be run: {error}"))?;
     let words = String::from_utf8_lossy(&built.stderr).into_owned();

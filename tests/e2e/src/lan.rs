@@ -10,6 +10,7 @@
 //!
 //! Everything is deleted when it is dropped, and nothing of the machine's own network is touched.
 
+use crate::PATIENCE;
 use crate::world::within;
 use std::io::Write;
 use std::net::IpAddr;
@@ -293,7 +294,7 @@ impl Lan {
     /// # Panics
     /// With the lines that differ, when it does not become so.
     pub fn assert_host_is_as(&self, before: &str) {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let now = self.host_state();
             if now == before {

@@ -4,10 +4,12 @@
 //! there. Nothing of the real host's network or files is changed: `/etc`, `/run` and `/usr/libexec` are other file systems inside. All
 //! of it goes when the process that holds the namespaces is killed.
 
+use crate::PATIENCE;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// The user who is not root.
 const ANNA: &str = "41000";
@@ -192,11 +194,12 @@ impl LanHost {
         self.run(PICTURE)
     }
 
-    /// Wait until it looks like that again, for some seconds; what is different in the end.
+    /// Wait until it looks like that again; what is different in the end.
     #[must_use]
     pub fn difference(&self, before: &str) -> String {
         let mut difference = String::new();
-        for _ in 0..40 {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             let now = self.picture();
             if now == before {
                 return String::new();
@@ -213,7 +216,7 @@ impl LanHost {
             if difference.is_empty() {
                 difference.push_str("the order of the lines");
             }
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
         difference
     }

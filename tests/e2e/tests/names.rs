@@ -171,9 +171,12 @@ fn ten_thousand_questions_that_nobody_answers_are_in_nobodys_way() {
         echo flooded
         dig @10.77.0.1 +short +tries=1 +time=60 A own.example
         ping -q -c 1 -W 30 10.77.0.1 | grep -o '1 received'
-        dig @10.77.0.1 +tries=1 +time=60 A y.dead.example | grep -o 'status: SERVFAIL'"#;
-    let go = folder.path().join("go");
+        dig @10.77.0.1 +tries=1 +time=60 A y.dead.example | grep -o 'status: SERVFAIL'
+        while [ ! -e $DONE ]; do sleep 0.05; done"#;
+    let (go, done) = (folder.path().join("go"), folder.path().join("done"));
     let flood = flood.replace("$GO", &go.display().to_string());
+    // The network ends with this command.
+    let flood = flood.replace("$DONE", &done.display().to_string());
     let flooding = Exec::start(atoll, &[&AS_WEB[..], &arguments].concat(), &flood);
     let _ = flooding.says("ready");
     let join = ["--join", &api, "--name", "other"];
@@ -186,6 +189,7 @@ fn ten_thousand_questions_that_nobody_answers_are_in_nobodys_way() {
         said[1..],
         ["     40 192.0.2.7".to_owned(), "1 received".to_owned()]
     );
+    fs::write(&done, "").expect("the folder takes a file");
     let said = lines(flooding);
     assert_eq!(
         said,

@@ -244,6 +244,20 @@ fn names_alone_are_bound_as_a_links_are() {
 }
 
 #[test]
+fn a_whole_domain_that_is_nobodys_has_to_be_named() {
+    for whole in ["internal", "home.arpa", "test"] {
+        let link = LINK.replace("atoll.internal", whole);
+        assert!(!allows("allow anyone link", &link), "{whole}");
+        assert!(
+            allows(&format!("allow anyone link domain={whole}"), &link),
+            "{whole}"
+        );
+        let below = LINK.replace("atoll.internal", &format!("lab.{whole}"));
+        assert!(allows("allow anyone link", &below), "{whole}");
+    }
+}
+
+#[test]
 fn a_link_is_to_private_ranges_and_domains_and_shut_to_guests_unless_the_rule_says_more() {
     let rule = "allow anyone link";
     assert!(allows(rule, LINK) && !allows("allow anyone host", LINK) && !allows(rule, HOST));

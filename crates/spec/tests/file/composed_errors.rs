@@ -278,7 +278,7 @@ fn values_for_variables_that_are_none() {
     hint: did you mean "workers"?
     "#);
     assert_snapshot!(told(&[("workers", "three")]), @r#"
-    error: variable "workers" must be a number, not "three" (from --var workers)
+    error: variable "workers" must be a number, unlike what --var workers gives
      --> atoll.yaml:1:13
       |
     1 | variables: {workers: {type: number}}

@@ -93,13 +93,28 @@ fn refuse_all(mut channel: Channel, sentence: &str) {
 struct Helper {
     channel: Channel,
     termination: OwnedFd,
-    asker: Asker,
-    policy: Result<Policy, Refusal>,
-    acl: BridgeAcl,
+    law: Law,
     host: Host,
     /// Of dead ones, until they are undone.
     dead: Vec<Journal>,
     second: Pid,
+}
+
+/// Who asks, and what they may ask for.
+struct Law {
+    asker: Asker,
+    policy: Result<Policy, Refusal>,
+    acl: BridgeAcl,
+}
+
+impl Law {
+    fn judge(&self, request: &Request) -> Result<(), Refusal> {
+        match &self.policy {
+            Ok(policy) => policy.judge(&self.asker, &self.acl, request),
+            Err(_) if self.asker.uid == 0 => Ok(()),
+            Err(refusal) => Err(refusal.clone()),
+        }
+    }
 }
 
 /// What is opened with all rights.
@@ -143,9 +158,12 @@ impl Helper {
             Some(channel) => identity::of(channel, sudo_uid.as_deref())?,
             None => return Ok(None),
         };
-        let policy = super::load_policy();
-        let acl = BridgeAcl::load(&asker);
-        let divided = Self::divide(channel).map_err(|error| start_sentence(&error))?;
+        let law = Law {
+            policy: super::load_policy(),
+            acl: BridgeAcl::load(&asker),
+            asker,
+        };
+        let divided = Self::divide(channel, &law).map_err(|error| start_sentence(&error))?;
         let (Some((opened, second, opener)), Some(channel)) = (divided, channel.take()) else {
             return Ok(None);
         };
@@ -153,9 +171,7 @@ impl Helper {
         Ok(Some(Self {
             channel,
             termination: opened.termination,
-            asker,
-            policy,
-            acl,
+            law,
             host: host.map_err(|error| format!("atoll-helper cannot reach the kernel: {error}"))?,
             dead: opened.dead,
             second,
@@ -163,7 +179,7 @@ impl Helper {
     }
 
     /// Go on in two processes with what each needs.
-    fn divide(channel: &mut Option<Channel>) -> io::Result<Option<(Opened, Pid, Opener)>> {
+    fn divide(channel: &mut Option<Channel>, law: &Law) -> io::Result<Option<(Opened, Pid, Opener)>> {
         let opened = Opened::new()?;
         let (ours, theirs) = crate::message::pair()?;
         let Some(second) = calls::fork()? else {
@@ -179,7 +195,9 @@ impl Helper {
             drop(channel.take());
             release_standard_streams()?;
             privileges::drop_to_devices()?;
-            opened.devices.serve(Channel::new(theirs)?);
+            opened
+                .devices
+                .serve(Channel::new(theirs)?, &|request| law.judge(request));
             return Ok(None);
         };
         drop(theirs);
@@ -251,11 +269,7 @@ impl Helper {
 
     fn judged(&self, message: &[u8]) -> Result<Request, Refusal> {
         let request = Request::decode(message)?;
-        match &self.policy {
-            Ok(policy) => policy.judge(&self.asker, &self.acl, &request)?,
-            Err(_) if self.asker.uid == 0 => {}
-            Err(refusal) => return Err(refusal.clone()),
-        }
+        self.law.judge(&request)?;
         Ok(request)
     }
 }

@@ -3,13 +3,13 @@
 //!
 //! It is asked for the TUN device, for the device of one of our macvtaps by its name, or to tell which domain is that of a link of ours,
 //! and for nothing else; it reads no request of
-//! a client's. The number of a macvtap's device is what sysfs says, seen from this network namespace; `/dev/tapN` is used when it has
+//! a client's. What it is told of a domain is judged here once more by the policy: which of the host's questions go where is no
+//! matter of trust in the first process, which has read what a client wrote. The number of a macvtap's device is what sysfs says, seen from this network namespace; `/dev/tapN` is used when it has
 //! this number (links of two namespaces may have one index, and then one name there), otherwise a node is made in a file system that
 //! nobody else sees. When the first process is gone, this one removes journals in which nothing is left, and ends.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -20,22 +20,38 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{LinkName, Name};
 use super::{journal, resolved};
-use crate::link::DomainName;
+use crate::link::{DomainName, LinkRequest};
 use crate::message::{Channel, Received};
+use crate::{Refusal, Request};
 
 const TUN: &[u8] = b"tun";
 const TUN_PATH: &str = "/dev/net/tun";
 
 const DONE: &[u8] = b"ok";
 
-/// Which names are those of a link of ours.
+/// Which names are those of a link of ours: what was asked for, and what the link is called.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Names {
     link: LinkName,
-    domain: DomainName,
-    resolvers: Vec<IpAddr>,
+    wanted: LinkRequest,
 }
+
+impl Names {
+    /// Reads them, and the domain among them, where the policy allows the link.
+    fn judged(message: &[u8], judge: Judge<'_>) -> Result<(Self, DomainName), String> {
+        let names: Self = serde_json::from_slice(message).map_err(|error| error.to_string())?;
+        names.wanted.check()?;
+        let is_ours = LinkName::candidates(&names.wanted.network).any(|name| name == names.link);
+        let domain = names.wanted.domain.clone().filter(|_| is_ours);
+        let domain = domain.ok_or_else(|| "no domain of this link was asked for".to_owned())?;
+        judge(&Request::Link(names.wanted.clone())).map_err(|refusal| refusal.to_string())?;
+        Ok((names, domain))
+    }
+}
+
+/// Whether the policy allows it to who asks in this session.
+pub(super) type Judge<'j> = &'j dyn Fn(&Request) -> Result<(), Refusal>;
 
 /// The first process's end.
 #[derive(Debug)]
@@ -55,16 +71,10 @@ impl Opener {
     }
 
     /// Tell the host's resolver which names are those of a link of ours; or why it was not told.
-    pub(super) fn resolve(
-        &mut self,
-        link: &LinkName,
-        domain: &DomainName,
-        resolvers: &[IpAddr],
-    ) -> Result<(), String> {
+    pub(super) fn resolve(&mut self, link: &LinkName, wanted: &LinkRequest) -> Result<(), String> {
         let names = Names {
             link: link.clone(),
-            domain: domain.clone(),
-            resolvers: resolvers.to_vec(),
+            wanted: wanted.clone(),
         };
         let failed = |error: io::Error| error.to_string();
         let message = serde_json::to_vec(&names).map_err(|error| error.to_string())?;
@@ -116,10 +126,10 @@ impl Devices {
     }
 
     /// Be the second process.
-    pub(super) fn serve(&self, mut channel: Channel) {
+    pub(super) fn serve(&self, mut channel: Channel, judge: Judge<'_>) {
         while let Ok(Received::Message(what, _)) = channel.receive() {
             if what.starts_with(b"{") {
-                let outcome = self.resolve(&what);
+                let outcome = self.resolve(&what, judge);
                 let answer = outcome.as_ref().map_or_else(String::as_bytes, |()| DONE);
                 if channel.send(answer, None).is_err() {
                     break;
@@ -149,15 +159,15 @@ impl Devices {
         self.macvtap(&name)
     }
 
-    fn resolve(&self, what: &[u8]) -> Result<(), String> {
-        let names: Names = serde_json::from_slice(what).map_err(|error| error.to_string())?;
+    fn resolve(&self, what: &[u8], judge: Judge<'_>) -> Result<(), String> {
+        let (names, domain) = Names::judged(what, judge)?;
         if !self.resolver_is_here {
             return Err("systemd-resolved, if it runs, is in another network namespace".to_owned());
         }
         let index = self.read(&format!("class/net/{}/ifindex", names.link));
         let index = index.map_err(|error| error.to_string())?;
         let index: i32 = index.parse().map_err(|_| "the link has no number".to_owned())?;
-        resolved::tell(index, &names.domain, &names.resolvers)
+        resolved::tell(index, &domain, &names.wanted.resolvers)
     }
 
     fn macvtap(&self, name: &Name) -> io::Result<OwnedFd> {
@@ -208,4 +218,41 @@ fn file_system(kind: &str) -> rustix::io::Result<OwnedFd> {
         FsMountFlags::FSMOUNT_CLOEXEC,
         MountAttrFlags::MOUNT_ATTR_NOEXEC,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RefusalKind;
+
+    fn message(change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+        let mut names = serde_json::json!({"link": "atoll-lan", "wanted": {
+            "network": "lan", "subnet": "10.77.0.0/24", "address": "10.77.0.253", "mtu": 1500,
+            "domain": "lab.internal", "resolvers": ["10.77.0.1"],
+        }});
+        change(&mut names);
+        serde_json::to_vec(&names).unwrap()
+    }
+
+    #[test]
+    fn a_domain_is_told_only_where_the_policy_allows_the_link_and_its_resolvers_are_on_it() {
+        let allowed = |_: &Request| Ok(());
+        let (names, domain) = Names::judged(&message(|_| {}), &allowed).unwrap();
+        assert_eq!(
+            (names.link.as_str(), domain.as_str()),
+            ("atoll-lan", "lab.internal")
+        );
+        let denied = |_: &Request| Err(Refusal::new(RefusalKind::Denied, "no"));
+        assert_eq!(Names::judged(&message(|_| {}), &denied).unwrap_err(), "no");
+        let wrong: [fn(&mut serde_json::Value); 4] = [
+            |it| it["wanted"]["resolvers"] = serde_json::json!(["8.8.8.8"]),
+            |it| it["wanted"]["domain"] = serde_json::Value::Null,
+            |it| it["link"] = "atoll-other".into(),
+            |it| it["link"] = "eth0".into(),
+        ];
+        for change in wrong {
+            let message = message(change);
+            assert!(Names::judged(&message, &allowed).is_err(), "{message:?}");
+        }
+    }
 }

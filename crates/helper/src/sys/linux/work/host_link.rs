@@ -122,7 +122,7 @@ fn names(host: &mut Host, wanted: &LinkRequest, name: &LinkName) -> Result<Optio
     let Some(domain) = &wanted.domain else {
         return Ok(None);
     };
-    let told = host.opener.resolve(name, domain, &wanted.resolvers);
+    let told = host.opener.resolve(name, wanted);
     told.map(|()| Some("systemd-resolved".to_owned()))
         .map_err(|error| format!("programs of this host do not look up names below {domain} there: {error}"))
 }
