@@ -8,7 +8,7 @@
 //! | left out by `except`, or of another protocol | none |
 //! | one to which another forward leads already, such as the one for ssh | none: that one is it |
 //! | ephemeral, 32768 to 60999 | none: what listens there for a moment is nobody's service |
-//! | UDP 68, 546, 5353, 5355 | none: clients of DHCP and names of the link |
+//! | UDP 68, 546, 5353, 5355, TCP 5355 | none: clients of DHCP and names of the link |
 //! | below 1024, and this user may not have it | 10000 higher |
 //! | taken on the host, by whomever | the next that is free, of [`TRIES`]; told in the log, with both names, once a port |
 //! | all others | its own number |
@@ -31,8 +31,15 @@ const TRIES: u16 = 16;
 const MOST: usize = 1024;
 /// Linux's ephemeral ports, as they are set everywhere (`net.ipv4.ip_local_port_range`).
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 32_768..=60_999;
-/// UDP sockets of every Linux that are nobody's service: DHCP's clients, mDNS and LLMNR.
-const UDP_OF_THE_LINK: [u16; 4] = [68, 546, 5353, 5355];
+/// Sockets of every Linux that are nobody's service: DHCP's clients, mDNS, and LLMNR, at which systemd-resolved listens over TCP, too
+/// (RFC 4795, section 2).
+const OF_THE_LINK: [Listening; 5] = [
+    Listening::Udp(68),
+    Listening::Udp(546),
+    Listening::Udp(5353),
+    Listening::Udp(5355),
+    Listening::Tcp(5355),
+];
 
 /// What appears by itself of one guest, as one line of the configuration has it.
 #[derive(Debug)]
@@ -149,10 +156,9 @@ impl AutomaticSpec {
     fn takes(&self, listening: Listening) -> bool {
         let (protocol, port) = parts(listening);
         let is_left_out = self.except.iter().any(|ports| ports.contains(&port));
-        let is_of_the_link = protocol == Protocol::Udp && UDP_OF_THE_LINK.contains(&port);
         self.protocol.is_none_or(|only| only == protocol)
             && !is_left_out
-            && !is_of_the_link
+            && !OF_THE_LINK.contains(&listening)
             && !EPHEMERAL.contains(&port)
     }
 }
@@ -258,6 +264,8 @@ mod tests {
             (Tcp(61_000), true),
             (Udp(68), false),
             (Tcp(68), true),
+            (Udp(5355), false),
+            (Tcp(5355), false),
         ] {
             assert_eq!(spec().takes(port), expected, "{port:?}");
         }
