@@ -4,10 +4,12 @@
 //! sentence, hint and exit status are made in one place.
 #![forbid(unsafe_code)]
 
+mod cp;
 mod doctor;
 mod enter;
 #[cfg(test)]
 mod examples;
+mod exec;
 mod failure;
 mod forward;
 mod image;
@@ -19,6 +21,7 @@ mod meter;
 mod net;
 mod output;
 mod plan;
+mod prefix;
 mod progress;
 mod project;
 mod setup;
@@ -87,6 +90,10 @@ enum Command {
     Output(output::OutputArgs),
     /// Log in to a machine, or run a command there
     Ssh(enter::SshArgs),
+    /// Run a command in a machine, or in several
+    Exec(exec::ExecArgs),
+    /// Copy files into machines, out of them, and between them
+    Cp(cp::CopyArgs),
     /// Print an ssh_config(5) of the machines, or include it in ~/.ssh/config: for plain ssh, scp, rsync, Ansible and editors
     SshConfig(ssh_config::SshConfigArgs),
     /// Attach to a machine's serial console; Ctrl-] ends
@@ -153,6 +160,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => look::status(&args),
         Command::Output(args) => output::output(&args),
         Command::Ssh(args) => enter::ssh(&args),
+        Command::Exec(args) => exec::exec(&args),
+        Command::Cp(args) => cp::copy(&args),
         Command::SshConfig(args) => ssh_config::ssh_config(&args),
         Command::Console(args) => enter::console(&args),
         Command::Logs(args) => look::logs(&args),

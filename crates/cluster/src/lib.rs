@@ -23,7 +23,8 @@
 //! | `board`, `hold`, `look` | machines that wait for each other | `ssh`, the machine's network |
 //! | [`outputs`] | what machines give to each other | files |
 //! | [`dry`] | what `up` would run | none |
-//! | [`ssh`], [`console`] | ways into a machine | `ssh`, terminals |
+//! | [`ssh`], [`exec`], [`console`] | ways into a machine | `ssh`, terminals |
+//! | [`copy`] | files into machines, out of them and between them | `ssh`, files |
 //! | [`state`], [`files`], [`lock`] | what outlives the daemon | files |
 //! | [`policy`], [`reach`], [`services`] | what guests may do, whom they reach and what they are offered, from words to options | none |
 //! | [`host`] | which host this is | files |
@@ -38,9 +39,11 @@ pub mod change;
 pub mod cluster;
 pub mod console;
 mod convert;
+pub mod copy;
 pub mod direct;
 pub mod documents;
 pub mod dry;
+pub mod exec;
 pub mod files;
 mod hold;
 pub mod host;
