@@ -1,17 +1,16 @@
-//! `ls`, `status`, `logs`, `qemu-args`: what can be seen of a cluster.
+//! `ls`, `status`, `qemu-args`: what can be seen of a cluster.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
-use atoll_control::cluster::console;
 use atoll_control::cluster::dry;
 use atoll_control::cluster::status::{MachineStatus, NetworkStatus, NicStatus, Status};
 use atoll_control::runtime::{Mode, NetworkSnapshot};
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::project::{self, FileArgs, LongFileArgs};
+use crate::project::{self, FileArgs};
 use crate::table::{or_dash, print, print_json};
 
 /// Arguments of `ls` and `status`.
@@ -25,22 +24,6 @@ pub(crate) struct ListArgs {
     /// JSON for programs
     #[arg(long)]
     json: bool,
-}
-
-/// Arguments of `logs`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  atoll logs -f web   what web writes to its console, as it comes")]
-pub(crate) struct LogsArgs {
-    #[command(flatten)]
-    file: LongFileArgs,
-    /// The machine
-    machine: String,
-    /// Go on with what comes
-    #[arg(short, long)]
-    follow: bool,
-    /// The log of its QEMU instead of its console
-    #[arg(long, conflicts_with = "follow")]
-    qemu: bool,
 }
 
 /// Arguments of `qemu-args`.
@@ -185,17 +168,6 @@ fn print_network(network: &NetworkStatus, status: &Status) -> io::Result<()> {
     } else {
         print(&crate::forward::HEADING, &rows)
     }
-}
-
-pub(crate) fn logs(args: &LogsArgs) -> Result<(), Failure> {
-    let project = args.file.load()?;
-    let machine = project::any_machine(&project, &args.machine)?.name;
-    let log = if args.qemu {
-        project.paths.qemu_log(&machine)
-    } else {
-        project.paths.console_log(&machine)
-    };
-    Ok(console::copy_log(&log, args.follow, &mut io::stdout().lock())?)
 }
 
 pub(crate) fn qemu_args(args: &QemuArgs) -> Result<(), Failure> {

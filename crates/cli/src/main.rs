@@ -7,6 +7,7 @@
 mod cp;
 mod doctor;
 mod enter;
+mod events;
 #[cfg(test)]
 mod examples;
 mod exec;
@@ -16,6 +17,7 @@ mod image;
 mod init;
 mod lifecycle;
 mod link;
+mod logs;
 mod look;
 mod meter;
 mod net;
@@ -24,9 +26,11 @@ mod plan;
 mod prefix;
 mod progress;
 mod project;
+mod screenshot;
 mod setup;
 mod ssh_config;
 mod table;
+mod top;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -98,8 +102,14 @@ enum Command {
     SshConfig(ssh_config::SshConfigArgs),
     /// Attach to a machine's serial console; Ctrl-] ends
     Console(enter::ConsoleArgs),
-    /// Show what a machine wrote to its console
-    Logs(look::LogsArgs),
+    /// Show what machines write to their consoles, or cloud-init there
+    Logs(logs::LogsArgs),
+    /// Show what happened to the cluster
+    Events(events::EventsArgs),
+    /// Show what machines take of the host: processor, memory, disk, network
+    Top(top::TopArgs),
+    /// Take a picture of a machine's screen
+    Screenshot(screenshot::ScreenshotArgs),
     /// Lead ports of the host to machines while they run
     Forward(forward::ForwardArgs),
     /// Put this host on a network that runs: every program of it reaches every machine, by address and by name
@@ -164,7 +174,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Cp(args) => cp::copy(&args),
         Command::SshConfig(args) => ssh_config::ssh_config(&args),
         Command::Console(args) => enter::console(&args),
-        Command::Logs(args) => look::logs(&args),
+        Command::Logs(args) => logs::logs(&args),
+        Command::Events(args) => events::events(&args),
+        Command::Top(args) => top::top(&args),
+        Command::Screenshot(args) => screenshot::screenshot(&args),
         Command::Forward(args) => forward::forward(args),
         Command::Link(args) => link::link(&args),
         Command::Unlink(args) => link::unlink(&args),
