@@ -29,7 +29,7 @@ pub(crate) struct CopyArgs {
     #[arg(short, long)]
     quiet: bool,
     /// What to copy, PATH or MACHINE:PATH, and last where to; relative paths of a machine begin in the home of who logs in
-    #[arg(value_name = "SOURCE> <DESTINATION", num_args = 2.., required = true)]
+    #[arg(value_name = "SOURCE> <DESTINATION", num_args = 2.., required = true, add = crate::complete::places())]
     places: Vec<String>,
 }
 

@@ -20,6 +20,7 @@ pub(crate) struct SshArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine
+    #[arg(add = crate::complete::machines())]
     machine: String,
     /// What to run there; a shell when left out
     #[arg(last = true, value_name = "COMMAND")]
@@ -35,6 +36,7 @@ pub(crate) struct ConsoleArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine
+    #[arg(add = crate::complete::machines())]
     machine: String,
 }
 

@@ -12,6 +12,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::project::LongFileArgs;
+use crate::shape::Shape;
 
 /// Arguments of `events`.
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub(crate) struct EventsArgs {
     #[command(flatten)]
     file: LongFileArgs,
     /// Only what is about these machines
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = crate::complete::machines())]
     machines: Vec<String>,
     /// Go on with what happens
     #[arg(short, long)]
@@ -30,9 +31,8 @@ pub(crate) struct EventsArgs {
     /// Only what is newer: a length of time such as 10m, or a date and time such as 2026-11-24T16:00 in UTC
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<String>,
-    /// JSON for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 /// As a time that can be compared with those of events.
@@ -95,15 +95,15 @@ fn is_meant(args: &EventsArgs, event: &Event) -> bool {
         && (args.machines.is_empty() || about.is_some_and(|name| args.machines.iter().any(|it| it == name)))
 }
 
-fn print(args: &EventsArgs, event: &Event) -> io::Result<()> {
+fn print(args: &EventsArgs, event: &Event) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    if args.json {
-        serde_json::to_writer(&mut out, event)?;
+    if args.shape.json {
+        serde_json::to_writer(&mut out, event).map_err(io::Error::from)?;
         writeln!(out)?;
-    } else {
+    } else if !args.shape.print(&(), std::slice::from_ref(event))? {
         writeln!(out, "{}", line(event))?;
     }
-    out.flush()
+    Ok(out.flush()?)
 }
 
 fn line(event: &Event) -> String {

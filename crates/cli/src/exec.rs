@@ -18,7 +18,7 @@ pub(crate) struct ExecArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine; of several the output has their names before each line, and there is no input
-    #[arg(value_name = "MACHINE", required_unless_present = "all")]
+    #[arg(value_name = "MACHINE", add = crate::complete::machines(), required_unless_present = "all")]
     machines: Vec<String>,
     /// Every machine that runs and is reached by ssh
     #[arg(long, conflicts_with = "machines")]

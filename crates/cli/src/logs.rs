@@ -33,7 +33,7 @@ pub(crate) struct LogsArgs {
     #[command(flatten)]
     file: LongFileArgs,
     /// Machines; all of the cluster when left out
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = crate::complete::machines())]
     machines: Vec<String>,
     /// Go on with what comes
     #[arg(short, long)]

@@ -11,19 +11,19 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::project::{self, FileArgs};
-use crate::table::{or_dash, print, print_json};
+use crate::shape::Shape;
+use crate::table::{or_dash, print};
 
 /// Arguments of `ls` and `status`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  atoll ls --json | jq -r '.machines[] | [.name, .nics[0].address] | @tsv'"
+    after_help = "Example:\n  atoll ls --json | jq -r '.machines[] | [.name, .nics[0].address] | @tsv'\n  atoll ls --format '{{ name }} {{ nics[0].address }}'"
 )]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// JSON for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 /// Arguments of `qemu-args`.
@@ -33,13 +33,14 @@ pub(crate) struct QemuArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine
+    #[arg(add = crate::complete::machines())]
     machine: String,
 }
 
 pub(crate) fn list(args: &ListArgs) -> Result<(), Failure> {
     let status = project::status(&args.file.load()?)?;
-    if args.json {
-        return Ok(print_json(&status)?);
+    if args.shape.print(&status, &status.machines)? {
+        return Ok(());
     }
     Ok(print_machines(&status)?)
 }
@@ -103,8 +104,8 @@ fn uplink(picture: &NetworkSnapshot) -> String {
 
 pub(crate) fn status(args: &ListArgs) -> Result<(), Failure> {
     let status = project::status(&args.file.load()?)?;
-    if args.json {
-        return Ok(print_json(&status)?);
+    if args.shape.print(&status, std::slice::from_ref(&status))? {
+        return Ok(());
     }
     let mut out = io::stdout().lock();
     writeln!(out, "cluster  {}", status.cluster)?;

@@ -4,6 +4,7 @@
 //! sentence, hint and exit status are made in one place.
 #![forbid(unsafe_code)]
 
+mod complete;
 mod cp;
 mod doctor;
 mod enter;
@@ -19,6 +20,7 @@ mod lifecycle;
 mod link;
 mod logs;
 mod look;
+mod man;
 mod meter;
 mod net;
 mod output;
@@ -28,14 +30,15 @@ mod progress;
 mod project;
 mod screenshot;
 mod setup;
+mod shape;
 mod ssh_config;
 mod table;
 mod top;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use failure::Failure;
 
@@ -128,9 +131,9 @@ enum Command {
     Setup(setup::Command),
     /// Find out what this host can do, and what helps where it cannot
     Doctor(doctor::DoctorArgs),
-    /// Print a completion script
+    /// Print a completion script: commands, options, and names of machines
     #[command(
-        after_help = "Example:\n  atoll completions bash > ~/.local/share/bash-completion/completions/atoll"
+        after_help = "Example:\n  atoll completions bash > ~/.local/share/bash-completion/completions/atoll\n  atoll completions zsh > ~/.zfunc/_atoll\n  atoll completions fish > ~/.config/fish/completions/atoll.fish"
     )]
     Completions {
         /// The shell
@@ -139,15 +142,15 @@ enum Command {
     /// Print the JSON schema of the cluster file
     #[command(after_help = "Example:\n  atoll schema > atoll.schema.json")]
     Schema,
-    /// Print the manual page
-    #[command(hide = true)]
-    Man,
+    /// Print a manual page, or write all of them
+    Man(man::ManArgs),
     /// Run a cluster's daemon
     #[command(name = project::DAEMON, hide = true)]
     Daemon(lifecycle::DaemonArgs),
 }
 
 fn main() -> ExitCode {
+    complete::complete();
     let cli = Cli::parse();
     start_logging(&cli.command);
     match run(cli.command) {
@@ -186,20 +189,11 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Image(args) => image::image(args),
         Command::Setup(command) => setup::setup(&command),
         Command::Doctor(args) => doctor::doctor(&args),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "atoll", &mut io::stdout());
-            Ok(())
-        }
+        Command::Completions { shell } => Ok(complete::script(&shell.to_string())?),
         Command::Schema => Ok(table::print_json(&atoll_control::spec::schema())?),
-        Command::Man => man(),
+        Command::Man(args) => man::man(&args),
         Command::Daemon(args) => lifecycle::run_daemon(&args),
     }
-}
-
-fn man() -> Result<(), Failure> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    Ok(io::stdout().write_all(&page)?)
 }
 
 /// The daemon logs what happens; commands say what they have to say themselves.

@@ -20,6 +20,7 @@ pub(crate) struct ScreenshotArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine
+    #[arg(add = crate::complete::machines())]
     machine: String,
     /// Where the picture goes, a PNG; - is standard output
     #[arg(value_name = "FILE")]

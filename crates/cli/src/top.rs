@@ -8,7 +8,8 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::project::{self, FileArgs};
-use crate::table::{or_dash, print, print_json};
+use crate::shape::Shape;
+use crate::table::{or_dash, print};
 
 /// To the terminal's first place, and nothing below (ECMA-48: CUP, ED).
 const CLEAR: &str = "\x1b[H\x1b[J";
@@ -27,22 +28,21 @@ pub(crate) struct TopArgs {
     /// How long to measure, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     interval: u64,
-    /// JSON for programs; measured once
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
     let project = args.file.load()?;
     let look = || Ok::<_, Failure>(usage::look(&project.paths, &project::status(&project)?));
-    let goes_on = io::stdout().is_terminal() && !args.once && !args.json;
+    let goes_on = io::stdout().is_terminal() && !args.once;
     let mut before = look()?;
     loop {
         std::thread::sleep(Duration::from_millis(args.interval));
         let after = look()?;
         let usages = usage::between(&before, &after);
-        if args.json {
-            return Ok(print_json(&usages)?);
+        if args.shape.print(&usages, &usages)? {
+            return Ok(());
         }
         if goes_on {
             write!(io::stdout(), "{CLEAR}")?;

@@ -64,6 +64,14 @@ fn what_machines_write_do_take_and_show_can_be_seen() {
         assert_eq!(usage["disk_read_per_second"], 0, "{usage:#}");
     }
 
+    let by_template = runs(
+        &home,
+        &["ls", "--format", "{{ name }}={{ state }} {{ nics[0].network }}"],
+    );
+    assert_eq!(by_template, "a=ready default\nbee=ready default\n");
+    let stages = runs(&home, &["events", "a", "--format", "{{ stage }}"]);
+    assert_eq!(stages, "network\nstart\nready\n");
+
     assert_eq!(runs(&home, &["screenshot", "a", "a.png"]), "");
     let picture = fs::read(home.path("demo/a.png")).unwrap();
     assert_eq!(&picture[..8], b"\x89PNG\r\n\x1a\n");
