@@ -20,6 +20,7 @@ pub(crate) struct SshArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine
+    #[arg(add = crate::complete::machines())]
     machine: String,
     /// What to run there; a shell when left out
     #[arg(last = true, value_name = "COMMAND")]
@@ -35,30 +36,14 @@ pub(crate) struct ConsoleArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine
+    #[arg(add = crate::complete::machines())]
     machine: String,
 }
 
 pub(crate) fn ssh(args: &SshArgs) -> Result<(), Failure> {
     let project = args.file.load()?;
-    let machine = project::running_machine(&project, &args.machine)?;
-    if machine.ssh_port.is_none() {
-        let why = if machine.nics.is_empty() {
-            "it is on no network"
-        } else {
-            "its NICs are attached to the host's LAN directly"
-        };
-        let problem = Problem::environment(format!(
-            "machine {} cannot be reached by ssh: {why}",
-            machine.name
-        ));
-        return Err(problem
-            .with_hint(format!(
-                "`atoll console {}` attaches to its serial port",
-                machine.name
-            ))
-            .into());
-    }
-    let cause = ssh::command(&project.paths, &machine.name, &[], &args.command).exec();
+    project::reached_by_ssh(&project, std::slice::from_ref(&args.machine))?;
+    let cause = ssh::command(&project.paths, &args.machine, &[], &args.command).exec();
     let problem = Problem::environment(format!("cannot run ssh: {cause}"));
     Err(problem
         .with_hint("install OpenSSH's client (Debian: openssh-client)")

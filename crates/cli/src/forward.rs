@@ -12,7 +12,8 @@ use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
 use crate::project::{self, FileArgs};
-use crate::table::{or_dash, print, print_json};
+use crate::shape::Shape;
+use crate::table::{or_dash, print};
 
 /// Arguments of `forward`.
 #[derive(Debug, Args)]
@@ -45,7 +46,7 @@ struct AddArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine
-    #[arg(required = true)]
+    #[arg(required = true, add = crate::complete::machines())]
     machine: Option<String>,
     #[arg(value_name = "FORWARD", required = true, value_parser = parse)]
     #[arg(
@@ -70,9 +71,8 @@ struct RmArgs {
 struct LsArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// JSON for programs
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    shape: Shape,
 }
 
 pub(crate) const HEADING: [&str; 4] = ["  ID", "HOST", "GUEST", "PROTOCOL"];
@@ -152,8 +152,8 @@ fn list(args: &LsArgs) -> Result<(), Failure> {
         Some(client) => client.get("/v1/forwards")?,
         None => Vec::new(),
     };
-    if args.json {
-        return Ok(print_json(&forwards)?);
+    if args.shape.print(&forwards, &forwards)? {
+        return Ok(());
     }
     let rows = forwards.iter().map(|it| {
         let mut row = row(&it.forward);

@@ -19,7 +19,8 @@ use serde::Serialize;
 
 use crate::failure::{Failure, say};
 use crate::meter::{Meter, mebibytes};
-use crate::table::{or_dash, print, print_json};
+use crate::shape::Shape;
+use crate::table::{or_dash, print};
 
 /// Arguments of `image`.
 #[derive(Debug, Args)]
@@ -39,9 +40,8 @@ enum Action {
         /// The catalogue of the vendors' cloud images instead: names, architectures, sources
         #[arg(long)]
         catalogue: bool,
-        /// JSON for programs
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        shape: Shape,
     },
     /// Fetch an image: a name of the catalogue or an address. `atoll up` does so by itself
     #[command(
@@ -135,15 +135,15 @@ fn places() -> Result<Places, Failure> {
 pub(crate) fn image(args: ImageArgs) -> Result<(), Failure> {
     if let Action::Ls {
         catalogue: true,
-        json,
-    } = args.action
+        shape,
+    } = &args.action
     {
-        return list_catalogue(json);
+        return list_catalogue(shape);
     }
     let places = places()?;
     let store = store(&places.images)?;
     match args.action {
-        Action::Ls { json, .. } => housekeeping::list(&store, json, &places),
+        Action::Ls { shape, .. } => housekeeping::list(&store, &shape, &places),
         Action::Pull {
             image,
             arch,
@@ -216,14 +216,14 @@ impl Offered {
     }
 }
 
-fn list_catalogue(json: bool) -> Result<(), Failure> {
+fn list_catalogue(shape: &Shape) -> Result<(), Failure> {
     let catalogue = catalogue()?;
     let offered: Vec<Offered> = catalogue
         .entries()
         .filter_map(|(offer, entry)| Offered::of(offer, entry))
         .collect();
-    if json {
-        return Ok(print_json(&offered)?);
+    if shape.print(&offered, &offered)? {
+        return Ok(());
     }
     let row = |image: &Offered| {
         let also = (!image.also.is_empty()).then(|| image.also.join(", "));

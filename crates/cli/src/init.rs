@@ -9,6 +9,7 @@ use atoll_control::spec::FileTemplate;
 use clap::{Args, Subcommand};
 
 use crate::failure::{Failure, say};
+use crate::shape::Shape;
 use crate::table;
 
 /// Arguments of `init`.
@@ -31,9 +32,8 @@ pub(crate) enum TemplateCommand {
     /// List the templates of `atoll init`
     #[command(after_help = "Example:\n  atoll template ls\n  atoll template ls --json")]
     Ls {
-        /// JSON for programs
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        shape: Shape,
     },
     /// Print a template
     #[command(after_help = "Example:\n  atoll template show cluster")]
@@ -74,8 +74,10 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), Failure> {
 
 pub(crate) fn templates(command: &TemplateCommand) -> Result<(), Failure> {
     match command {
-        TemplateCommand::Ls { json: true } => Ok(table::print_json(&FileTemplate::ALL)?),
-        TemplateCommand::Ls { json: false } => {
+        TemplateCommand::Ls { shape } => {
+            if shape.print(&FileTemplate::ALL, &FileTemplate::ALL)? {
+                return Ok(());
+            }
             let rows = FileTemplate::ALL.iter();
             let rows: Vec<_> = rows
                 .map(|it| vec![it.name.to_owned(), it.about.to_owned()])

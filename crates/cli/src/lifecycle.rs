@@ -26,7 +26,7 @@ pub(crate) struct Which {
     #[command(flatten)]
     file: FileArgs,
     /// Machines; all of the cluster when left out
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = crate::complete::machines())]
     machines: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct RestartArgs {
     #[command(flatten)]
     file: FileArgs,
     /// Machines
-    #[arg(value_name = "MACHINE", required = true)]
+    #[arg(value_name = "MACHINE", add = crate::complete::machines(), required = true)]
     machines: Vec<String>,
 }
 

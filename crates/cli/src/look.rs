@@ -1,46 +1,29 @@
-//! `ls`, `status`, `logs`, `qemu-args`: what can be seen of a cluster.
+//! `ls`, `status`, `qemu-args`: what can be seen of a cluster.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
-use atoll_control::cluster::console;
 use atoll_control::cluster::dry;
 use atoll_control::cluster::status::{MachineStatus, NetworkStatus, NicStatus, Status};
 use atoll_control::runtime::{Mode, NetworkSnapshot};
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::project::{self, FileArgs, LongFileArgs};
-use crate::table::{or_dash, print, print_json};
+use crate::project::{self, FileArgs};
+use crate::shape::Shape;
+use crate::table::{or_dash, print};
 
 /// Arguments of `ls` and `status`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  atoll ls --json | jq -r '.machines[] | [.name, .nics[0].address] | @tsv'"
+    after_help = "Example:\n  atoll ls --json | jq -r '.machines[] | [.name, .nics[0].address] | @tsv'\n  atoll ls --format '{{ name }} {{ nics[0].address }}'"
 )]
 pub(crate) struct ListArgs {
     #[command(flatten)]
     file: FileArgs,
-    /// JSON for programs
-    #[arg(long)]
-    json: bool,
-}
-
-/// Arguments of `logs`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  atoll logs -f web   what web writes to its console, as it comes")]
-pub(crate) struct LogsArgs {
     #[command(flatten)]
-    file: LongFileArgs,
-    /// The machine
-    machine: String,
-    /// Go on with what comes
-    #[arg(short, long)]
-    follow: bool,
-    /// The log of its QEMU instead of its console
-    #[arg(long, conflicts_with = "follow")]
-    qemu: bool,
+    shape: Shape,
 }
 
 /// Arguments of `qemu-args`.
@@ -50,13 +33,14 @@ pub(crate) struct QemuArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine
+    #[arg(add = crate::complete::machines())]
     machine: String,
 }
 
 pub(crate) fn list(args: &ListArgs) -> Result<(), Failure> {
     let status = project::status(&args.file.load()?)?;
-    if args.json {
-        return Ok(print_json(&status)?);
+    if args.shape.print(&status, &status.machines)? {
+        return Ok(());
     }
     Ok(print_machines(&status)?)
 }
@@ -120,8 +104,8 @@ fn uplink(picture: &NetworkSnapshot) -> String {
 
 pub(crate) fn status(args: &ListArgs) -> Result<(), Failure> {
     let status = project::status(&args.file.load()?)?;
-    if args.json {
-        return Ok(print_json(&status)?);
+    if args.shape.print(&status, std::slice::from_ref(&status))? {
+        return Ok(());
     }
     let mut out = io::stdout().lock();
     writeln!(out, "cluster  {}", status.cluster)?;
@@ -185,17 +169,6 @@ fn print_network(network: &NetworkStatus, status: &Status) -> io::Result<()> {
     } else {
         print(&crate::forward::HEADING, &rows)
     }
-}
-
-pub(crate) fn logs(args: &LogsArgs) -> Result<(), Failure> {
-    let project = args.file.load()?;
-    let machine = project::any_machine(&project, &args.machine)?.name;
-    let log = if args.qemu {
-        project.paths.qemu_log(&machine)
-    } else {
-        project.paths.console_log(&machine)
-    };
-    Ok(console::copy_log(&log, args.follow, &mut io::stdout().lock())?)
 }
 
 pub(crate) fn qemu_args(args: &QemuArgs) -> Result<(), Failure> {

@@ -4,31 +4,41 @@
 //! sentence, hint and exit status are made in one place.
 #![forbid(unsafe_code)]
 
+mod complete;
+mod cp;
 mod doctor;
 mod enter;
+mod events;
 #[cfg(test)]
 mod examples;
+mod exec;
 mod failure;
 mod forward;
 mod image;
 mod init;
 mod lifecycle;
 mod link;
+mod logs;
 mod look;
+mod man;
 mod meter;
 mod net;
 mod output;
 mod plan;
+mod prefix;
 mod progress;
 mod project;
+mod screenshot;
 mod setup;
+mod shape;
 mod ssh_config;
 mod table;
+mod top;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use failure::Failure;
 
@@ -87,12 +97,22 @@ enum Command {
     Output(output::OutputArgs),
     /// Log in to a machine, or run a command there
     Ssh(enter::SshArgs),
+    /// Run a command in a machine, or in several
+    Exec(exec::ExecArgs),
+    /// Copy files into machines, out of them, and between them
+    Cp(cp::CopyArgs),
     /// Print an ssh_config(5) of the machines, or include it in ~/.ssh/config: for plain ssh, scp, rsync, Ansible and editors
     SshConfig(ssh_config::SshConfigArgs),
     /// Attach to a machine's serial console; Ctrl-] ends
     Console(enter::ConsoleArgs),
-    /// Show what a machine wrote to its console
-    Logs(look::LogsArgs),
+    /// Show what machines write to their consoles, or cloud-init there
+    Logs(logs::LogsArgs),
+    /// Show what happened to the cluster
+    Events(events::EventsArgs),
+    /// Show what machines take of the host: processor, memory, disk, network
+    Top(top::TopArgs),
+    /// Take a picture of a machine's screen
+    Screenshot(screenshot::ScreenshotArgs),
     /// Lead ports of the host to machines while they run
     Forward(forward::ForwardArgs),
     /// Put this host on a network that runs: every program of it reaches every machine, by address and by name
@@ -111,9 +131,9 @@ enum Command {
     Setup(setup::Command),
     /// Find out what this host can do, and what helps where it cannot
     Doctor(doctor::DoctorArgs),
-    /// Print a completion script
+    /// Print a completion script: commands, options, and names of machines
     #[command(
-        after_help = "Example:\n  atoll completions bash > ~/.local/share/bash-completion/completions/atoll"
+        after_help = "Example:\n  atoll completions bash > ~/.local/share/bash-completion/completions/atoll\n  atoll completions zsh > ~/.zfunc/_atoll\n  atoll completions fish > ~/.config/fish/completions/atoll.fish"
     )]
     Completions {
         /// The shell
@@ -122,15 +142,15 @@ enum Command {
     /// Print the JSON schema of the cluster file
     #[command(after_help = "Example:\n  atoll schema > atoll.schema.json")]
     Schema,
-    /// Print the manual page
-    #[command(hide = true)]
-    Man,
+    /// Print a manual page, or write all of them
+    Man(man::ManArgs),
     /// Run a cluster's daemon
     #[command(name = project::DAEMON, hide = true)]
     Daemon(lifecycle::DaemonArgs),
 }
 
 fn main() -> ExitCode {
+    complete::complete();
     let cli = Cli::parse();
     start_logging(&cli.command);
     match run(cli.command) {
@@ -153,9 +173,14 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => look::status(&args),
         Command::Output(args) => output::output(&args),
         Command::Ssh(args) => enter::ssh(&args),
+        Command::Exec(args) => exec::exec(&args),
+        Command::Cp(args) => cp::copy(&args),
         Command::SshConfig(args) => ssh_config::ssh_config(&args),
         Command::Console(args) => enter::console(&args),
-        Command::Logs(args) => look::logs(&args),
+        Command::Logs(args) => logs::logs(&args),
+        Command::Events(args) => events::events(&args),
+        Command::Top(args) => top::top(&args),
+        Command::Screenshot(args) => screenshot::screenshot(&args),
         Command::Forward(args) => forward::forward(args),
         Command::Link(args) => link::link(&args),
         Command::Unlink(args) => link::unlink(&args),
@@ -164,20 +189,11 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Image(args) => image::image(args),
         Command::Setup(command) => setup::setup(&command),
         Command::Doctor(args) => doctor::doctor(&args),
-        Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "atoll", &mut io::stdout());
-            Ok(())
-        }
+        Command::Completions { shell } => Ok(complete::script(&shell.to_string())?),
         Command::Schema => Ok(table::print_json(&atoll_control::spec::schema())?),
-        Command::Man => man(),
+        Command::Man(args) => man::man(&args),
         Command::Daemon(args) => lifecycle::run_daemon(&args),
     }
-}
-
-fn man() -> Result<(), Failure> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    Ok(io::stdout().write_all(&page)?)
 }
 
 /// The daemon logs what happens; commands say what they have to say themselves.

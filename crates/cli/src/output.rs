@@ -21,6 +21,7 @@ pub(crate) struct OutputArgs {
     #[command(flatten)]
     file: FileArgs,
     /// The machine; all of the cluster when left out
+    #[arg(add = crate::complete::machines())]
     machine: Option<String>,
     /// The output whose value to print
     name: Option<String>,

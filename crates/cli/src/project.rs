@@ -150,24 +150,72 @@ pub(crate) fn status(project: &Project) -> Result<Status, Failure> {
 /// One machine of the cluster, which must run.
 pub(crate) fn running_machine(project: &Project, name: &str) -> Result<MachineStatus, Failure> {
     let machine = any_machine(project, name)?;
+    must_run(&machine)?;
+    Ok(machine)
+}
+
+/// The machines of these names, or with none named every machine that runs where ssh reaches it.
+pub(crate) fn machines_by_ssh(project: &Project, names: &[String]) -> Result<Vec<String>, Failure> {
+    if !names.is_empty() {
+        reached_by_ssh(project, names)?;
+        return Ok(names.to_vec());
+    }
+    let machines = status(project)?.machines.into_iter();
+    let reached = machines.filter(|machine| machine.pid.is_some() && machine.ssh_port.is_some());
+    let names: Vec<String> = reached.map(|machine| machine.name).collect();
+    if names.is_empty() {
+        let hint = Some("`atoll up` starts them".to_owned());
+        return Err(Failure::environment("no machine runs", hint));
+    }
+    Ok(names)
+}
+
+/// Machines of the cluster, each of which must run where ssh reaches it.
+pub(crate) fn reached_by_ssh(project: &Project, names: &[String]) -> Result<(), Failure> {
+    let machines = status(project)?.machines;
+    for name in names {
+        let machine = known(&machines, name)?;
+        must_run(machine)?;
+        if machine.ssh_port.is_some() {
+            continue;
+        }
+        let why = if machine.nics.is_empty() {
+            "it is on no network"
+        } else {
+            "its NICs are attached to the host's LAN directly"
+        };
+        let problem = Problem::environment(format!("machine {name} cannot be reached by ssh: {why}"));
+        let hint = format!("`atoll console {name}` attaches to its serial port");
+        return Err(problem.with_hint(hint).into());
+    }
+    Ok(())
+}
+
+fn must_run(machine: &MachineStatus) -> Result<(), Failure> {
+    let name = &machine.name;
     if machine.pid.is_none() {
         let problem = Problem::environment(format!("machine {name} does not run"));
         return Err(problem.with_hint(format!("`atoll up {name}` starts it")).into());
     }
-    Ok(machine)
+    Ok(())
+}
+
+/// The machine of this name.
+pub(crate) fn known<'m>(machines: &'m [MachineStatus], name: &str) -> Result<&'m MachineStatus, Failure> {
+    machines
+        .iter()
+        .find(|machine| machine.name == name)
+        .ok_or_else(|| {
+            let known: Vec<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
+            let problem = Problem::usage(format!("there is no machine {name:?} in this cluster"));
+            problem
+                .with_hint(format!("there are: {}", known.join(", ")))
+                .into()
+        })
 }
 
 /// One machine of the cluster.
 pub(crate) fn any_machine(project: &Project, name: &str) -> Result<MachineStatus, Failure> {
-    let mut machines = status(project)?.machines;
-    match machines.iter().position(|machine| machine.name == name) {
-        Some(at) => Ok(machines.swap_remove(at)),
-        None => {
-            let known: Vec<String> = machines.into_iter().map(|machine| machine.name).collect();
-            let problem = Problem::usage(format!("there is no machine {name:?} in this cluster"));
-            Err(problem
-                .with_hint(format!("there are: {}", known.join(", ")))
-                .into())
-        }
-    }
+    let machines = status(project)?.machines;
+    known(&machines, name).cloned()
 }

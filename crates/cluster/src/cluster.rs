@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
 use crate::direct::{self, Sessions};
+use crate::events::Journal;
 use crate::files;
 use crate::hypervisor::Hypervisor;
 use crate::lock::{self, FileLock};
@@ -270,6 +271,7 @@ impl Cluster {
         sink: &dyn Sink,
     ) -> Result<(), Problem> {
         let began = Instant::now();
+        let sink = &Journal::new(&self.paths, sink);
         let rows = plan::plan(goal, &desired(&cluster), &self.observed())?;
         let key = ssh::ensure_key(&self.paths)?;
         let job = Job {

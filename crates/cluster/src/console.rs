@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +22,6 @@ const ESCAPE: u8 = 0x1d;
 
 /// As much of a log as its last lines are looked for in.
 const TAIL_BYTES: u64 = 16 << 10;
-
-/// How often a followed log is looked at.
-const FOLLOW_POLL: Duration = Duration::from_millis(200);
 
 /// How long after the end of piped input the machine's answer is still waited for, since its last byte.
 const LINGER: Duration = Duration::from_secs(2);
@@ -44,32 +40,6 @@ pub fn tail(log: &Path, lines: usize) -> Vec<String> {
     all[all.len().saturating_sub(lines)..].to_vec()
 }
 
-/// Copies a log; with `follow` also what is added to it, until the output is closed. A log that is begun anew is followed
-/// from its beginning; one that is not there yet is waited for.
-pub fn copy_log(log: &Path, follow: bool, out: &mut dyn Write) -> io::Result<()> {
-    let mut copied = 0;
-    let mut inode = None;
-    loop {
-        match File::open(log) {
-            Ok(mut file) => {
-                let found = file.metadata()?;
-                if inode.replace(found.ino()) != Some(found.ino()) || found.len() < copied {
-                    copied = 0;
-                }
-                file.seek(SeekFrom::Start(copied))?;
-                copied += io::copy(&mut file, out)?;
-                out.flush()?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        if !follow {
-            return Ok(());
-        }
-        thread::sleep(FOLLOW_POLL);
-    }
-}
-
 fn read_tail(log: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(log)?;
     let length = file.metadata()?.len();
@@ -80,7 +50,7 @@ fn read_tail(log: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The line without control sequences (ECMA-48), which a guest could use to play tricks on the reader's terminal.
-fn printable(line: &str) -> String {
+pub fn printable(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {

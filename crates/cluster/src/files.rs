@@ -74,7 +74,8 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<(), FileError> {
         path: path.to_owned(),
         cause,
     };
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     // Two threads may write the same file; each writes its own beside it, and the later rename counts.
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);

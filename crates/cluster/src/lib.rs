@@ -23,8 +23,10 @@
 //! | `board`, `hold`, `look` | machines that wait for each other | `ssh`, the machine's network |
 //! | [`outputs`] | what machines give to each other | files |
 //! | [`dry`] | what `up` would run | none |
-//! | [`ssh`], [`console`] | ways into a machine | `ssh`, terminals |
-//! | [`state`], [`files`], [`lock`] | what outlives the daemon | files |
+//! | [`ssh`], [`exec`], [`console`] | ways into a machine | `ssh`, terminals |
+//! | [`copy`] | files into machines, out of them and between them | `ssh`, files |
+//! | [`usage`], [`screenshot`], [`follow`] | what machines take, show and write | `/proc`, QMP, files |
+//! | [`state`], [`events`], [`files`], [`lock`] | what outlives the daemon | files |
 //! | [`policy`], [`reach`], [`services`] | what guests may do, whom they reach and what they are offered, from words to options | none |
 //! | [`host`] | which host this is | files |
 //! | [`progress`], [`problem`], [`status`], [`questions`] | what is told and asked | none |
@@ -38,10 +40,14 @@ pub mod change;
 pub mod cluster;
 pub mod console;
 mod convert;
+pub mod copy;
 pub mod direct;
 pub mod documents;
 pub mod dry;
+pub mod events;
+pub mod exec;
 pub mod files;
+pub mod follow;
 mod hold;
 pub mod host;
 pub mod hypervisor;
@@ -62,11 +68,13 @@ pub mod project;
 pub mod questions;
 pub mod reach;
 pub mod ready;
+pub mod screenshot;
 pub mod services;
 pub mod ssh;
 pub mod ssh_config;
 pub mod state;
 pub mod status;
 mod steps;
+pub mod usage;
 
 pub use cluster::Cluster;

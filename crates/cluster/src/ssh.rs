@@ -21,7 +21,7 @@ use crate::ssh_config;
 static KNOWN_HOSTS: Mutex<()> = Mutex::new(());
 
 /// Nobody is asked, and nothing is waited for in vain for long.
-const UNATTENDED: [&str; 9] = [
+pub const UNATTENDED: [&str; 9] = [
     "-T",
     "-o",
     "BatchMode=yes",

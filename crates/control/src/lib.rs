@@ -6,6 +6,7 @@
 //! | [`daemon`] | runs and finds the daemon of a cluster |
 //! | [`Client`] | calls it |
 //! | [`link`] | puts the host itself on a network that is reached by the API |
+//! | [`enter`] | runs commands in machines |
 //! | [`exec`] | runs a command in a namespace on a network, its own or one that is reached by the API |
 //!
 //! It sees snapshots and commands only, never a packet. [`cluster`], [`images`], [`runtime`] and [`spec`] are re-exported for
@@ -14,12 +15,14 @@
 
 mod client;
 pub mod daemon;
+pub mod enter;
 pub mod exec;
 mod handover;
 mod join;
 pub mod link;
 mod reply;
 mod server;
+pub mod signals;
 
 pub use atoll_cluster as cluster;
 pub use atoll_images as images;

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::failure::{Failure, say};
 use crate::meter::mebibytes;
-use crate::table::{or_dash, print, print_json};
+use crate::shape::Shape;
+use crate::table::{or_dash, print};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -82,10 +83,10 @@ fn age_in_words(age: Duration) -> String {
     }
 }
 
-pub(super) fn list(store: &Store, json: bool, places: &Places) -> Result<(), Failure> {
+pub(super) fn list(store: &Store, shape: &Shape, places: &Places) -> Result<(), Failure> {
     let stored = store.list().map_err(Problem::from)?;
     let references = References::of(places, store);
-    if json {
+    if shape.is_asked() {
         let listed = stored.into_iter().map(|it| Listed {
             used_by: references.to(&it.image),
             image: it.image,
@@ -97,7 +98,8 @@ pub(super) fn list(store: &Store, json: bool, places: &Places) -> Result<(), Fai
                 .unwrap_or_default()
                 .as_secs(),
         });
-        return Ok(print_json(&listed.collect::<Vec<_>>())?);
+        let listed: Vec<_> = listed.collect();
+        return shape.print(&listed, &listed).map(drop);
     }
     let rows: Vec<_> = stored.iter().map(|it| row(it, &references)).collect();
     Ok(print(
