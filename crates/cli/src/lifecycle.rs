@@ -16,6 +16,7 @@ use atoll_control::{Client, daemon};
 use clap::Args;
 
 use crate::failure::{Failure, say};
+use crate::kubeconfig;
 use crate::plan;
 use crate::progress::{Renderer, Verb};
 use crate::project::{self, FileArgs};
@@ -185,6 +186,10 @@ pub(crate) fn down(args: &DownArgs) -> Result<(), Failure> {
 
 pub(crate) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
     let project = args.which.file.load()?;
+    if args.which.machines.is_empty() {
+        // What leads to nothing any more, and whose record goes with the state.
+        kubeconfig::take_out(&project)?;
+    }
     let client = project::daemon(&project)?;
     end(
         &project.paths,

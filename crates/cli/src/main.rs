@@ -12,6 +12,7 @@ mod failure;
 mod forward;
 mod image;
 mod init;
+mod kubeconfig;
 mod lifecycle;
 mod link;
 mod look;
@@ -89,6 +90,8 @@ enum Command {
     Ssh(enter::SshArgs),
     /// Print an ssh_config(5) of the machines, or include it in ~/.ssh/config: for plain ssh, scp, rsync, Ansible and editors
     SshConfig(ssh_config::SshConfigArgs),
+    /// Print a kubeconfig of the cluster, or put it into yours: for kubectl and all that reads it
+    Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Attach to a machine's serial console; Ctrl-] ends
     Console(enter::ConsoleArgs),
     /// Show what a machine wrote to its console
@@ -154,6 +157,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Output(args) => output::output(&args),
         Command::Ssh(args) => enter::ssh(&args),
         Command::SshConfig(args) => ssh_config::ssh_config(&args),
+        Command::Kubeconfig(args) => kubeconfig::kubeconfig(&args),
         Command::Console(args) => enter::console(&args),
         Command::Logs(args) => look::logs(&args),
         Command::Forward(args) => forward::forward(args),
