@@ -56,6 +56,23 @@ pub(crate) struct UpArgs {
     dry_run: bool,
 }
 
+impl UpArgs {
+    /// Of every machine, when nothing else is said.
+    pub(crate) fn all(file: FileArgs, timeout: u64) -> Self {
+        Self {
+            which: Which {
+                file,
+                machines: Vec::new(),
+            },
+            timeout,
+            restart: false,
+            no_restart: false,
+            prune: false,
+            dry_run: false,
+        }
+    }
+}
+
 /// Arguments of `down`.
 #[derive(Debug, Args)]
 #[command(
@@ -64,6 +81,18 @@ pub(crate) struct UpArgs {
 pub(crate) struct DownArgs {
     #[command(flatten)]
     which: Which,
+}
+
+impl DownArgs {
+    /// Of every machine.
+    pub(crate) fn all(file: FileArgs) -> Self {
+        Self {
+            which: Which {
+                file,
+                machines: Vec::new(),
+            },
+        }
+    }
 }
 
 /// Arguments of `restart`.

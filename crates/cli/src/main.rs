@@ -12,6 +12,7 @@ mod failure;
 mod forward;
 mod image;
 mod init;
+mod k8s;
 mod kubeconfig;
 mod lifecycle;
 mod link;
@@ -92,6 +93,9 @@ enum Command {
     SshConfig(ssh_config::SshConfigArgs),
     /// Print a kubeconfig of the cluster, or put it into yours: for kubectl and all that reads it
     Kubeconfig(kubeconfig::KubeconfigArgs),
+    /// A Kubernetes cluster in one line
+    #[command(subcommand)]
+    K8s(k8s::K8sCommand),
     /// Attach to a machine's serial console; Ctrl-] ends
     Console(enter::ConsoleArgs),
     /// Show what a machine wrote to its console
@@ -158,6 +162,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Ssh(args) => enter::ssh(&args),
         Command::SshConfig(args) => ssh_config::ssh_config(&args),
         Command::Kubeconfig(args) => kubeconfig::kubeconfig(&args),
+        Command::K8s(command) => k8s::k8s(&command),
         Command::Console(args) => enter::console(&args),
         Command::Logs(args) => look::logs(&args),
         Command::Forward(args) => forward::forward(args),
