@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Runs examples for real, on guests that install packages: minutes each, so not part of `make test`.
 #
-#   scripts/recipes.sh [NAME…]      etcd; all when none is named
+#   scripts/recipes.sh [NAME…]      etcd, swarm; all when none is named
 #
 # Guests fetch packages by way of the host's network. Everything lives in folders of its own, but for the image cache. Set ATOLL_BIN to
 # run a binary that is built already.
 set -eu
 cd "$(dirname "$0")/.."
 
-recipes="etcd"
+recipes="etcd swarm"
 folder=''
 up=''
 
@@ -62,6 +62,8 @@ recipe_etcd() {
     [ "$(pids | grep -v ^etcd-4)" = "$before" ] || fail "the others were not left alone"
     end
 }
+
+for file in scripts/recipes/*.sh; do . "$file"; done
 
 if [ -n "${ATOLL_BIN:-}" ]; then
     atoll=$ATOLL_BIN

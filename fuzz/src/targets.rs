@@ -150,6 +150,11 @@ pub const TARGETS: &[Target] = &[
         run: files::user_data,
     },
     Target {
+        name: "kubeconfig",
+        mutations: 3000,
+        run: files::kubeconfig,
+    },
+    Target {
         name: "cluster_file",
         mutations: 3000,
         run: files::cluster_file,

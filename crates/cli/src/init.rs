@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use atoll_control::cluster::project::DEFAULT_FILE;
 use atoll_control::spec::FileTemplate;
@@ -52,8 +52,15 @@ fn template(name: &str) -> Result<&'static FileTemplate, String> {
 }
 
 pub(crate) fn init(args: &InitArgs) -> Result<(), Failure> {
-    let shown = args.file.display();
-    let created = OpenOptions::new().write(true).create_new(true).open(&args.file);
+    write(args.template, &args.file)?;
+    say("`atoll up` brings it up");
+    Ok(())
+}
+
+/// Writes a template to a file that is not there yet.
+pub(crate) fn write(template: &FileTemplate, file: &Path) -> Result<(), Failure> {
+    let shown = file.display();
+    let created = OpenOptions::new().write(true).create_new(true).open(file);
     let mut file = created.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             let hint = "name another with -f, or print the template: `atoll template show`";
@@ -64,11 +71,8 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), Failure> {
         }
         _ => Failure::environment(format!("cannot write {shown}: {error}"), None),
     })?;
-    file.write_all(args.template.text.as_bytes())?;
-    say(&format!(
-        "{shown}: {}; `atoll up` brings it up",
-        args.template.about
-    ));
+    file.write_all(template.text.as_bytes())?;
+    say(&format!("{shown}: {}", template.about));
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use atoll_control::{Client, daemon};
 use clap::Args;
 
 use crate::failure::{Failure, say};
+use crate::kubeconfig;
 use crate::plan;
 use crate::progress::{Renderer, Verb};
 use crate::project::{self, FileArgs};
@@ -55,6 +56,23 @@ pub(crate) struct UpArgs {
     dry_run: bool,
 }
 
+impl UpArgs {
+    /// Of every machine, when nothing else is said.
+    pub(crate) fn all(file: FileArgs, timeout: u64) -> Self {
+        Self {
+            which: Which {
+                file,
+                machines: Vec::new(),
+            },
+            timeout,
+            restart: false,
+            no_restart: false,
+            prune: false,
+            dry_run: false,
+        }
+    }
+}
+
 /// Arguments of `down`.
 #[derive(Debug, Args)]
 #[command(
@@ -63,6 +81,18 @@ pub(crate) struct UpArgs {
 pub(crate) struct DownArgs {
     #[command(flatten)]
     which: Which,
+}
+
+impl DownArgs {
+    /// Of every machine.
+    pub(crate) fn all(file: FileArgs) -> Self {
+        Self {
+            which: Which {
+                file,
+                machines: Vec::new(),
+            },
+        }
+    }
 }
 
 /// Arguments of `restart`.
@@ -185,6 +215,10 @@ pub(crate) fn down(args: &DownArgs) -> Result<(), Failure> {
 
 pub(crate) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
     let project = args.which.file.load()?;
+    if args.which.machines.is_empty() {
+        // What leads to nothing any more, and whose record goes with the state.
+        kubeconfig::take_out(&project)?;
+    }
     let client = project::daemon(&project)?;
     end(
         &project.paths,

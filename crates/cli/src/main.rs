@@ -16,6 +16,8 @@ mod failure;
 mod forward;
 mod image;
 mod init;
+mod k8s;
+mod kubeconfig;
 mod lifecycle;
 mod link;
 mod logs;
@@ -103,6 +105,11 @@ enum Command {
     Cp(cp::CopyArgs),
     /// Print an ssh_config(5) of the machines, or include it in ~/.ssh/config: for plain ssh, scp, rsync, Ansible and editors
     SshConfig(ssh_config::SshConfigArgs),
+    /// Print a kubeconfig of the cluster, or put it into yours: for kubectl and all that reads it
+    Kubeconfig(kubeconfig::KubeconfigArgs),
+    /// A Kubernetes cluster in one line
+    #[command(subcommand)]
+    K8s(k8s::K8sCommand),
     /// Attach to a machine's serial console; Ctrl-] ends
     Console(enter::ConsoleArgs),
     /// Show what machines write to their consoles, or cloud-init there
@@ -176,6 +183,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Exec(args) => exec::exec(&args),
         Command::Cp(args) => cp::copy(&args),
         Command::SshConfig(args) => ssh_config::ssh_config(&args),
+        Command::Kubeconfig(args) => kubeconfig::kubeconfig(&args),
+        Command::K8s(command) => k8s::k8s(&command),
         Command::Console(args) => enter::console(&args),
         Command::Logs(args) => logs::logs(&args),
         Command::Events(args) => events::events(&args),

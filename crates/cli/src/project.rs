@@ -13,7 +13,7 @@ use clap::Args;
 use crate::failure::Failure;
 
 /// The cluster file.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct FileArgs {
     /// The cluster file; atoll.yaml in this folder or the nearest above when left out
     #[arg(short, long, value_name = "FILE")]
@@ -73,6 +73,17 @@ impl LongFileArgs {
 pub(crate) const DAEMON: &str = "daemon";
 
 impl FileArgs {
+    /// This file with these values for its variables.
+    pub(crate) fn with(file: PathBuf, variables: Vec<(String, String)>) -> Self {
+        Self {
+            file: Some(file),
+            choices: ChoiceArgs {
+                var: variables,
+                profile: Vec::new(),
+            },
+        }
+    }
+
     /// Reads the file, for a command that looks at what is there: what is not chosen now is as it was when the cluster was brought up.
     pub(crate) fn load(&self) -> Result<Project, Failure> {
         let here = std::env::current_dir()?;

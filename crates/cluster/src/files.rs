@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -92,6 +92,30 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<(), FileError> {
         .map_err(failed)
 }
 
+/// Changes a text file of the user's, which need not be there: replaced at once, where it lies if it is a link, with its mode. Whether there was
+/// anything to change.
+pub fn edit<E: From<FileError>>(
+    path: &Path,
+    change: impl FnOnce(&str) -> Result<String, E>,
+) -> Result<bool, E> {
+    // A link stays one, as people have it who keep their files elsewhere.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let old = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(cause) => return Err(FileError::Read { path, cause }.into()),
+    };
+    let new = change(&old)?;
+    if new == old {
+        return Ok(false);
+    }
+    let mode = fs::metadata(&path).map_or(0o600, |file| file.mode() & 0o7777);
+    write_atomic(&path, new.as_bytes())?;
+    let kept = fs::set_permissions(&path, fs::Permissions::from_mode(mode));
+    kept.map_err(|cause| FileError::Write { path, cause })?;
+    Ok(true)
+}
+
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -177,8 +201,6 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

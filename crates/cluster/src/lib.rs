@@ -22,6 +22,7 @@
 //! | [`ready`] | waits until a machine is ready | `ssh` |
 //! | `board`, `hold`, `look` | machines that wait for each other | `ssh`, the machine's network |
 //! | [`outputs`] | what machines give to each other | files |
+//! | [`kubeconfig`] | a cluster's context in the user's kubeconfig | files |
 //! | [`dry`] | what `up` would run | none |
 //! | [`ssh`], [`exec`], [`console`] | ways into a machine | `ssh`, terminals |
 //! | [`copy`] | files into machines, out of them and between them | `ssh`, files |
@@ -52,6 +53,7 @@ mod hold;
 pub mod host;
 pub mod hypervisor;
 pub mod image;
+pub mod kubeconfig;
 pub mod launch;
 pub mod lock;
 mod look;

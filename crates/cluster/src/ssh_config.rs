@@ -7,9 +7,6 @@
 //!
 //! All else in the file stays byte for byte as it is; it is replaced at once (rename), where it lies if it is a link, with its mode.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileError};
@@ -83,31 +80,25 @@ fn without_line(text: &str, line: &str) -> String {
 
 fn change(home: &Path, edit: impl Fn(&str) -> String) -> Result<Outcome, FileError> {
     let folder = home.join(".ssh");
-    let path = folder.join("config");
-    // A link stays one, as people have it who keep their files elsewhere.
-    let path = fs::canonicalize(&path).unwrap_or(path);
-    let old = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(cause) => return Err(FileError::Read { path, cause }),
-    };
-    let new = edit(&old);
-    if new == old {
-        return Ok(Outcome::Unchanged);
-    }
-    let mode = fs::metadata(&path).map_or(0o600, |file| file.permissions().mode());
-    if !folder.exists() {
-        files::make_private(&folder)?;
-    }
-    files::write_atomic(&path, new.as_bytes())?;
-    let kept = fs::set_permissions(&path, fs::Permissions::from_mode(mode));
-    kept.map_err(|cause| FileError::Write { path, cause })?;
-    Ok(Outcome::Changed)
+    let changed = files::edit(&folder.join("config"), |old| {
+        let new = edit(old);
+        if new != old && !folder.exists() {
+            files::make_private(&folder)?;
+        }
+        Ok::<_, FileError>(new)
+    })?;
+    Ok(if changed {
+        Outcome::Changed
+    } else {
+        Outcome::Unchanged
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::Ipv4Addr;
+    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
     use proptest::prelude::*;

@@ -41,6 +41,7 @@ mod image;
 mod include;
 pub mod insert;
 mod kept;
+pub mod kubeconfig;
 mod lan;
 mod limits;
 pub mod loopback;

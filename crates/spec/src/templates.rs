@@ -28,6 +28,16 @@ impl FileTemplate {
             text: include_str!("templates/cluster.yaml"),
         },
         Self {
+            name: "k3s",
+            about: "Kubernetes by k3s: control planes and workers",
+            text: include_str!("../../../examples/k3s/atoll.yaml"),
+        },
+        Self {
+            name: "swarm",
+            about: "a Docker Swarm from Debian's packages: managers and workers",
+            text: include_str!("../../../examples/swarm/atoll.yaml"),
+        },
+        Self {
             name: "networks",
             about: "two networks and a machine between them",
             text: include_str!("templates/networks.yaml"),

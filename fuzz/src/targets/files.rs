@@ -6,6 +6,7 @@ use atoll_images::import::{Format, ovf, tar};
 use atoll_images::signature::dearmored;
 use atoll_images::{qcow2, unpack};
 use atoll_spec::insert;
+use atoll_spec::kubeconfig::{self, Admin};
 use atoll_spec::{
     Context, GuestLimits, Hint, IpNetwork, RulePattern, Source, parse, parse_catalogue, resolve,
 };
@@ -46,6 +47,27 @@ pub(super) fn user_data(input: &[u8]) {
         Err(mistake) => assert!(!mistake.to_string().is_empty(), "refused without a word"),
         Ok(None) => assert_eq!(insert::mentions(text, false), Ok(Vec::new()), "left alone"),
         Ok(Some(_)) => {}
+    }
+}
+
+/// A guest's kubeconfig, and behind a NUL a user's: the guest's is refused with words or put in, and taken out again. [`atoll_spec::kubeconfig`]
+/// reads back what it made.
+pub(super) fn kubeconfig(input: &[u8]) {
+    let (guests, users) = input.split_at(input.iter().position(|byte| *byte == 0).unwrap_or(input.len()));
+    let (guests, users) = (String::from_utf8_lossy(guests), String::from_utf8_lossy(users));
+    let admin = match Admin::parse(&guests) {
+        Ok(admin) => admin,
+        Err(mistake) => return assert!(!mistake.to_string().is_empty(), "refused without a word"),
+    };
+    let entry = admin.entry("fuzzed", ([127, 0, 0, 1], 6443).into());
+    assert!(
+        Admin::parse(&entry.alone()).is_ok(),
+        "what we write is what we take"
+    );
+    if let Ok(merged) = entry.merged_into(users.strip_prefix('\0').unwrap_or(&users), true) {
+        assert_eq!(kubeconfig::has(&merged, "fuzzed"), Ok(true));
+        let without = kubeconfig::without(&merged, "fuzzed").expect("what was put in is taken out");
+        assert_eq!(kubeconfig::has(&without, "fuzzed"), Ok(false));
     }
 }
 
