@@ -79,7 +79,7 @@ pub(crate) fn write(template: &FileTemplate, file: &Path) -> Result<(), Failure>
 pub(crate) fn templates(command: &TemplateCommand) -> Result<(), Failure> {
     match command {
         TemplateCommand::Ls { shape } => {
-            if shape.print(&FileTemplate::ALL, &FileTemplate::ALL)? {
+            if shape.print(&FileTemplate::ALL, FileTemplate::ALL)? {
                 return Ok(());
             }
             let rows = FileTemplate::ALL.iter();

@@ -119,6 +119,6 @@ mod tests {
         };
         assert_eq!(problem.kind.exit_status(), 2);
         assert!(problem.hint.unwrap().contains("there are: name;"));
-        assert!(compiled("{{ name").is_err());
+        compiled("{{ name").unwrap_err();
     }
 }

@@ -89,7 +89,7 @@ fn size(bytes: u64) -> String {
     if power == 0 {
         return format!("{bytes} {unit}");
     }
-    let tenths = u128::from(bytes) * 10 >> (10 * power);
+    let tenths = (u128::from(bytes) * 10) >> (10 * power);
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 

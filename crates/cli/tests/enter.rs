@@ -110,6 +110,7 @@ fn a_command_has_its_words_streams_status_and_signals() {
     hint: there are: a, bee, off
     "#);
     runs(&home, &["rm"]);
+    home.leaves_nothing_running();
 }
 
 #[test]
@@ -148,4 +149,5 @@ fn files_go_to_machines_between_them_and_back() {
     insta::assert_snapshot!(home.fails_with(command(&home, &["cp", "a:none", "."]), 1), @"error: a: there is no none in .");
     insta::assert_snapshot!(home.fails_with(command(&home, &["cp", "one", "a:no/such"]), 1), @"error: a: there is no folder no");
     runs(&home, &["rm"]);
+    home.leaves_nothing_running();
 }

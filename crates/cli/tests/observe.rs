@@ -80,4 +80,5 @@ fn what_machines_write_do_take_and_show_can_be_seen() {
     hint: there are: a, bee
     "#);
     runs(&home, &["rm"]);
+    home.leaves_nothing_running();
 }

@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atoll_cluster::exec::Exec;
 use atoll_cluster::paths::ClusterPaths;
@@ -48,13 +48,17 @@ pub fn run(paths: &ClusterPaths, machine: &str, words: &[String], tty: bool) -> 
     let ssh = ssh::command(paths, machine, &[option, "-o", "ServerAliveInterval=15"], &line);
     if tty {
         let mut ssh = ssh;
-        return Ok(status(ssh.status().map_err(cannot_start)?));
+        return Ok(status(ssh.status().map_err(|cause| cannot_start(&cause))?));
     }
     let running = Running::default();
-    running.watch(paths).map_err(cannot_start)?;
-    let mut child = ignoring(&ssh).spawn().map_err(cannot_start)?;
+    running.watch(paths).map_err(|cause| cannot_start(&cause))?;
+    let mut child = ignoring(&ssh).spawn().map_err(|cause| cannot_start(&cause))?;
     running.add(machine, exec, &child);
-    Ok(status(child.wait().map_err(cannot_start)?))
+    Ok(status(
+        running
+            .wait(machine, &mut child)
+            .map_err(|cause| cannot_start(&cause))?,
+    ))
 }
 
 /// Runs a command in several machines side by side, without input. `tell` is given each line that one writes, without its end, from
@@ -69,7 +73,7 @@ pub fn run_in_all(
     tell: &(dyn Fn(&str, Stream, &[u8]) + Sync),
 ) -> Result<Vec<u8>, Problem> {
     let running = Running::default();
-    running.watch(paths).map_err(cannot_start)?;
+    running.watch(paths).map_err(|cause| cannot_start(&cause))?;
     let start = |machine: &String| {
         let exec = Exec::new(words);
         let ssh = ssh::command(paths, machine, &ssh::UNATTENDED, &[exec.line().to_owned()]);
@@ -83,28 +87,61 @@ pub fn run_in_all(
     };
     std::thread::scope(|scope| {
         let children: io::Result<Vec<Child>> = machines.iter().map(start).collect();
-        let mut children = children.map_err(cannot_start)?;
+        let mut children = children.map_err(|cause| cannot_start(&cause))?;
         for (machine, child) in machines.iter().zip(&mut children) {
             let (output, errors) = (child.stdout.take(), child.stderr.take());
             scope.spawn(move || lines(output, |line| tell(machine, Stream::Output, line)));
             scope.spawn(move || lines(errors, |line| tell(machine, Stream::Errors, line)));
         }
-        let statuses = children
-            .iter_mut()
-            .map(|child| Ok(status(child.wait().map_err(cannot_start)?)));
-        statuses.collect()
+        let ended = machines.iter().zip(&mut children);
+        ended
+            .map(|(machine, child)| {
+                Ok(status(
+                    running
+                        .wait(machine, child)
+                        .map_err(|cause| cannot_start(&cause))?,
+                ))
+            })
+            .collect()
     })
 }
 
 /// The commands under way, and how often they were told to end.
 #[derive(Clone, Debug, Default)]
-struct Running(Arc<Mutex<(Vec<(String, Exec, Option<Pid>)>, usize)>>);
+struct Running(Arc<Mutex<Commands>>);
+
+#[derive(Debug, Default)]
+struct Commands {
+    under_way: Vec<UnderWay>,
+    told: usize,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    machine: String,
+    exec: Exec,
+    /// ssh's, until it was waited for.
+    pid: Option<Pid>,
+}
 
 impl Running {
+    fn lock(&self) -> MutexGuard<'_, Commands> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wait for the command in a machine to end; its process is not told anything any more.
+    fn wait(&self, machine: &str, child: &mut Child) -> io::Result<ExitStatus> {
+        let ended = child.wait();
+        let mut commands = self.lock();
+        let of_machine = commands.under_way.iter_mut().filter(|it| it.machine == machine);
+        of_machine.for_each(|it| it.pid = None);
+        ended
+    }
+
     fn add(&self, machine: &str, exec: Exec, child: &Child) {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.0.push((machine.to_owned(), exec, pid));
+        let machine = machine.to_owned();
+        self.lock().under_way.push(UnderWay { machine, exec, pid });
     }
 
     fn watch(&self, paths: &ClusterPaths) -> io::Result<()> {
@@ -113,12 +150,13 @@ impl Running {
     }
 
     fn pass(&self, paths: &ClusterPaths, name: &str) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.1 += 1;
-        for (machine, exec, pid) in &inner.0 {
-            if inner.1 >= INSIST {
-                // Ours until it is waited for, after which this process ends.
-                let _ = pid.map(|pid| kill_process(pid, Signal::KILL));
+        let mut commands = self.lock();
+        commands.told += 1;
+        let insists = commands.told >= INSIST;
+        for UnderWay { machine, exec, pid } in &commands.under_way {
+            let Some(pid) = *pid else { continue };
+            if insists {
+                let _ = kill_process(pid, Signal::KILL);
                 continue;
             }
             let ssh = ssh::command(paths, machine, &ssh::UNATTENDED, &[exec.signal(name)]);
@@ -143,7 +181,7 @@ fn ignoring(command: &Command) -> Command {
     wrapped
 }
 
-fn cannot_start(cause: io::Error) -> Problem {
+fn cannot_start(cause: &io::Error) -> Problem {
     Problem::environment(format!("cannot run ssh: {cause}"))
         .with_hint("install OpenSSH's client (Debian: openssh-client)")
 }

@@ -111,7 +111,7 @@ fn is_template(text: &str) -> bool {
     text.match_indices("${machine.").any(|(at, _)| {
         let dollars = text[..at].len() - text[..at].trim_end_matches('$').len();
         let path = text[at + 2..].split(['}', '\n']).next().unwrap_or_default();
-        dollars % 2 == 0 && path.split('.').nth(2) == Some("outputs")
+        dollars.is_multiple_of(2) && path.split('.').nth(2) == Some("outputs")
     })
 }
 

@@ -39,18 +39,13 @@ pub(super) fn size(path: &Path) -> u64 {
 /// Gives all that is at `path` to a sink, folders before what is in them. A symbolic link is followed at the top, and stays one below it.
 pub(super) fn read(path: &Path, sink: &mut dyn Sink) -> Result<(), CopyError> {
     let found = fs::metadata(path).map_err(|cause| CopyError::host("read", path, cause))?;
-    walk(path, Vec::new(), &found, sink)
+    walk(path, &[], &found, sink)
 }
 
-fn walk(
-    path: &Path,
-    relative: RelativePath,
-    found: &fs::Metadata,
-    sink: &mut dyn Sink,
-) -> Result<(), CopyError> {
+fn walk(path: &Path, relative: &[u8], found: &fs::Metadata, sink: &mut dyn Sink) -> Result<(), CopyError> {
     let failed = |cause| CopyError::host("read", path, cause);
     let entry = |kind| Entry {
-        path: relative.clone(),
+        path: relative.to_vec(),
         kind,
         mode: found.mode() & 0o777,
         mtime: u64::try_from(found.mtime()).unwrap_or(0),
@@ -69,7 +64,7 @@ fn walk(
         return sink.add(&entry(kind), &mut io::empty());
     }
     if !file_type.is_dir() {
-        return sink.skip(&relative);
+        return sink.skip(relative);
     }
     sink.add(&entry(Kind::Folder), &mut io::empty())?;
     let names = fs::read_dir(path)
@@ -80,12 +75,12 @@ fn walk(
     for name in names {
         let below = path.join(&name);
         let found = fs::symlink_metadata(&below).map_err(|cause| CopyError::host("read", &below, cause))?;
-        let mut relative = relative.clone();
+        let mut relative = relative.to_vec();
         if !relative.is_empty() {
             relative.push(b'/');
         }
         relative.extend_from_slice(name.as_bytes());
-        walk(&below, relative, &found, sink)?;
+        walk(&below, &relative, &found, sink)?;
     }
     Ok(())
 }

@@ -298,11 +298,8 @@ fn records(mut body: &[u8], extended: &mut Extended) -> io::Result<()> {
             b"path" => extended.path = Some(without_zeros(value.to_vec())),
             b"linkpath" => extended.link = Some(without_zeros(value.to_vec())),
             b"size" => {
-                extended.size = Some(
-                    decimal()
-                        .and_then(|size| size.try_into().ok())
-                        .ok_or_else(wrong)?,
-                )
+                let size = decimal().and_then(|size| size.try_into().ok());
+                extended.size = Some(size.ok_or_else(wrong)?);
             }
             b"mtime" => extended.mtime = Some(u64::try_from(decimal().ok_or_else(wrong)?).unwrap_or(0)),
             _ => {}
