@@ -39,6 +39,7 @@ mod host_ways;
 mod image;
 mod include;
 pub mod insert;
+mod joins;
 mod kept;
 mod lan;
 mod limits;
