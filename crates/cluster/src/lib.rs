@@ -46,6 +46,7 @@ mod hold;
 pub mod host;
 pub mod hypervisor;
 pub mod image;
+mod joins;
 pub mod launch;
 pub mod lock;
 mod look;
