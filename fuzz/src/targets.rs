@@ -5,6 +5,7 @@ mod engine;
 mod files;
 mod guest;
 mod helper;
+mod joined;
 mod services;
 mod streams;
 mod vhost_user;
@@ -33,6 +34,11 @@ pub const TARGETS: &[Target] = &[
         name: "engine_uplinks",
         mutations: 5000,
         run: engine::script_with_uplinks,
+    },
+    Target {
+        name: "engine_joined",
+        mutations: 5000,
+        run: joined::packets,
     },
     Target {
         name: "engine_frame",

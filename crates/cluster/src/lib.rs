@@ -53,6 +53,7 @@ mod hold;
 pub mod host;
 pub mod hypervisor;
 pub mod image;
+mod joins;
 pub mod kubeconfig;
 pub mod launch;
 pub mod lock;

@@ -11,11 +11,12 @@ use std::path::Path;
 
 use atoll_runtime::{
     AutomaticSpec, Documents, ForwardError, ForwardId, ForwardInfo, ForwardSpec, GuestTarget, Handle,
-    ListenAt, ListenSpec, Manner, Network, Protocol, RequestError, StartError, Transport,
+    Junction, ListenAt, ListenSpec, Manner, Network, Protocol, RequestError, StartError, Transport,
 };
 use atoll_spec as spec;
 
 use crate::files::{self, FileError};
+use crate::joins;
 use crate::options::{guest_mac, lease, options};
 use crate::paths::ClusterPaths;
 use crate::services::dhcp_options;
@@ -68,11 +69,14 @@ impl NetworkError {
 struct Running {
     network: Network,
     spec: spec::Network,
+    /// What it is joined with, and who may begin there and here.
+    joins: Vec<joins::Direction>,
 }
 
 /// All that run.
 #[derive(Debug, Default)]
 pub struct Networks {
+    junction: Junction,
     running: BTreeMap<String, Running>,
 }
 
@@ -90,12 +94,13 @@ impl Networks {
                 return Err(NetworkError::NotRunning(name.to_owned()));
             };
             if !self.running.contains_key(name) {
-                let network = start(cluster, wanted, (folder, paths))?;
+                let network = start(cluster, wanted, &self.junction, (folder, paths))?;
                 self.running.insert(
                     name.to_owned(),
                     Running {
                         network,
                         spec: wanted.clone(),
+                        joins: joins::directions(cluster, wanted),
                     },
                 );
             }
@@ -105,10 +110,16 @@ impl Networks {
 
     /// The networks that run otherwise than this cluster file says, by name.
     pub fn changed(&self, cluster: &spec::Cluster) -> Vec<String> {
+        let is_same = |name: &str, running: &Running| {
+            let wanted = cluster.network(name);
+            wanted.is_some_and(|wanted| {
+                *wanted == running.spec && joins::directions(cluster, wanted) == running.joins
+            })
+        };
         let changed = self
             .running
             .iter()
-            .filter(|(name, running)| cluster.network(name) != Some(&running.spec));
+            .filter(|(name, running)| !is_same(name, running));
         changed.map(|(name, _)| name.clone()).collect()
     }
 
@@ -149,6 +160,7 @@ impl Networks {
             let told = dhcp_options(&machine.dhcp_options);
             handle.set_dhcp_options(guest_mac(nic), told).map_err(failed)?;
             handle.set_documents(name, documents.clone()).map_err(failed)?;
+            self.name_elsewhere(machine, nic)?;
             let socket = paths.nic_socket(name, index);
             let listeners = handle.snapshot().map_err(failed)?.listeners;
             if !listeners.iter().any(|it| it.path == socket) {
@@ -159,6 +171,25 @@ impl Networks {
                 };
                 handle.listen(spec).map_err(failed)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Lets the networks from which this NIC's may be reached know the machine's name, unless it is on them itself.
+    fn name_elsewhere(&self, machine: &spec::Machine, nic: &spec::Nic) -> Result<(), NetworkError> {
+        for (name, running) in &self.running {
+            if !joins::is_known_on(machine, nic, &running.spec) {
+                continue;
+            }
+            let addresses = joins::addresses_for(machine, &running.spec);
+            let named = running
+                .network
+                .handle()
+                .set_name(machine.name.as_str(), addresses);
+            named.map_err(|cause| NetworkError::Request {
+                network: name.clone(),
+                cause,
+            })?;
         }
         Ok(())
     }
@@ -280,10 +311,13 @@ fn log_error<E: std::fmt::Display>(result: Result<(), E>) {
 fn start(
     cluster: &spec::Cluster,
     wanted: &spec::Network,
+    junction: &Junction,
     (folder, paths): (&Path, &ClusterPaths),
 ) -> Result<Network, NetworkError> {
     files::make_private(&paths.network_state(wanted.name.as_str()))?;
-    Network::start(options(cluster, wanted, (folder, paths))).map_err(|cause| NetworkError::Start {
+    let mut options = options(cluster, wanted, (folder, paths));
+    options.junction = Some((junction.clone(), wanted.name.to_string()));
+    Network::start(options).map_err(|cause| NetworkError::Start {
         network: wanted.name.to_string(),
         cause,
     })

@@ -10,6 +10,7 @@ use atoll_runtime::{
 use atoll_spec as spec;
 use sha2::{Digest, Sha256};
 
+use crate::joins;
 use crate::paths::ClusterPaths;
 use crate::reach;
 use crate::services::{dhcp_options, net_boot, time_server};
@@ -37,6 +38,8 @@ pub(crate) fn options(
         .iter()
         .map(|(name, addresses)| (name.to_string(), addresses.iter().collect()))
         .collect();
+    options.joined = joins::joins(cluster, wanted);
+    options.names.extend(joins::names(cluster, wanted));
     for server in &wanted.ntp {
         match *server {
             IpAddr::V4(server) => options.ntp.push(server),
@@ -75,7 +78,7 @@ fn on_it<'a>(
     assigned.filter_map(|it| Some((cluster.machine(it.machine.as_str())?, it.nic)))
 }
 
-fn addresses(network: &spec::Network) -> Addresses {
+pub(crate) fn addresses(network: &spec::Network) -> Addresses {
     Addresses {
         subnet: network.subnet.map(|subnet| Subnet {
             address: subnet.network(),

@@ -9,7 +9,8 @@ use atoll_wire::{Family, Frame, Mac};
 use bytes::Bytes;
 
 use crate::{
-    AcceptId, ClockQuestion, FlowId, ForwardId, HostError, Listening, PortId, QueryId, TransferId, WatchId,
+    AcceptId, ClockQuestion, FlowId, ForwardId, HostError, JoinId, Listening, PortId, QueryId, RoutedPacket,
+    TransferId, WatchId,
 };
 
 /// One thing to be done.
@@ -196,6 +197,14 @@ pub enum Action {
         watch: WatchId,
         /// The ports.
         ports: Vec<Listening>,
+    },
+
+    /// Give a packet to a network that this one is joined with, as its `Routed`; where it does not run tell `RouteLost`.
+    Route {
+        /// Which network.
+        to: JoinId,
+        /// The packet.
+        packet: RoutedPacket,
     },
 
     /// Leases changed: write [`Engine::leases`](crate::Engine::leases) and

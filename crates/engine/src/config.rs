@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::lan::METADATA;
 use crate::policy::Policy;
-use crate::{DhcpOptions, NetBoot, TimeServer};
+use crate::{DhcpOptions, JoinId, NetBoot, TimeServer};
 
 /// An IPv4 subnet: its network address and prefix length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -257,6 +257,21 @@ pub struct StaticRoute {
     pub via: IpAddr,
 }
 
+/// Another network, to which the gateway routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedNetwork {
+    /// What it is called here.
+    pub join: JoinId,
+    /// Its addresses, of which this network has none.
+    pub addresses: Addresses,
+    /// Whether guests here may begin conversations with guests there.
+    pub begins_there: bool,
+    /// Whether guests there may begin conversations with guests here.
+    pub begins_here: bool,
+    /// Guests that are on both networks, by their MAC addresses here. They know the way, so they are not told of it.
+    pub on_both: Vec<Mac>,
+}
+
 /// A network. Gateway and host alias follow from the subnet and the prefix, of which at least one is there; a bridged network has neither.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -269,6 +284,9 @@ pub struct Config {
     pub router: Option<Ipv4Addr>,
     /// Ways by guests into other networks, told by DHCP option 121 and router advertisements.
     pub routes: Vec<StaticRoute>,
+    /// Other networks to which the gateway routes. Guests are told of them by the same means; those of a network that is on both with some
+    /// guest by DHCP alone.
+    pub joined: Vec<JoinedNetwork>,
     /// IPv4 addresses of the LAN; without them nothing of IPv4 is answered. Unused where the network is bridged.
     pub subnet: Option<Subnet>,
     /// IPv6 addresses of the LAN; without them nothing of IPv6 is answered. Unused where the network is bridged.
@@ -332,6 +350,7 @@ impl Config {
             pinned_uplinks: false,
             router: None,
             routes: Vec::new(),
+            joined: Vec::new(),
             subnet,
             ipv6: prefix,
             gateway_mac: Mac([0x52, 0x55, 0x0a, 0x4d, 0x00, 0x01]),

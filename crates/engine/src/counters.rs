@@ -81,6 +81,14 @@ counters! {
     HostReceiveDropped = "host_receive_dropped",
     /// Packets passed on to a guest that knows the way.
     Relayed = "relayed",
+    /// Packets of guests' that went on to a joined network.
+    Routed = "routed",
+    /// Packet to or from a joined network that is of no conversation, and may not begin one.
+    RouteRefused = "route_refused",
+    /// Packet from a joined network that is larger than this one's packets may be.
+    RouteTooBig = "route_too_big",
+    /// Packet for a joined network that does not run.
+    RouteLost = "route_lost",
     /// Time to live or hop limit ran out at the gateway.
     TtlExceeded = "ttl_exceeded",
     /// Packet that a rule of the policy denies.

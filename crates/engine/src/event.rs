@@ -6,7 +6,8 @@ use atoll_wire::{FrameBuf, Mac, Offloads};
 use bytes::Bytes;
 
 use crate::{
-    AcceptId, ClockQuestion, ClockReading, FlowId, ForwardId, ForwardTarget, PortId, QueryId, TransferId,
+    AcceptId, ClockQuestion, ClockReading, FlowId, ForwardId, ForwardTarget, JoinId, PortId, QueryId,
+    RoutedPacket, TransferId,
 };
 
 /// One thing that happened. Events about flows that are no more are ignored.
@@ -145,6 +146,16 @@ pub enum Event {
         /// Why.
         error: HostError,
     },
+
+    /// A packet came from a network that this one is joined with.
+    Routed {
+        /// Which network.
+        from: JoinId,
+        /// The packet.
+        packet: RoutedPacket,
+    },
+    /// The network that the packet of `Route` was for does not run.
+    RouteLost(RoutedPacket),
 
     /// A resolver answered.
     DnsAnswered {

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+/// Another network that this one is joined with by routing. The runtime chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JoinId(pub u32);
+
 /// A port of the switch. The runtime chooses it when the port is attached and never uses one twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId(pub u32);

@@ -17,13 +17,14 @@ use atoll_wire::{fragment, ndp};
 use crate::action::{Action, Notice};
 use crate::config::{Addresses, Config, Mode, Prefix, Subnet};
 use crate::counters::{Counter, Counters};
+use crate::gateway::joined::{self, Joined};
 use crate::gateway::neighbors::Neighbors;
 use crate::gateway::snoop::Snoop;
 use crate::policy::Firewall;
 use crate::rng::Rng;
 use crate::services::names::Heard as _;
 use crate::switch::{Switch, Target};
-use crate::{Datagrams, Instant, PortId};
+use crate::{Datagrams, Instant, JoinId, PortId, RoutedPacket};
 
 /// Time to live of packets that the gateway originates (RFC 1700's recommendation).
 pub(crate) const DEFAULT_TTL: u8 = 64;
@@ -89,6 +90,8 @@ pub(crate) struct Lan {
     ident: u16,
     noticed: Vec<(Instant, Notice)>,
     pub(crate) firewall: Firewall,
+    /// Other networks to which we route.
+    pub(crate) joined: Joined,
     /// When the input under way came; kept where limits need it.
     pub(crate) clock: Instant,
 }
@@ -117,6 +120,7 @@ impl Lan {
             ident: 0,
             noticed: Vec::new(),
             firewall: Firewall::new(config, hash),
+            joined: Joined::new(&config.joined, hash),
             clock: Instant::ZERO,
         }
     }
@@ -304,12 +308,43 @@ impl Lan {
     pub(crate) fn send_packet(&mut self, now: Instant, dst: IpAddr, packet: (FrameBuf, Offload)) {
         if let Some(mac) = self.reachable(now, dst) {
             self.send_ethernet(now, mac, ethertype(dst), packet);
+        } else if let Some(join) = self.joined.network_of(dst).map(|it| it.join) {
+            self.send_to_joined(join, packet);
         } else {
             match self.neighbors.try_wait(now, dst, packet) {
                 Ok(true) => self.ask_for(now, dst),
                 Ok(false) => {}
                 Err(()) => self.counters.count(Counter::Unresolved),
             }
+        }
+    }
+
+    /// An error of the gateway's about a packet that came from another network.
+    fn send_to_joined(&mut self, to: JoinId, (packet, offload): (FrameBuf, Offload)) {
+        let packet = RoutedPacket {
+            packet,
+            offload,
+            origin: u32::MAX,
+            was_cut: false,
+        };
+        self.actions.push_back(Action::Route { to, packet });
+    }
+
+    /// Send a packet that came from another network to a guest. So many wait for guests that are asked for.
+    pub(crate) fn send_routed(
+        &mut self,
+        now: Instant,
+        dst: IpAddr,
+        packet: (FrameBuf, Offload),
+        origin: (JoinId, u32),
+    ) {
+        if let Some(mac) = self.reachable(now, dst) {
+            return self.send_ethernet(now, mac, ethertype(dst), packet);
+        }
+        match self.neighbors.try_wait_for(now, dst, packet, origin) {
+            Ok(true) => self.ask_for(now, dst),
+            Ok(false) => {}
+            Err(()) => self.counters.count(Counter::Unresolved),
         }
     }
 
@@ -498,8 +533,9 @@ impl Lan {
         for address in again {
             self.ask_for(now, address);
         }
-        for _ in 0..lost {
+        for (packet, _) in lost {
             self.counters.count(Counter::Unresolved);
+            joined::handle_lost(self, now, &packet);
         }
     }
 

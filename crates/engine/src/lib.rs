@@ -46,12 +46,13 @@ pub use boot::{BootClient, NetBoot};
 pub use clock::{ClockReading, ClockState, Leap, TimeServer};
 pub use command::{Command, CommandError, ForwardTarget, Router};
 pub use config::{
-    Addresses, Config, DnsOptions, Documents, HostPort, HostTarget, Lease, Lease6, Limits, Mode, Prefix,
-    ServiceTarget, StaticLease, StaticRoute, Subnet,
+    Addresses, Config, DnsOptions, Documents, HostPort, HostTarget, JoinedNetwork, Lease, Lease6, Limits,
+    Mode, Prefix, ServiceTarget, StaticLease, StaticRoute, Subnet,
 };
 pub use dhcp_options::DhcpOptions;
 pub use event::{Datagrams, Event, FileError, HostError, PortConfig, Side};
-pub use ids::{AcceptId, FlowId, ForwardId, PortId, QueryId, TransferId, WatchId};
+pub use gateway::joined::RoutedPacket;
+pub use ids::{AcceptId, FlowId, ForwardId, JoinId, PortId, QueryId, TransferId, WatchId};
 pub use policy::{
     Destination, GuestLimits, GuestPolicy, NamePattern, Network, Policy, PortPolicySnapshot, Rule, Transport,
     Verdict, Who,
@@ -217,6 +218,7 @@ impl Engine {
             leases6: self.dhcp6.leases(now),
             names: self.name_view().all(),
             flows: self.flows.snapshot(),
+            conversations: self.lan.joined.count(),
             counters,
         }
     }
@@ -268,6 +270,7 @@ impl Engine {
             Event::PortDetached(port) => {
                 lan.switch.detach(port);
                 lan.firewall.detach(port);
+                lan.joined.forget_port(port);
                 gateway::ask_for_uplinks(lan);
                 self.fragments.forget_port(port);
                 self.ntp.forget_port(port);
@@ -317,6 +320,8 @@ impl Engine {
                 lan.counters.add(Counter::HostSendDropped, sent);
                 lan.counters.add(Counter::HostReceiveDropped, received);
             }
+            Event::Routed { from, packet } => gateway::joined::handle_routed(lan, now, from, packet),
+            Event::RouteLost(lost) => gateway::joined::tell_unreachable(lan, now, &lost.packet),
             Event::DnsAnswered { query, message } => self.dns.handle_answer(now, query, &message),
             Event::DnsFailed(query) => self.dns.handle_failure(now, query),
             Event::FileOpened { transfer, size } => self.tftp.handle_opened(now, transfer, size),

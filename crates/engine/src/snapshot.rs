@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub names: Vec<(String, IpAddr)>,
     /// Open flows.
     pub flows: Vec<FlowSnapshot>,
+    /// Conversations with joined networks that are remembered.
+    pub conversations: usize,
     /// What was counted since the start, by name; a name is never reused for something else.
     pub counters: Vec<(&'static str, u64)>,
 }

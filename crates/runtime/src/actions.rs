@@ -121,6 +121,7 @@ impl EventLoop {
                 let reading = crate::sys::read_clock();
                 self.core.tell(Event::ClockRead { question, reading });
             }
+            Action::Route { to, packet } => self.joins.send(&mut self.core, to, packet),
             Action::LeasesChanged => {
                 if let Some(store) = &self.leases {
                     let now = self.core.now();

@@ -29,6 +29,7 @@ use crate::guests::Guests;
 use crate::handle::{Handle, Request};
 use crate::host_addresses::HostAddresses;
 use crate::host_link::HostLink;
+use crate::junction::{JoinSpec, Joins};
 use crate::leases::{LeaseStore, Leases};
 use crate::proxy::Proxies;
 use crate::resolvers::Resolvers;
@@ -63,6 +64,7 @@ pub(crate) struct EventLoop {
     pub(crate) about: About,
     pub(crate) uplinks: Uplinks,
     pub(crate) host_link: HostLink,
+    pub(crate) joins: Joins,
     pub(crate) stopping: bool,
     host_addresses: HostAddresses,
 }
@@ -177,6 +179,7 @@ impl EventLoop {
             about,
             uplinks: Uplinks::default(),
             host_link: HostLink::default(),
+            joins: Joins::default(),
             stopping: false,
             host_addresses: HostAddresses::new(&options.policy),
         };
@@ -192,6 +195,7 @@ impl EventLoop {
     /// Everything in the options that can go wrong.
     fn furnish(&mut self, options: NetworkOptions, waker: &Arc<Waker>) -> Result<(), StartError> {
         self.uplinks = Uplinks::open(&options, &mut self.core, &mut self.guests, waker)?;
+        self.joins = Joins::open(&options, waker);
         self.follow_resolvers();
         for lease in options.static_leases {
             self.start_with(Command::SetStaticLease(lease))?;
@@ -334,6 +338,7 @@ impl EventLoop {
         match (ready.source, ready.readiness) {
             (Source::Waker, _) => {
                 self.uplinks.handle_answers(core, &mut self.guests);
+                self.handle_routed();
                 self.handle_requests();
             }
             (Source::Resolvers, _) => self.follow_resolvers(),
@@ -376,6 +381,17 @@ impl EventLoop {
         if self.guests.retry_at().is_some_and(|due| due <= now) {
             self.guests.handle_timeout(&mut self.core);
             self.settle();
+        }
+    }
+
+    /// Packets from networks that this one is joined with.
+    fn handle_routed(&mut self) {
+        for event in self.joins.take() {
+            self.core.tell(event);
+            self.carry_out_all();
+            if self.guests.much_waits(&self.core) {
+                self.settle();
+            }
         }
     }
 
@@ -455,6 +471,7 @@ fn config(options: &NetworkOptions, resolvers: &Resolvers, leases: Leases) -> Re
         router: routed.and_then(|routed| routed.router),
         pinned_uplinks: uplink::is_pinned(options),
         routes: options.routes.clone(),
+        joined: JoinSpec::numbered(&options.joined),
         gateway_mac: options.gateway_mac.unwrap_or(defaults.gateway_mac),
         mtu: options.mtu,
         host_loopback: options.host_loopback,

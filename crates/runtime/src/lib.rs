@@ -31,6 +31,7 @@ mod hops;
 mod host_addresses;
 mod host_link;
 mod icmp;
+mod junction;
 mod leases;
 mod listen_at;
 mod lock;
@@ -73,6 +74,7 @@ pub use host_link::{
     AskError, Asked, LinkAbout, LinkAddresses, LinkError, LinkInfo, LinkPlan, LinkSpec, LinkWish, Unlinked,
     ask as ask_for_link,
 };
+pub use junction::{JoinSpec, Junction};
 pub use listen_at::{ListenAt, NoListenAt};
 pub use lock::{FileLock, LockError};
 pub use network::Network;

@@ -16,6 +16,7 @@ use atoll_wire::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::ListenAt;
+use crate::junction::{JoinSpec, Junction};
 use crate::uplink::{Mode, UplinkSpec};
 
 /// A network and all that it opens before [`Network::start`](crate::Network::start) returns.
@@ -28,6 +29,10 @@ pub struct NetworkOptions {
     /// Ways by guests into other networks, told by DHCP option 121 and router advertisements; at most
     /// [`ROUTES_MAX`](NetworkOptions::ROUTES_MAX).
     pub routes: Vec<StaticRoute>,
+    /// Other networks to which the gateway routes, by way of `junction`.
+    pub joined: Vec<JoinSpec>,
+    /// Where it meets them, and its own name there.
+    pub junction: Option<(Junction, String)>,
     /// The gateway's MAC address; `None` for the usual one.
     pub gateway_mac: Option<Mac>,
     /// Largest IP packet on the LAN, in bytes.
@@ -103,6 +108,8 @@ impl NetworkOptions {
             addresses,
             uplink: None,
             routes: Vec::new(),
+            joined: Vec::new(),
+            junction: None,
             gateway_mac: None,
             mtu: config.mtu,
             host_loopback: false,

@@ -16,6 +16,7 @@ use crate::expand::Expanded;
 use crate::file::{ClusterFile, MachineFile};
 use crate::forward::Forward;
 use crate::host_ways;
+use crate::joins;
 use crate::loopback::Loopback;
 use crate::name::{Domain, Name};
 use crate::networks::{self, PlacedNetwork};
@@ -63,6 +64,7 @@ pub(crate) fn cluster(
     let domain = file.domain.take().unwrap_or_else(|| Domain::internal(&name));
     let networks_wrong = file.networks_wrong;
     let mut networks = networks::resolve(&name, file.networks.take(), report);
+    joins::check(&networks, networks_wrong, report);
     let machines = machines(file, surroundings, report);
     check_hosts(&networks, &machines, &domain, report);
     check_dns(&networks, &machines, &domain, report);

@@ -114,6 +114,9 @@ pub struct Network {
     /// Networks that lie behind a machine; none two to one destination.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// Other networks with whose machines those of this one may begin conversations; each once, and of mode user, as this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes_to: Vec<Name>,
 }
 
 /// One VM.

@@ -126,6 +126,8 @@ pub(crate) struct NetworkFile {
     pub(crate) policy: Option<PolicyFile>,
     /// Networks that lie behind a machine, told to the others by DHCP and router advertisements.
     pub(crate) routes: Option<Vec<RouteFile>>,
+    /// Other networks to which the gateway routes: machines here may begin conversations with machines there, and not the other way round.
+    pub(crate) routes_to: Option<Several<Spot<Name>>>,
     /// Whether part of it could not be read.
     #[schemars(skip)]
     pub(crate) wrong: bool,
@@ -309,6 +311,7 @@ impl FromYaml for NetworkFile {
             host_sockets: keys.take("host-sockets"),
             policy: keys.take("policy"),
             routes: keys.take_list("routes", "route"),
+            routes_to: keys.take("routes-to"),
             wrong: false,
             given: Vec::new(),
         };

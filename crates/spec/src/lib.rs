@@ -40,6 +40,7 @@ mod host_ways;
 mod image;
 mod include;
 pub mod insert;
+mod joins;
 mod kept;
 pub mod kubeconfig;
 mod lan;

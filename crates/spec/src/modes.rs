@@ -54,6 +54,7 @@ const NOT_TAKEN: &[(Mode, &str, &str)] = &[
         "host-ports",
         "machines reach the host at its address on the LAN",
     ),
+    (Mode::Bridged, "routes-to", OTHERS_ROUTE),
     (Mode::Bridged, "host-sockets", NO_ALIAS),
     (Mode::Bridged, "policy", KERNEL_ROUTES),
     (
@@ -63,6 +64,7 @@ const NOT_TAKEN: &[(Mode, &str, &str)] = &[
     ),
     (Mode::Shared, "host-loopback", HOST_IS_FIRST),
     (Mode::Shared, "host-ports", HOST_IS_FIRST),
+    (Mode::Shared, "routes-to", OTHERS_ROUTE),
     (Mode::Shared, "host-sockets", NO_ALIAS),
     (Mode::Shared, "policy", KERNEL_ROUTES),
     (
@@ -77,6 +79,7 @@ const NOT_TAKEN: &[(Mode, &str, &str)] = &[
     ),
     (Mode::Host, "host-loopback", HOST_IS_FIRST),
     (Mode::Host, "host-ports", HOST_IS_FIRST),
+    (Mode::Host, "routes-to", OTHERS_ROUTE),
     (Mode::Host, "host-sockets", NO_ALIAS),
     (Mode::Host, "policy", KERNEL_ROUTES),
 ];
@@ -85,6 +88,7 @@ const LAN_GIVES_ADDRESSES: &str = "machines on a LAN have addresses that it give
 const LAN_HAS_DHCP: &str = "machines on a LAN hear what its DHCP server says";
 const KERNEL_ROUTES: &str =
     "rules and limits are for networks of mode user, whose packets Atoll itself carries";
+const OTHERS_ROUTE: &str = "networks of mode user can be joined; elsewhere the host or the LAN routes";
 const NO_ALIAS: &str = "only networks of mode user have a host alias";
 const HOST_IS_FIRST: &str = "machines reach the host at the first address of the subnet";
 

@@ -35,6 +35,8 @@ pub(crate) struct PlacedNetwork {
     pub(crate) hosts: Vec<(Domain, Span)>,
     /// As the file has them: who leads where is known once every machine has its addresses.
     pub(crate) routes: Vec<RouteFile>,
+    /// Networks to which it routes.
+    pub(crate) routes_to: Vec<Spot<Name>>,
     /// Whether the file leaves its MTU to us.
     mtu_is_free: bool,
     /// What it says of DNS, but for the servers.
@@ -233,6 +235,7 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
     let (policy, policy_machines) = file.policy.unwrap_or_default().finish();
     let dns = file.dns.unwrap_or_default();
     let proxies = file.proxy.map(|proxies| proxies.0).unwrap_or_default();
+    let routes_to = file.routes_to.map(|networks| networks.0).unwrap_or_default();
     let host_ports = file.host_ports.map(|ports| ports.0).unwrap_or_default();
     let host_sockets = file.host_sockets.unwrap_or_default().0;
     let addresses: BTreeMap<_, _> = hosts
@@ -267,6 +270,7 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
             .collect(),
         policy,
         routes: Vec::new(),
+        routes_to: routes_to.iter().map(|to| to.value.clone()).collect(),
     };
     let hosts = hosts
         .into_iter()
@@ -277,6 +281,7 @@ fn finish(name: Name, file: NetworkFile, subnet: Option<Subnet>, ipv6: Option<Pr
         wrong: file.wrong,
         hosts,
         routes: file.routes.unwrap_or_default(),
+        routes_to,
         mtu_is_free,
         dns,
         proxies,

@@ -16,7 +16,7 @@ use crate::read::Spot;
 use crate::text::{Hint, Text, nearest, text_type};
 
 /// What one DHCP option of 255 bytes holds with room to spare.
-const ROUTES: usize = 16;
+pub(crate) const ROUTES: usize = 16;
 
 /// A network somewhere behind a machine, as `a.b.c.d/prefix` or `x::/prefix`; host bits are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -200,7 +200,7 @@ pub(crate) fn resolve(placed: &PlacedNetwork, machines: &[Machine], report: &mut
             report.push(Diagnostic::new(title, to.span.clone()).and(first.span.clone(), "the other one"));
             continue;
         }
-        if overlaps_own(network, to.value) {
+        if overlaps(network, to.value) {
             let title = format!("{} is network {:?} itself", to.value, network.name.as_str());
             let hint = "a route leads to addresses that are not on the network".to_owned();
             report.push(Diagnostic::new(title, to.span.clone()).with_hint(hint));
@@ -228,7 +228,8 @@ fn report_incomplete(network: &Network, file: &RouteFile, report: &mut Report) {
     }
 }
 
-fn overlaps_own(network: &Network, to: Destination) -> bool {
+/// Whether some of a route's destinations are addresses of a network.
+pub(crate) fn overlaps(network: &Network, to: Destination) -> bool {
     let v4 = network.subnet.map(|subnet| Destination {
         network: subnet.network().into(),
         prefix: subnet.prefix(),

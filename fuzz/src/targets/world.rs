@@ -450,6 +450,7 @@ impl World {
             | Action::UdpPause(_)
             | Action::UdpResume(_)
             | Action::LeasesChanged
+            | Action::Route { .. }
             | Action::Listening { .. }
             | Action::Captured(_)
             | Action::Notice(_) => {}

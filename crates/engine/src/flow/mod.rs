@@ -480,7 +480,7 @@ enum Refusal {
 }
 
 /// RST for a segment that belongs to no connection (RFC 9293, 3.10.7.1).
-fn refuse_tcp(lan: &mut Lan, now: Instant, guest: Endpoint, remote: Endpoint, segment: &Segment) {
+pub(crate) fn refuse_tcp(lan: &mut Lan, now: Instant, guest: Endpoint, remote: Endpoint, segment: &Segment) {
     let heard = &segment.header;
     let len = u32::try_from(segment.payload.len()).unwrap_or(0);
     let (flags, seq, ack) = if heard.flags.ack {

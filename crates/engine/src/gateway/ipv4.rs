@@ -5,7 +5,7 @@ use atoll_wire::{Frame, FrameBuf, Icmpv4Message, Icmpv4Packet, Ipv4Packet, check
 
 use super::fragments::{Fragment, Name};
 use super::packet::{Arrival, Packet};
-use super::{handle_packet, icmp, leaves, reassemble};
+use super::{handle_packet, icmp, joined, leaves, reassemble};
 use crate::counters::Counter;
 use crate::{Engine, FlowId, Instant, PortId};
 
@@ -17,6 +17,8 @@ pub(super) fn handle_ipv4(
     frame: Frame,
 ) -> Option<FlowId> {
     match check(engine, arrival.ingress, frame) {
+        // What was cut may be cut again: reassembly leaves no DF.
+        Ok((packet, None)) if joined::leave(engine, now, arrival, &packet, false) => None,
         Ok((packet, None)) => handle_packet(engine, now, arrival, &packet),
         Ok((packet, Some(cut))) => handle_fragment(engine, now, arrival, &packet, cut),
         Err(counter) => {

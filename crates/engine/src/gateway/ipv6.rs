@@ -20,7 +20,7 @@ use atoll_wire::{Frame, FrameBuf, Icmpv6Message, IpProtocol, Ipv6Packet};
 use super::fragments::{Fragment, Name};
 use super::icmp::Quote;
 use super::packet::{Arrival, Packet};
-use super::{handle_packet, icmp, is_from_guest, learn, leaves, ndp, reassemble};
+use super::{handle_packet, icmp, is_from_guest, joined, learn, leaves, ndp, reassemble};
 use crate::counters::Counter;
 use crate::{Engine, FlowId, Instant, Mode};
 
@@ -66,6 +66,9 @@ fn handle_walked(
         next_header_at: walked.next_header_at,
         offload,
     };
+    if joined::leave(engine, now, arrival, &packet, walked.has_fragment_header) {
+        return None;
+    }
     if packet.protocol == IpProtocol::Icmpv6 {
         handle_icmpv6(engine, now, arrival, &packet, walked.has_fragment_header);
         return None;

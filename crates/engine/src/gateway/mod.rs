@@ -15,6 +15,7 @@ pub(crate) mod icmp;
 mod ipv4;
 mod ipv6;
 mod isolation;
+pub(crate) mod joined;
 mod ndp;
 pub(crate) mod neighbors;
 mod packet;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use atoll_wire::{FrameBuf, Mac, Offload};
 use lru::LruCache;
 
-use crate::Instant;
 use crate::rng::KeyedHash;
 use crate::services::names::Heard;
+use crate::{Instant, JoinId};
 
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASK_TIMES: u8 = 3;
@@ -26,6 +26,13 @@ const MAX_ASKED: usize = 256;
 /// Addresses of one MAC address.
 const MAX_OF_ONE: usize = 64;
 
+/// Addresses that are asked for on behalf of joined networks, at a time, and on behalf of one guest there.
+const MAX_ROUTED: usize = MAX_ASKED / 2;
+const MAX_OF_ORIGIN: usize = 16;
+
+/// A guest of a joined network: the network, and the port that it calls so.
+pub(crate) type Origin = (JoinId, u32);
+
 /// A packet without Ethernet header.
 pub(crate) type Packet = (FrameBuf, Offload);
 
@@ -34,6 +41,8 @@ struct Asked {
     waiting: Vec<Packet>,
     again_at: Instant,
     times: u8,
+    /// On whose behalf, where that is a joined network's guest.
+    origin: Option<Origin>,
 }
 
 #[derive(Debug)]
@@ -134,6 +143,28 @@ impl Neighbors {
         }
     }
 
+    /// The same of a packet from a joined network: for these there is half of the table, and for each guest there so many.
+    pub(crate) fn try_wait_for(
+        &mut self,
+        now: Instant,
+        address: IpAddr,
+        packet: Packet,
+        origin: Origin,
+    ) -> Result<bool, ()> {
+        if !self.asked.contains_key(&address) {
+            let routed = || self.asked.values().filter_map(|asked| asked.origin);
+            let its = routed().filter(|it| *it == origin).count();
+            if its >= MAX_OF_ORIGIN || routed().count() >= MAX_ROUTED {
+                return Err(());
+            }
+        }
+        let asks = self.try_wait(now, address, packet)?;
+        if asks && let Some(asked) = self.asked.get_mut(&address) {
+            asked.origin = Some(origin);
+        }
+        Ok(asks)
+    }
+
     /// Let a packet wait for `address`. Returns whether it is to be asked for now; `Err` when there is no room to wait.
     pub(crate) fn try_wait(&mut self, now: Instant, address: IpAddr, packet: Packet) -> Result<bool, ()> {
         if let Some(asked) = self.asked.get_mut(&address) {
@@ -152,6 +183,7 @@ impl Neighbors {
                 waiting: vec![packet],
                 again_at: now + ASK_AGAIN,
                 times: 1,
+                origin: None,
             },
         );
         Ok(true)
@@ -161,16 +193,16 @@ impl Neighbors {
         self.asked.values().map(|asked| asked.again_at).min()
     }
 
-    /// Addresses to ask for again, and how many packets were given up.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> (Vec<IpAddr>, usize) {
+    /// Addresses to ask for again, and the packets that were given up.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> (Vec<IpAddr>, Vec<Packet>) {
         let mut again = Vec::new();
-        let mut lost = 0;
+        let mut lost = Vec::new();
         self.asked.retain(|&address, asked| {
             if asked.again_at > now {
                 return true;
             }
             if asked.times >= ASK_TIMES {
-                lost += asked.waiting.len();
+                lost.append(&mut asked.waiting);
                 return false;
             }
             asked.times += 1;

@@ -85,7 +85,7 @@ fn pass_on(
 }
 
 /// One hop less, in a sound header.
-fn take_hop(packet: &mut [u8]) {
+pub(super) fn take_hop(packet: &mut [u8]) {
     if packet.first().is_some_and(|first| first >> 4 == 4) {
         let mut header = Ipv4Packet::new_unchecked(packet);
         header.set_hop_limit(header.hop_limit().saturating_sub(1));

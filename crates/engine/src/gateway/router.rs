@@ -14,7 +14,8 @@
 //! Where the host's kernel is the router (a shared network), what it does not say itself is said here in its name: from its MAC and link-local
 //! address, which the runtime tells when the uplink is there, to guests only. Until then, and on a network without a router, the lifetime
 //! as a router is zero: prefix, resolver and MTU hold all the same. Where the kernel routes single addresses (proxy ARP) no prefix is
-//! told: what a guest made of it would lead nowhere. [Routes by way of guests](super::relay) lead here.
+//! told: what a guest made of it would lead nowhere. [Routes by way of guests](super::relay) lead here,
+//! and so do those to [joined networks](super::joined).
 //!
 //! What goes to all goes at most once in [`MIN_DELAY`], whatever guests do; one answer to each question bounds the rest. Times are drawn
 //! from the engine's randomness. The lifetimes of the prefix are those that RFC 9096 has routers use, so that a network which
@@ -29,7 +30,7 @@ use atoll_wire::ndp::{self, ALL_NODES, RouterAdvertisement};
 use crate::config::Config;
 use crate::counters::Counter;
 use crate::lan::{DEFAULT_TTL, Lan};
-use crate::{Instant, Mode, Prefix, Router, StaticRoute};
+use crate::{Instant, JoinedNetwork, Mode, Prefix, Router, StaticRoute};
 
 /// RFC 4861, 6.2.1: `MinRtrAdvInterval` and `MaxRtrAdvInterval`.
 const MIN_INTERVAL: Duration = Duration::from_secs(200);
@@ -74,10 +75,20 @@ impl Advertiser {
             IpAddr::V6(to) => Some((to, route.prefix_len)),
             IpAddr::V4(_) => None,
         };
+        // One advertisement is for all, and who is on both networks knows better.
+        let joined = |joined: &JoinedNetwork| match joined.addresses.prefix {
+            Some(prefix) if joined.on_both.is_empty() => Some((prefix.address, Prefix::LEN)),
+            _ => None,
+        };
         Self {
             prefix: config.ipv6,
             mode: config.mode,
-            routes: config.routes.iter().filter_map(route).collect(),
+            routes: config
+                .routes
+                .iter()
+                .filter_map(route)
+                .chain(config.joined.iter().filter_map(joined))
+                .collect(),
             router: None,
             domain: wire_form(&config.domain),
             due: None,

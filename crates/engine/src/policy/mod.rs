@@ -182,13 +182,18 @@ impl Firewall {
 
     /// Whether a guest behind a port may have this flow; if not, why not.
     pub(crate) fn judge(&self, now: Instant, port: PortId, attempt: Attempt) -> Result<(), Counter> {
+        if self.policy.internal && !self.alias.contains(&attempt.to) {
+            return Err(Counter::DeniedInternal);
+        }
+        self.judge_inside(now, port, attempt)
+    }
+
+    /// The same of a flow to a joined network, which is no outside.
+    pub(crate) fn judge_inside(&self, now: Instant, port: PortId, attempt: Attempt) -> Result<(), Counter> {
         if !self.has_rules {
             return Ok(());
         }
         let is_host = rules::is_host(&self.host, &self.alias, attempt.to);
-        if self.policy.internal && !self.alias.contains(&attempt.to) {
-            return Err(Counter::DeniedInternal);
-        }
         let about = Guest {
             now,
             port: self.ports.get(&port),

@@ -27,7 +27,7 @@ pub enum Verdict {
 }
 
 /// A transport, as rules speak of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// TCP.
     Tcp,

@@ -58,7 +58,11 @@ fn datagram6_from(from: u16, port: u16, payload: &[u8]) -> FrameBuf {
 }
 
 /// The frames in which a guest with a link of 1280 bytes sends a packet.
-fn frames(protocol: IpProtocol, (src, dst): (IpAddr, IpAddr), transport: &FrameBuf) -> Vec<Vec<u8>> {
+pub(crate) fn frames(
+    protocol: IpProtocol,
+    (src, dst): (IpAddr, IpAddr),
+    transport: &FrameBuf,
+) -> Vec<Vec<u8>> {
     let (kind, packets): (_, Vec<FrameBuf>) = match (src, dst) {
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             let header = Ipv6Header {

@@ -17,6 +17,7 @@ mod host_ports;
 mod icmp;
 mod ipv6;
 mod ipv6_errors;
+mod joined;
 mod limits;
 mod listening;
 mod ndp;

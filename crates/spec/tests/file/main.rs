@@ -10,6 +10,7 @@ mod composed_errors;
 mod depends;
 mod host;
 mod ipv6_errors;
+mod joins;
 mod kubernetes;
 mod lan_errors;
 mod policy;

@@ -10,7 +10,7 @@ use hickory_proto::rr::Name;
 
 use super::request::Request;
 use crate::dhcp_options::{Custom, CustomOf};
-use crate::{BootClient, Config, DhcpOptions, NetBoot, StaticRoute, Subnet};
+use crate::{BootClient, Config, DhcpOptions, JoinedNetwork, NetBoot, StaticRoute, Subnet};
 
 /// What every client must be able to take: RFC 2131 section 2, 312 bytes of options, without IP and UDP headers.
 const MAX_SIZE: usize = 548;
@@ -49,6 +49,8 @@ pub(super) struct Parameters {
     pub(super) server: Ipv4Addr,
     router: Option<Ipv4Addr>,
     routes: Vec<(Ipv4Addr, u8, Ipv4Addr)>,
+    /// Networks behind the gateway, and those who are on them and have no use for the route.
+    joined: Vec<(Subnet, Vec<Mac>)>,
     mtu: u16,
     domain: String,
     search: Vec<Name>,
@@ -79,11 +81,13 @@ impl Parameters {
             (IpAddr::V4(to), IpAddr::V4(via)) => Some((to, route.prefix_len, via)),
             _ => None,
         };
+        let joined = |it: &JoinedNetwork| Some((it.addresses.subnet?, it.on_both.clone()));
         Self {
             subnet,
             server: config.mode.services4(subnet),
             router: config.router4(),
             routes: config.routes.iter().filter_map(route).collect(),
+            joined: config.joined.iter().filter_map(joined).collect(),
             mtu: config.mtu,
             domain: config.domain.clone(),
             search: search.into_iter().collect(),
@@ -121,7 +125,7 @@ impl Parameters {
                 Some(Some(data)) => writer.add_raw(code, data),
                 Some(None) => {}
                 None => {
-                    let option = self.option(code, &custom, answer.hostname);
+                    let option = self.option((request.chaddr, code), &custom, answer.hostname);
                     option.iter().for_each(|option| writer.add(option));
                 }
             }
@@ -184,7 +188,16 @@ impl Parameters {
     }
 
     /// Option 121. A client that takes it does not look at the routers of option 3 (RFC 3442), so these are in it, too.
-    fn classless_routes(&self, custom: &CustomOf<'_, u8>) -> DhcpOption {
+    fn classless_routes(&self, client: Mac, custom: &CustomOf<'_, u8>) -> Option<DhcpOption> {
+        let joined = self
+            .joined
+            .iter()
+            .filter(|(_, on_both)| !on_both.contains(&client));
+        let joined = joined.map(|(to, _)| (to.address, to.prefix_len, self.server));
+        let routes: Vec<_> = self.routes.iter().copied().chain(joined).collect();
+        if routes.is_empty() {
+            return None;
+        }
         let router = match custom.get(u8::from(OptionCode::Router)) {
             Some(routers) => {
                 routers.and_then(|routers| routers.first_chunk::<4>().copied().map(Ipv4Addr::from))
@@ -193,24 +206,23 @@ impl Parameters {
         };
         let default = router.map(|router| (Ipv4Addr::UNSPECIFIED, 0, router));
         let mut octets = Vec::new();
-        for route in self.routes.iter().copied().chain(default) {
+        for route in routes.into_iter().chain(default) {
             push_route(&mut octets, route);
         }
-        DhcpOption::Unknown(UnknownOption::new(OptionCode::ClasslessStaticRoute, octets))
+        let option = UnknownOption::new(OptionCode::ClasslessStaticRoute, octets);
+        Some(DhcpOption::Unknown(option))
     }
 
     fn option(
         &self,
-        code: OptionCode,
+        (client, code): (Mac, OptionCode),
         custom: &CustomOf<'_, u8>,
         hostname: Option<&str>,
     ) -> Option<DhcpOption> {
         match code {
             OptionCode::Router => Some(DhcpOption::Router(vec![self.router?])),
             OptionCode::DomainNameServer => Some(DhcpOption::DomainNameServer(vec![self.server])),
-            OptionCode::ClasslessStaticRoute if !self.routes.is_empty() => {
-                Some(self.classless_routes(custom))
-            }
+            OptionCode::ClasslessStaticRoute => self.classless_routes(client, custom),
             OptionCode::Hostname => hostname.map(|name| DhcpOption::Hostname(name.to_owned())),
             OptionCode::DomainName if !self.domain.is_empty() => {
                 Some(DhcpOption::DomainName(self.domain.clone()))
