@@ -320,6 +320,7 @@ impl Lan {
     }
 
     /// An error of the gateway's about a packet that came from another network.
+    #[cold]
     fn send_to_joined(&mut self, to: JoinId, (packet, offload): (FrameBuf, Offload)) {
         let packet = RoutedPacket {
             packet,

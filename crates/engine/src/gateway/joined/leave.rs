@@ -17,6 +17,7 @@ use crate::gateway::{is_from_guest, learn};
 use crate::{Engine, Instant};
 
 /// Whether a packet is for a network that this one is joined with; then it was seen to. It is whole, and its IP header is sound.
+#[inline]
 pub(crate) fn leave(
     engine: &mut Engine,
     now: Instant,
@@ -24,13 +25,21 @@ pub(crate) fn leave(
     packet: &Packet,
     was_cut: bool,
 ) -> bool {
-    if engine.lan.joined.is_empty() || engine.lan.joined.network_of(packet.dst).is_none() {
-        return false;
-    }
-    if arrival.for_us {
+    !engine.lan.joined.is_empty() && leave_joined(engine, now, arrival, (packet, was_cut))
+}
+
+#[cold]
+fn leave_joined(
+    engine: &mut Engine,
+    now: Instant,
+    arrival: Arrival,
+    (packet, was_cut): (&Packet, bool),
+) -> bool {
+    let is_joined = engine.lan.joined.network_of(packet.dst).is_some();
+    if is_joined && arrival.for_us {
         pass_on(engine, now, arrival, (packet, was_cut));
     }
-    true
+    is_joined
 }
 
 fn pass_on(engine: &mut Engine, now: Instant, arrival: Arrival, (packet, was_cut): (&Packet, bool)) {
