@@ -184,6 +184,22 @@ fn states_of_disk(cluster: &Cluster, machine: &str) -> usize {
     told["snapshots"].as_array().map_or(0, Vec::len)
 }
 
+/// Waits for the end of a process that was killed; its socket answers as long.
+fn wait_gone(pid: &str) {
+    let ended = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        status
+            .rsplit(')')
+            .next()
+            .is_none_or(|rest| rest.trim().is_empty() || rest.starts_with(" Z"))
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !ended() {
+        assert!(Instant::now() < deadline, "the daemon does not end");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Killed while memory is written: the next daemon lets the machines go on, and takes away what there is of the snapshot.
 fn a_snapshot_whose_daemon_is_killed_leaves_nothing(cluster: &Cluster) {
     let snapshots_folder = folder(cluster).join("snapshots");
@@ -208,6 +224,7 @@ fn a_snapshot_whose_daemon_is_killed_leaves_nothing(cluster: &Cluster) {
             .success()
     );
     taking.wait().unwrap();
+    wait_gone(&daemon);
     // Whatever reaches the next daemon.
     assert_eq!(states(cluster), ["ready", "ready", "ready"]);
     assert_eq!(snapshots(cluster), ["base"]);
