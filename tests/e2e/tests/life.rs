@@ -1,8 +1,8 @@
 //! Machines that are saved, go back, stand still and go on.
 //!
-//! Three micro guests write to their disks and tell each other: the first counts, and writes each number down before it passes it on; each
-//! of the others writes down what it hears, and would note a number that does not follow the one before. So all of them together hold only what
-//! fits together, or one of them says so. The numbers go over TCP connections that are never made anew.
+//! Three micro guests pass numbers round. The first writes a number down on its disk, sends it to the second, that one to the third, and so
+//! back to the first, which only then begins with the next. Each notes a number that is not the one that has to come, so machines that
+//! were not saved at one instant soon say so, or hear nothing any more: their TCP connections are never made anew.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
 use atoll_e2e::{Cluster, Kit, PATIENCE, stand_in};
@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+
+const MACHINES: [&str; 3] = ["a", "b", "c"];
 
 /// Writes a number to its place on the disk, through to the medium, then to memory.
 const KEEP: &str = r#"
@@ -30,7 +32,25 @@ exec 3<>/run/open
 /// Tells how far it is and whether all that is on the disk is what was written, past the guest's own cache.
 const LOOK: &str = r#"until c=$(cat /run/count) && [ "$c" ]; do :; done; sync; echo 3 >/proc/sys/vm/drop_caches
 dd if=/dev/vda bs=8 skip=1 count=$c 2>/dev/null | awk -v c=$c '{ for (i = 1; i <= c; i++) if (substr($0, i * 8 - 7, 8) + 0 != i) { print "torn"; exit } }'
-cat /run/wrong 2>/dev/null; [ -e /run/later ] && echo later; echo "count $c""#;
+cat /run/wrong 2>/dev/null; [ -e /run/later ] && echo later in memory
+[ "$(dd if=/dev/vda bs=1M skip=7 count=1 2>/dev/null | head -c 5)" = later ] && echo later on disk; echo "count $c""#;
+
+/// Leaves marks in memory and on the disk, which a machine that went back does not have.
+const MARK: &str =
+    r"touch /run/later; printf later | dd of=/dev/vda bs=1M seek=7 conv=notrunc,fsync 2>/dev/null";
+
+/// Begins with a number when the last one has come back.
+const FIRST: &str = r#"
+mkfifo /run/back
+exec 4<>/run/back
+(until nc c 9000 <&3; do sleep 1; done >&4) &
+(i=0; while :; do
+    i=$((i + 1))
+    keep $i
+    echo $i
+    read -r back <&4
+    [ "$back" = $i ] || echo "$back" >>/run/wrong
+done | nc -l -p 9000) &"#;
 
 fn file(kit: &Kit) -> String {
     let machine = |script: &str| {
@@ -39,9 +59,9 @@ fn file(kit: &Kit) -> String {
     };
     format!(
         "defaults: {{accel: tcg, memory: 96M, arch: x86_64}}\nmachines:\n  a: {}\n  b: {}\n  c: {}\n",
-        machine("(i=0; while :; do i=$((i + 1)); keep $i; echo $i; done | nc -l -p 9000) &"),
+        machine(FIRST),
         machine("(follow a | nc -l -p 9000) &"),
-        machine("(follow b >/dev/null) &"),
+        machine("(follow b | nc -l -p 9000) &"),
     )
 }
 
@@ -87,7 +107,7 @@ fn wait_for(cluster: &Cluster, wanted: u32) -> [u32; 3] {
     while count(cluster, "c") < wanted {
         assert!(Instant::now() < deadline, "the guests stand still");
     }
-    ["a", "b", "c"].map(|machine| count(cluster, machine))
+    MACHINES.map(|machine| count(cluster, machine))
 }
 
 fn state(cluster: &Cluster) -> serde_json::Value {
@@ -122,13 +142,12 @@ fn machines_under_load_go_back_to_one_instant_stand_still_and_go_on() {
     let before = wait_for(&cluster, 3);
 
     let _ = ok(&cluster, &["snapshot", "create", "base"]);
-    for machine in ["a", "b", "c"] {
-        inside(&cluster, machine, "touch /run/later");
-    }
-    inside(&cluster, "c", "rm /run/later");
-    let later = wait_for_later(&cluster, before[0]);
     assert_eq!(snapshots(&cluster), ["base"]);
-
+    let _ = wait_for(&cluster, before[0] + 2);
+    for machine in MACHINES {
+        inside(&cluster, machine, MARK);
+        assert!(inside(&cluster, machine, LOOK).starts_with("later in memory\nlater on disk\ncount "));
+    }
     a_snapshot_whose_daemon_is_killed_leaves_nothing(&cluster);
 
     let (status, _, said) = run(&cluster, &["snapshot", "restore", "base"]);
@@ -140,35 +159,23 @@ fn machines_under_load_go_back_to_one_instant_stand_still_and_go_on() {
     let _ = ok(&cluster, &["snapshot", "restore", "--discard", "base"]);
     // They go on at once, so that the last of them is looked at first: it may not be further than what it follows.
     let [c, b, a] = ["c", "b", "a"].map(|machine| count(&cluster, machine));
-    assert!(c <= b && b <= a, "{a} {b} {c}");
-    assert!(c < later, "{c} is not before {later}");
-    let far = wait_for(&cluster, a + 1);
+    assert!(before[2] <= c && c <= b && b <= a, "{before:?} {a} {b} {c}");
+    let far = wait_for(&cluster, a + 2);
 
     suspended_machines_need_no_process(&cluster);
     let (_, said) = ok(&cluster, &["resume"]);
     assert!(said.contains("3 machines resumed"), "{said}");
     assert!(said.contains("behind, and is set"), "{said}");
-    let resumed = wait_for(&cluster, far[0] + 1);
+    assert!(count(&cluster, "c") >= far[2]);
+    let resumed = wait_for(&cluster, far[0] + 2);
 
     let _ = ok(&cluster, &["pause", "a"]);
     assert_eq!(states(&cluster), ["paused", "ready", "ready"]);
     let _ = ok(&cluster, &["up"]);
-    let _ = wait_for(&cluster, resumed[0] + 1);
+    let _ = wait_for(&cluster, resumed[0] + 2);
     let _ = ok(&cluster, &["snapshot", "rm", "base"]);
     assert_eq!(snapshots(&cluster), [""; 0]);
     assert_eq!(states_of_disk(&cluster, "a"), 0);
-}
-
-/// How far the last one is when it is further than that, which machines are after the snapshot only.
-fn wait_for_later(cluster: &Cluster, before: u32) -> u32 {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let c = count(cluster, "c");
-        if c > before + 2 {
-            return c;
-        }
-        assert!(Instant::now() < deadline, "the guests stand still");
-    }
 }
 
 fn folder(cluster: &Cluster) -> PathBuf {
@@ -184,17 +191,16 @@ fn states_of_disk(cluster: &Cluster, machine: &str) -> usize {
     told["snapshots"].as_array().map_or(0, Vec::len)
 }
 
-/// Waits for the end of a process that was killed; its socket answers as long.
+/// Waits for the end of a process that was killed, with all its threads: its socket answers as long.
 fn wait_gone(pid: &str) {
-    let ended = || {
-        let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        status
-            .rsplit(')')
-            .next()
-            .is_none_or(|rest| rest.trim().is_empty() || rest.starts_with(" Z"))
+    let runs = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        !(state.is_empty() || state.starts_with(['Z', 'X']))
     };
+    let tasks = || fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     let deadline = Instant::now() + PATIENCE;
-    while !ended() {
+    while tasks().flatten().any(runs) {
         assert!(Instant::now() < deadline, "the daemon does not end");
         thread::sleep(Duration::from_millis(5));
     }
@@ -230,21 +236,26 @@ fn a_snapshot_whose_daemon_is_killed_leaves_nothing(cluster: &Cluster) {
     assert_eq!(snapshots(cluster), ["base"]);
     assert_eq!(fs::read_dir(&snapshots_folder).unwrap().count(), 1);
     assert_eq!(states_of_disk(cluster, "a"), 1);
-    let far = ["a", "b", "c"].map(|machine| {
-        inside(cluster, machine, "cat /run/count")
-            .trim()
-            .parse::<u32>()
-            .unwrap()
-    });
+    let far = raw_count(cluster, "a");
     let deadline = Instant::now() + PATIENCE;
-    while inside(cluster, "c", "cat /run/count")
-        .trim()
-        .parse::<u32>()
-        .unwrap()
-        <= far[0]
-    {
+    while raw_count(cluster, "c") <= far {
         assert!(Instant::now() < deadline, "the guests do not go on");
     }
+    let _ = ok(cluster, &["up"]);
+    let _ = ok(cluster, &["snapshot", "create", "another"]);
+    assert_eq!(snapshots(cluster), ["base", "another"]);
+    assert_eq!(states_of_disk(cluster, "a"), 2);
+    let _ = ok(cluster, &["snapshot", "rm", "another"]);
+}
+
+/// How far a machine is, which has marks.
+fn raw_count(cluster: &Cluster, machine: &str) -> u32 {
+    let told = inside(
+        cluster,
+        machine,
+        "until c=$(cat /run/count) && [ $c ]; do :; done; echo $c",
+    );
+    told.trim().parse().unwrap()
 }
 
 fn suspended_machines_need_no_process(cluster: &Cluster) {
