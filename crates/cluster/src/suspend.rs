@@ -9,7 +9,7 @@
 //!
 //! The state file decides. It says *suspended* from when the memory is whole and synced until it is loaded again and the guest is about to
 //! run: in between, memory and disk belong together, since no CPU runs that could change one without the other. So a daemon that is killed in
-//! the middle leaves something whole, which the next one settles ([`Cluster::settle`]):
+//! the middle leaves something whole, which the next one settles (`Cluster::settle`):
 //!
 //! | the state says | a QEMU is there | then |
 //! |---|---|---|

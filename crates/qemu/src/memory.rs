@@ -220,7 +220,7 @@ fn uri(path: &Path, version: Version, direction: &str) -> String {
     if (version.major, version.minor) >= (8, 2) {
         return format!("file:{file}");
     }
-    let quoted = shell_line([path.as_os_str()].into_iter());
+    let quoted = shell_line([path.as_os_str()]);
     format!("exec:cat {direction}{}", quoted.to_string_lossy())
 }
 

@@ -14,7 +14,7 @@
 //!
 //! **Whole or absent.** A snapshot is made in a folder with a name that no snapshot can have (`.new-TAG`) and gets its own by one rename,
 //! after all of it is synced. Deleting one begins by the rename away (`.gone-TAG`). A daemon that finds such folders was killed in the middle:
-//! it takes the tag out of the disks, and the folder away. Going back is written down first ([`Journal`]); who finds that does it again from
+//! it takes the tag out of the disks, and the folder away. Going back is written down first (`Journal`); who finds that does it again from
 //! its beginning, which does no harm.
 //!
 //! **What it is not.** No backup: the disk's states live in the disk's own file and go with the machine (`atoll rm`).
