@@ -135,11 +135,29 @@ impl Cluster {
         let Some(journal) = files::read_json::<Journal>(&self.paths.journal())? else {
             return Ok(());
         };
-        let snapshot = find(&self.paths, &journal.snapshot)?;
-        self.go_back(&snapshot, &journal, &|_| {})
+        match find(&self.paths, &journal.snapshot) {
+            Ok(snapshot) => self.go_back(&snapshot, &journal, &|_| {}),
+            Err(problem) => {
+                files::remove(&self.paths.journal())?;
+                Err(problem)
+            }
+        }
     }
 
+    /// Goes back as the journal says, which ends with it. Also when it fails: who was told so may bring machines up and work on, and a later
+    /// daemon may not take that away.
     fn go_back(&self, snapshot: &Snapshot, journal: &Journal, sink: &dyn Sink) -> Result<(), Problem> {
+        let gone_back = self.end_and_put_back(snapshot, journal, sink);
+        files::remove(&self.paths.journal())?;
+        gone_back
+    }
+
+    fn end_and_put_back(
+        &self,
+        snapshot: &Snapshot,
+        journal: &Journal,
+        sink: &dyn Sink,
+    ) -> Result<(), Problem> {
         let machines = journal.machines.iter();
         let machines: Vec<_> = machines
             .filter_map(|name| Some((name, snapshot.machines.get(name)?)))
@@ -152,7 +170,7 @@ impl Cluster {
         for (name, saved) in &machines {
             self.put_back(name, saved, (snapshot, &journal.snapshot))?;
         }
-        Ok(files::remove(&self.paths.journal())?)
+        Ok(())
     }
 
     /// Ends a machine's QEMU without asking its guest.

@@ -90,8 +90,8 @@ impl Cluster {
         for machine in machines.keys() {
             sink.tell(Progress::stage(
                 machine,
-                Stage::Ready,
-                format!("in snapshot {name}"),
+                Stage::Snapshot,
+                format!("kept as {name}"),
             ));
         }
         sink.tell(Progress::done(machines.into_keys().collect(), began.elapsed()));
