@@ -25,10 +25,10 @@ use crate::project::{self, FileArgs};
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     #[command(flatten)]
-    file: FileArgs,
+    pub(crate) file: FileArgs,
     /// Machines; all of the cluster when left out
     #[arg(value_name = "MACHINE", add = crate::complete::machines())]
-    machines: Vec<String>,
+    pub(crate) machines: Vec<String>,
 }
 
 /// Arguments of `up`.
@@ -230,7 +230,7 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<(), Failure> {
 }
 
 /// Stops machines; when none is left, also waits for the daemon's end.
-fn end(
+pub(crate) fn end(
     paths: &atoll_control::cluster::paths::ClusterPaths,
     client: &Client,
     path: &str,

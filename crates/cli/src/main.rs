@@ -33,7 +33,9 @@ mod project;
 mod screenshot;
 mod setup;
 mod shape;
+mod snapshot;
 mod ssh_config;
+mod suspend;
 mod table;
 mod top;
 
@@ -81,6 +83,15 @@ enum Command {
     Restart(lifecycle::RestartArgs),
     /// Shut machines down and delete their disks and state
     Rm(lifecycle::RemoveArgs),
+    /// Let machines' processors stand still; their memory stays
+    Pause(suspend::PauseArgs),
+    /// Put machines' memory on disk and end their QEMUs
+    Suspend(suspend::SuspendArgs),
+    /// Let machines go on that are paused or suspended
+    Resume(suspend::ResumeArgs),
+    /// Save machines as they are at one instant, and go back to that
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Print what `up` would change
     Plan(plan::PlanArgs),
     /// Print the cluster file with nothing left to say: included files, variables, counts, addresses
@@ -172,6 +183,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Down(args) => lifecycle::down(&args),
         Command::Restart(args) => lifecycle::restart(&args),
         Command::Rm(args) => lifecycle::remove(&args),
+        Command::Pause(args) => suspend::pause(&args),
+        Command::Suspend(args) => suspend::suspend(&args),
+        Command::Resume(args) => suspend::resume(&args),
+        Command::Snapshot(command) => snapshot::run(&command),
         Command::Plan(args) => plan::plan(&args),
         Command::Config(args) => plan::config(&args),
         Command::Init(args) => init::init(&args),

@@ -96,6 +96,7 @@ fn sentence(planned: &Planned) -> &'static str {
         Action::Nothing => "runs as the file says",
         Action::Create => "create",
         Action::Start => "start",
+        Action::Resume => "resume where it stands still",
         Action::Await => "wait until it is ready",
         Action::Adjust => "change while it runs",
         Action::Restart => "restart",

@@ -16,6 +16,12 @@ pub(crate) enum Verb {
     Up,
     Down,
     Remove,
+    Pause,
+    Suspend,
+    Resume,
+    Snapshot,
+    Restore,
+    Forget,
 }
 
 /// Renders the events of one command.
@@ -176,6 +182,12 @@ impl Renderer {
             Verb::Up => "ready",
             Verb::Down => "down",
             Verb::Remove => "removed",
+            Verb::Pause => "paused",
+            Verb::Suspend => "suspended",
+            Verb::Resume => "resumed",
+            Verb::Snapshot => "saved",
+            Verb::Restore => "as they were then",
+            Verb::Forget => "without that snapshot",
         };
         let noun = if machines.len() == 1 {
             "machine"

@@ -151,14 +151,14 @@ impl Cluster {
         Ok(result)
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.cancelled.store(false, Ordering::Relaxed);
         turn
     }
 
     /// A turn at once: whatever is under way is called off.
-    fn turn_now(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn turn_now(&self) -> MutexGuard<'_, ()> {
         self.cancelled.store(true, Ordering::Relaxed);
         self.turn()
     }
@@ -205,6 +205,7 @@ impl Cluster {
             self.hypervisor.capabilities(arch)?;
         }
         self.take_networks(&cluster)?;
+        self.keep_networks_of_suspended(&cluster)?;
         self.change(|state| {
             state.cluster = Some(cluster.clone());
             state.choices = choices;
@@ -228,7 +229,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn end(
+    pub(crate) fn end(
         &self,
         goal: impl FnOnce(BTreeSet<String>) -> Goal,
         machines: BTreeSet<String>,
@@ -263,7 +264,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn carry_out(
+    pub(crate) fn carry_out(
         &self,
         goal: &Goal,
         cluster: spec::Cluster,
@@ -350,6 +351,10 @@ impl Cluster {
             }
             known.process = known.process.take().filter(Process::is_alive);
         }
+        drop(shared);
+        self.settle();
+        self.finish_snapshots();
+        let shared = self.shared();
         let Some(cluster) = shared.state.cluster.clone() else {
             return;
         };
@@ -392,6 +397,7 @@ impl Cluster {
 
     /// Deletes what is known of a machine, which does not run.
     pub(crate) fn forget(&self, machine: &str) -> Result<(), Problem> {
+        self.forget_in_snapshots(machine)?;
         let folder = self.paths.machine(machine);
         let removed = remove_folder(&folder);
         removed
@@ -430,7 +436,10 @@ pub(crate) fn observed(state: &State, paths: &ClusterPaths) -> BTreeMap<String, 
         let running = known.process.as_ref().is_some_and(Process::is_alive);
         let observed = Observed {
             running,
-            ready: running && started.is_some_and(|started| started.ready),
+            // A suspended one goes on as it was.
+            ready: (running || known.suspended.is_some()) && started.is_some_and(|started| started.ready),
+            paused: running && known.paused.is_some(),
+            suspended: known.suspended.is_some(),
             disk: paths.disk(name).exists(),
             fingerprint: started.map(|started| fingerprint(&started.machine)),
             adjustable: started.map(|started| adjustable(&started.machine)),

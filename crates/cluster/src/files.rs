@@ -127,6 +127,19 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Puts a file that others wrote beside its place there, whole also after a crash.
+pub fn put_in_place(new: &Path, path: &Path) -> Result<(), FileError> {
+    let put = || {
+        File::open(new)?.sync_all()?;
+        fs::rename(new, path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    put().map_err(|cause| FileError::Write {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
 /// [`write_atomic`] for a value as JSON.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FileError> {
     let damaged = |cause| FileError::Damaged {

@@ -29,7 +29,7 @@ impl Job<'_> {
             return;
         }
         self.board.put(Fact::Stopped(name()), Ok(()));
-        if has(Step::Start) || !self.is_alive(&row.machine) {
+        if has(Step::Start) || has(Step::Wake) || !self.is_alive(&row.machine) {
             return;
         }
         self.board.put(Fact::Started(name()), Ok(()));
@@ -43,6 +43,12 @@ impl Job<'_> {
         let name = || row.machine.clone();
         match step {
             Step::Start => self.board.put(Fact::Started(name()), Ok(())),
+            Step::Wake => {
+                self.board.put(Fact::Started(name()), Ok(()));
+                if !row.steps.contains(&Step::Await) {
+                    self.is_ready(row);
+                }
+            }
             Step::Await => self.is_ready(row),
             Step::Outputs => self.board.put(Fact::Outputs(name()), Ok(())),
             Step::Stop => self.board.put(Fact::Stopped(name()), Ok(())),
@@ -159,7 +165,7 @@ impl Job<'_> {
         look(&eye)
     }
 
-    fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.host.cancelled.load(Ordering::Relaxed)
     }
 

@@ -13,7 +13,9 @@
 //! | [`plan`] | what is wanted and what is there to what is to be done | none |
 //! | [`change`], [`preview`] | what the file changes, and what `up` would do | none; a look at the state |
 //! | [`cluster`] | the cluster as its daemon holds it: turns, state, what runs; takes over after a crash | all |
-//! | `steps` | carries out a plan | all |
+//! | `steps`, `start` | carries out a plan | all |
+//! | [`snapshot`] | machines as they were at one instant | all |
+//! | [`suspend`], `clock` | machines that stand still, their memory in a file, and what time it is afterwards | all |
 //! | [`networks`] | the networks in this process | sockets, through `atoll-runtime` |
 //! | `options` | a network of the file as the runtime's options | none |
 //! | [`launch`], [`documents`] | a machine as QEMU's launch and as cloud-init's documents | files that are named |
@@ -38,6 +40,7 @@
 mod adjust;
 mod board;
 pub mod change;
+mod clock;
 pub mod cluster;
 pub mod console;
 mod convert;
@@ -73,11 +76,14 @@ pub mod reach;
 pub mod ready;
 pub mod screenshot;
 pub mod services;
+pub mod snapshot;
 pub mod ssh;
 pub mod ssh_config;
+mod start;
 pub mod state;
 pub mod status;
 mod steps;
+pub mod suspend;
 pub mod usage;
 
 pub use cluster::Cluster;

@@ -195,6 +195,11 @@ impl ClusterPaths {
         self.machine(machine).join("disk.qcow2")
     }
 
+    /// The memory of a machine that is suspended.
+    pub fn memory(&self, machine: &str) -> PathBuf {
+        self.machine(machine).join("memory")
+    }
+
     /// The documents of a machine that reads them from a drive.
     pub fn seed(&self, machine: &str) -> PathBuf {
         self.machine(machine).join("seed")

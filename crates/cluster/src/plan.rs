@@ -11,6 +11,11 @@
 //! | down | nothing | stop | stop |
 //! | restart | as up | stop, then as up | stop, then as up |
 //! | remove | delete | stop, delete | stop, delete |
+//! | pause, suspend | nothing | pause, or suspend | as before |
+//! | resume | nothing | nothing | nothing |
+//!
+//! A machine that stands still goes on first: with `resume`, and with `up` or `restart`, which then treat it as one that runs. A
+//! suspended one is stopped already as far as `down` goes, and keeps its memory; `rm` deletes that, too.
 //!
 //! Who is named for `up` or `restart` brings those that it depends on with it: they are brought up. Outputs are wanted when they
 //! are not known, when the machine is started, and when one is started that uses them: they may have changed since.
@@ -34,6 +39,12 @@ pub enum Goal {
     Restart(BTreeSet<String>),
     /// These machines are gone with their disks; all when empty.
     Remove(BTreeSet<String>),
+    /// The CPUs of these machines stand still; all when empty.
+    Pause(BTreeSet<String>),
+    /// These machines have ended, and their memory is in a file; all when empty.
+    Suspend(BTreeSet<String>),
+    /// Those of these machines that stand still, or are suspended, go on; all when empty.
+    Resume(BTreeSet<String>),
 }
 
 /// How far `up` goes.
@@ -71,6 +82,10 @@ pub struct Observed {
     pub running: bool,
     /// Whether it was ready since it was started.
     pub ready: bool,
+    /// Whether its CPUs stand still because somebody wanted it so.
+    pub paused: bool,
+    /// Whether it goes on from its memory in a file.
+    pub suspended: bool,
     /// Whether its disk is there.
     pub disk: bool,
     /// What it was started as.
@@ -105,6 +120,14 @@ pub enum Step {
     TellChanged,
     /// Tell that the file no longer has it.
     TellGone,
+    /// Let its CPUs stand still.
+    Pause,
+    /// Let its CPUs run again.
+    Continue,
+    /// Put its memory into a file and end its QEMU.
+    Suspend,
+    /// Start its QEMU with the memory that is in a file.
+    Wake,
     /// Wait until those that depend on it are stopped.
     Yield,
     /// Shut it down.
@@ -201,7 +224,9 @@ pub fn plan(
         (is_named || also.contains(name)).then(row)
     });
     let mut rows: Vec<Row> = rows.collect();
-    want_outputs(&mut rows, &wanted, observed);
+    if matches!(goal, Goal::Up(_) | Goal::Restart(_)) {
+        want_outputs(&mut rows, &wanted, observed);
+    }
     yield_to_dependents(&mut rows);
     Ok(rows)
 }
@@ -221,7 +246,7 @@ fn want_outputs(rows: &mut [Row], wanted: &BTreeMap<&str, &Desired>, observed: &
         };
         let found = observed.get(name);
         let known = found.map_or(&none, |found| &found.outputs);
-        let goes_on = !stops && found.is_some_and(|found| found.running);
+        let goes_on = !stops && found.is_some_and(|found| found.running || found.suspended);
         let is_wanted = used.contains(name) || !known.is_superset(&desired.outputs);
         if row.starts() || goes_on && is_wanted {
             row.steps.push(Step::Outputs);
@@ -254,7 +279,12 @@ impl Goal {
     fn named(&self) -> &BTreeSet<String> {
         match self {
             Self::Up(up) => &up.machines,
-            Self::Down(named) | Self::Restart(named) | Self::Remove(named) => named,
+            Self::Down(named)
+            | Self::Restart(named)
+            | Self::Remove(named)
+            | Self::Pause(named)
+            | Self::Suspend(named)
+            | Self::Resume(named) => named,
         }
     }
 
@@ -286,17 +316,14 @@ impl Goal {
     fn may_name(&self, name: &str, wanted: &BTreeMap<&str, &Desired>, known: &BTreeSet<&str>) -> bool {
         match self {
             Self::Up(_) | Self::Restart(_) => wanted.contains_key(name),
-            Self::Down(_) | Self::Remove(_) => known.contains(name),
+            Self::Down(_) | Self::Remove(_) | Self::Pause(_) | Self::Suspend(_) | Self::Resume(_) => {
+                known.contains(name)
+            }
         }
     }
 }
 
 fn steps(goal: &Goal, desired: Option<&Desired>, observed: &Observed) -> Vec<Step> {
-    let stopped = Observed {
-        running: false,
-        ready: false,
-        ..observed.clone()
-    };
     match (goal, desired) {
         (Goal::Up(up), Some(desired)) if !(up.restart && runs_otherwise(desired, observed)) => {
             bring_up(desired, observed)
@@ -304,7 +331,15 @@ fn steps(goal: &Goal, desired: Option<&Desired>, observed: &Observed) -> Vec<Ste
         (Goal::Up(up), None) if !up.prune => vec![Step::TellGone],
         (Goal::Restart(_), None) | (Goal::Down(_), _) => stop(observed),
         (Goal::Up(_) | Goal::Restart(_), Some(desired)) => {
-            let mut steps = stop(observed);
+            // A guest that stands still cannot shut down.
+            let mut steps = go_on(observed);
+            let going = gone_on(observed);
+            steps.extend(stop(&going));
+            let stopped = Observed {
+                running: false,
+                ready: false,
+                ..going
+            };
             steps.extend(bring_up(desired, &stopped));
             steps
         }
@@ -313,6 +348,37 @@ fn steps(goal: &Goal, desired: Option<&Desired>, observed: &Observed) -> Vec<Ste
             steps.push(Step::Delete);
             steps
         }
+        (Goal::Pause(_), _) if observed.running && !observed.paused => vec![Step::Pause],
+        (Goal::Suspend(_), _) if observed.running => vec![Step::Suspend, Step::Leave],
+        (Goal::Pause(_) | Goal::Suspend(_), _) => Vec::new(),
+        (Goal::Resume(_), _) => {
+            let mut steps = go_on(observed);
+            if !steps.is_empty() && !observed.ready {
+                steps.push(Step::Await);
+            }
+            steps
+        }
+    }
+}
+
+/// What makes a machine run on that stands still.
+fn go_on(observed: &Observed) -> Vec<Step> {
+    if observed.suspended {
+        vec![Step::Wake]
+    } else if observed.running && observed.paused {
+        vec![Step::Continue]
+    } else {
+        Vec::new()
+    }
+}
+
+/// The machine after [`go_on`].
+fn gone_on(observed: &Observed) -> Observed {
+    Observed {
+        running: observed.running || observed.suspended,
+        paused: false,
+        suspended: false,
+        ..observed.clone()
     }
 }
 
@@ -325,10 +391,13 @@ fn stop(observed: &Observed) -> Vec<Step> {
 }
 
 fn runs_otherwise(desired: &Desired, observed: &Observed) -> bool {
-    observed.running && observed.fingerprint.as_deref() != Some(&desired.fingerprint)
+    let runs = observed.running || observed.suspended;
+    runs && observed.fingerprint.as_deref() != Some(&desired.fingerprint)
 }
 
 fn bring_up(desired: &Desired, observed: &Observed) -> Vec<Step> {
+    let mut steps = go_on(observed);
+    let observed = &gone_on(observed);
     if !observed.running {
         let mut steps = vec![Step::Image];
         if desired.has_disk && !observed.disk {
@@ -340,7 +409,6 @@ fn bring_up(desired: &Desired, observed: &Observed) -> Vec<Step> {
         steps.extend([Step::Join, Step::Start, Step::Await]);
         return steps;
     }
-    let mut steps = Vec::new();
     if observed.adjustable.as_deref() != Some(&desired.adjustable) {
         steps.push(Step::Adjust);
     }

@@ -19,6 +19,8 @@ fn running() -> Observed {
     Observed {
         running: true,
         ready: true,
+        paused: false,
+        suspended: false,
         disk: true,
         fingerprint: Some("1".to_owned()),
         adjustable: Some("1".to_owned()),
@@ -339,12 +341,15 @@ fn carried_out(steps: &[Step], desired: Option<&Desired>, mut observed: Observed
             | Step::TellGone => {}
             Step::Adjust => observed.adjustable = desired.map(|it| it.adjustable.clone()),
             Step::Outputs => {
-                assert!(observed.running, "asked while stopped");
+                assert!(
+                    observed.running && !observed.paused,
+                    "asked while it stands still"
+                );
                 observed.outputs.clone_from(&desired.unwrap().outputs);
             }
             Step::Disk => observed.disk = true,
             Step::Start => {
-                assert!(!observed.running, "started twice");
+                assert!(!observed.running && !observed.suspended, "started twice");
                 assert!(
                     observed.disk || !desired.unwrap().has_disk,
                     "started without its disk"
@@ -354,11 +359,34 @@ fn carried_out(steps: &[Step], desired: Option<&Desired>, mut observed: Observed
                 observed.adjustable = desired.map(|it| it.adjustable.clone());
             }
             Step::Await => {
-                assert!(observed.running, "awaited while stopped");
+                assert!(
+                    observed.running && !observed.paused,
+                    "awaited while it stands still"
+                );
                 observed.ready = true;
+            }
+            Step::Pause => {
+                assert!(observed.running && !observed.paused, "paused twice");
+                observed.paused = true;
+            }
+            Step::Continue => {
+                assert!(observed.running && observed.paused, "goes on already");
+                observed.paused = false;
+            }
+            Step::Suspend => {
+                assert!(observed.running, "suspended while stopped");
+                (observed.running, observed.paused, observed.suspended) = (false, false, true);
+            }
+            Step::Wake => {
+                assert!(
+                    observed.suspended && !observed.running,
+                    "has no memory to go on with"
+                );
+                (observed.running, observed.suspended) = (true, false);
             }
             Step::Stop => {
                 assert!(observed.running, "stopped twice");
+                observed.paused = false;
                 observed.running = false;
                 observed.ready = false;
             }
@@ -373,15 +401,17 @@ fn carried_out(steps: &[Step], desired: Option<&Desired>, mut observed: Observed
 
 fn any_observed() -> impl Strategy<Value = Observed> {
     (
-        any::<bool>(),
+        0..4_u8,
         any::<bool>(),
         any::<bool>(),
         prop::option::of("[12]"),
         prop::option::of("[12]"),
     )
-        .prop_map(|(running, ready, disk, fingerprint, adjustable)| Observed {
-            running,
-            ready: running && ready,
+        .prop_map(|(does, ready, disk, fingerprint, adjustable)| Observed {
+            running: matches!(does, 1 | 2),
+            ready: does > 0 && ready,
+            paused: does == 2,
+            suspended: does == 3,
             disk,
             fingerprint,
             adjustable,
@@ -399,7 +429,34 @@ fn any_goal() -> impl Strategy<Value = Goal> {
         Just(Goal::Down(all())),
         Just(Goal::Remove(all())),
         Just(Goal::Restart(all())),
+        Just(Goal::Pause(all())),
+        Just(Goal::Suspend(all())),
+        Just(Goal::Resume(all())),
     ]
+}
+
+#[test]
+fn what_stands_still_goes_on_before_anything_else_is_done_with_it() {
+    let paused = Observed {
+        paused: true,
+        ..running()
+    };
+    let suspended = Observed {
+        running: false,
+        suspended: true,
+        ..running()
+    };
+    let of = |goal: &Goal, found: &Observed| only(goal, &[wanted("a")], &[("a", found.clone())]);
+    assert_eq!(of(&up(all()), &paused), [Step::Continue]);
+    assert_eq!(of(&up(all()), &suspended), [Step::Wake]);
+    assert_eq!(of(&Goal::Resume(all()), &suspended), [Step::Wake]);
+    assert_eq!(of(&Goal::Resume(all()), &running()), []);
+    let restarted = of(&Goal::Restart(named(&["a"])), &suspended);
+    assert_eq!(restarted[..3], [Step::Wake, Step::Stop, Step::Leave]);
+    // Its memory stays, and comes back.
+    assert_eq!(of(&Goal::Down(all()), &suspended), []);
+    assert_eq!(of(&Goal::Suspend(all()), &paused), [Step::Suspend, Step::Leave]);
+    assert_eq!(of(&Goal::Remove(all()), &suspended), [Step::Delete]);
 }
 
 proptest! {

@@ -41,6 +41,8 @@ pub enum Action {
     Create,
     /// Start what was made before.
     Start,
+    /// Let it go on where it stands still.
+    Resume,
     /// Wait for what was started before.
     Await,
     /// Give it what changed while it runs.
@@ -95,7 +97,7 @@ pub fn preview(project: &Project, up: &Up) -> Result<Preview, Problem> {
             .machines
             .get(&row.machine)
             .and_then(|known| known.started.as_ref());
-        let running = started.filter(|_| found.is_some_and(|found| found.running));
+        let running = started.filter(|_| found.is_some_and(|found| found.running || found.suspended));
         let changed = running.zip(project.cluster.machine(&row.machine));
         Planned {
             action: action(&row.steps, found.is_some()),
@@ -134,6 +136,8 @@ fn action(steps: &[Step], is_known: bool) -> Action {
         Action::Restart
     } else if has(Step::Start) {
         if is_known { Action::Start } else { Action::Create }
+    } else if has(Step::Wake) || has(Step::Continue) {
+        Action::Resume
     } else if has(Step::TellGone) {
         Action::NotInFile
     } else if has(Step::TellChanged) {

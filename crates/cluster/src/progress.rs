@@ -33,6 +33,14 @@ pub enum Stage {
     Ready,
     /// It is shut down.
     Stop,
+    /// It is made to stand still, with its memory in a file or without.
+    Suspend,
+    /// It goes on where it stood.
+    Resume,
+    /// It is saved as it is.
+    Snapshot,
+    /// It becomes what it was.
+    Restore,
 }
 
 impl fmt::Display for Stage {
@@ -49,6 +57,10 @@ impl fmt::Display for Stage {
             Self::Outputs => "outputs",
             Self::Ready => "ready",
             Self::Stop => "stop",
+            Self::Suspend => "suspend",
+            Self::Resume => "resume",
+            Self::Snapshot => "snapshot",
+            Self::Restore => "restore",
         })
     }
 }

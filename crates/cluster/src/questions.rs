@@ -241,8 +241,15 @@ fn machine_status(
     let as_started = started.filter(|_| process.is_some());
     let state = match (process, known) {
         _ if stage.is_some() => MachineState::Starting,
+        (Some(_), Some(Known { paused: Some(_), .. })) => MachineState::Paused,
         (Some(_), _) if started.is_some_and(|started| started.ready) => MachineState::Ready,
         (Some(_), _) => MachineState::Running,
+        (
+            None,
+            Some(Known {
+                suspended: Some(_), ..
+            }),
+        ) => MachineState::Suspended,
         (None, Some(Known { problem: Some(_), .. })) => MachineState::Failed,
         (None, _) => MachineState::Stopped,
     };

@@ -56,6 +56,15 @@ pub struct MachineState {
     /// The host's interfaces that its NICs are attached to directly; the helper's to undo when it ends.
     #[serde(default)]
     pub taps: Vec<String>,
+    /// Since when its CPUs stand still because somebody wanted it so, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<u64>,
+    /// It does not run, and goes on from its memory in a file when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspended>,
+    /// Stands for what its disk holds: another one whenever its guest begins to run or goes on.
+    #[serde(default)]
+    pub run: String,
     /// Why it did not get further, the last time it was tried.
     pub problem: Option<Problem>,
 }
@@ -73,6 +82,15 @@ pub struct Started {
     pub rule: ReadyRule,
     /// Whether it was ready since.
     pub ready: bool,
+}
+
+/// What a machine goes on as, besides its memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspended {
+    /// QEMU's machine type by its full name: a newer QEMU means another one by the short name.
+    pub machine_type: String,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
 }
 
 /// When a machine counts as ready.
@@ -153,6 +171,9 @@ impl State {
                 started: None,
                 process: None,
                 taps: Vec::new(),
+                paused: None,
+                suspended: None,
+                run: String::new(),
                 problem: None,
             })
     }
@@ -160,8 +181,13 @@ impl State {
 
 /// An id that no machine had before.
 pub fn new_instance_id(machine: &str) -> String {
+    format!("{machine}-{}", new_run())
+}
+
+/// A word that nothing was called by before.
+pub fn new_run() -> String {
     // The keys of std's hash tables are the system's randomness.
-    format!("{machine}-{:016x}", RandomState::new().build_hasher().finish())
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 #[cfg(test)]

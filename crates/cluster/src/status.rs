@@ -61,6 +61,10 @@ pub enum MachineState {
     Running,
     /// It runs and was ready.
     Ready,
+    /// It runs, but its CPUs stand still.
+    Paused,
+    /// It does not run, and its memory is in a file.
+    Suspended,
     /// It does not run, because something went wrong.
     Failed,
 }
@@ -73,6 +77,8 @@ impl MachineState {
             Self::Starting => "starting",
             Self::Running => "running",
             Self::Ready => "ready",
+            Self::Paused => "paused",
+            Self::Suspended => "suspended",
             Self::Failed => "failed",
         }
     }

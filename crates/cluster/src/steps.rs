@@ -8,18 +8,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use atoll_images::{Boot, Image, overlay};
-use atoll_qemu::{Capabilities, Firmware, Process, Stopped, firmware};
+use atoll_qemu::Stopped;
 use atoll_runtime::ForwardSpec;
 use atoll_spec as spec;
 
 use crate::board::Board;
-use crate::cluster::{Cluster, fingerprint};
+use crate::cluster::Cluster;
 use crate::console;
 use crate::direct;
 use crate::documents::{self, documents};
 use crate::files;
 use crate::image::{have_image, store};
-use crate::launch::{self, launch};
+use crate::launch;
 use crate::networks::{NetworkError, forward_target, ssh_forward};
 use crate::outputs::Gifts;
 use crate::plan::{Row, Step};
@@ -27,10 +27,6 @@ use crate::problem::Problem;
 use crate::progress::{Progress, Sink, Stage};
 use crate::ready::{NotReady, Waiting};
 use crate::ssh::{self, Host};
-use crate::state::{ReadyRule, Started};
-
-/// How long QEMU may take until its guest runs.
-const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long a guest with a file system may take to shut down; slow under software translation.
 const GRACE: Duration = Duration::from_secs(90);
@@ -88,10 +84,9 @@ impl Job<'_> {
         self.host.shared().stages.remove(name);
         match result {
             Ok(())
-                if row
-                    .steps
-                    .iter()
-                    .any(|step| matches!(step, Step::Await | Step::Outputs)) =>
+                if row.steps.iter().any(|step| {
+                    matches!(step, Step::Await | Step::Wake | Step::Continue | Step::Outputs)
+                }) =>
             {
                 self.sink.tell(Progress::stage(name, Stage::Ready, ""));
             }
@@ -158,6 +153,10 @@ impl Job<'_> {
             Step::Delete => return self.host.forget(name).map_err(at(Stage::Stop)),
             Step::Hold => return self.hold(row),
             Step::Await => return self.wait(name),
+            Step::Pause => return self.pause(name).map_err(at(Stage::Suspend)),
+            Step::Continue => return self.go_on(name).map_err(at(Stage::Resume)),
+            Step::Suspend => return self.suspend(name).map_err(at(Stage::Suspend)),
+            Step::Wake => return self.wake(name).map_err(at(Stage::Resume)),
             Step::TellGone => {
                 let detail =
                     format!("not in the file, or of a profile not in use; `atoll rm {name}` deletes it");
@@ -193,11 +192,15 @@ impl Job<'_> {
             | Step::Delete
             | Step::Hold
             | Step::Await
+            | Step::Pause
+            | Step::Continue
+            | Step::Suspend
+            | Step::Wake
             | Step::TellGone => Ok(()),
         }
     }
 
-    fn image(&self, machine: &spec::Machine, image: &mut Option<Image>) -> Result<(), Problem> {
+    pub(crate) fn image(&self, machine: &spec::Machine, image: &mut Option<Image>) -> Result<(), Problem> {
         let name = machine.name.as_str();
         let Some(wanted) = &machine.image else {
             return Ok(());
@@ -325,80 +328,6 @@ impl Job<'_> {
         Ok(ssh::write_config(&self.host.paths, &hosts.collect::<Vec<_>>())?)
     }
 
-    fn start(&self, machine: &spec::Machine, image: Option<&Image>) -> Result<(), Problem> {
-        let name = machine.name.as_str();
-        let paths = &self.host.paths;
-        self.tell(name, Stage::Start, "");
-        let capabilities = self.host.hypervisor.capabilities(machine.arch)?;
-        let chosen = self.host.hypervisor.accel(machine.accel, &capabilities)?;
-        // One that ended by itself may have left some.
-        let old = self.host.shared().state.machine(name).taps.clone();
-        self.undo_taps(name, &old);
-        let taps = direct::open_all(&self.cluster, machine)?;
-        let descriptors = direct::descriptors(&taps);
-        let ground = launch::Ground {
-            taps: &descriptors,
-            cluster: &self.cluster,
-            paths,
-            folder: &self.host.folder,
-            image,
-            accel: chosen.accel,
-        };
-        files::make_private(&paths.machine(name))?;
-        let mut launch = launch(machine, &ground)?;
-        if launch::needs_firmware(&launch) {
-            launch.firmware = Some(self.firmware(machine, &capabilities)?);
-        }
-        rotate(&paths.console_log(name))?;
-        for stale in [
-            paths.console_socket(name),
-            paths.qmp_socket(name),
-            paths.pid_file(name),
-        ] {
-            files::remove(&stale)?;
-        }
-        let started = Started {
-            machine: machine.clone(),
-            fingerprint: fingerprint(machine),
-            accel: chosen.accel.to_string(),
-            rule: rule(machine, image),
-            ready: false,
-        };
-        self.host.change(|state| {
-            let known = state.machine(name);
-            known.started = Some(started);
-            known.problem = None;
-            known.taps = direct::interfaces(&taps);
-        })?;
-        let inherited = direct::inherited(&taps);
-        let log = paths.qemu_log(name);
-        let process = Process::start(&launch, &capabilities, &log, &inherited, START_DEADLINE)?;
-        self.host.shared().sessions.hold(name, taps);
-        self.host
-            .change(|state| state.machine(name).process = Some(process))?;
-        self.sink.tell(Progress::stage(
-            name,
-            Stage::Start,
-            format!("QEMU with {}", chosen.accel),
-        ));
-        Ok(())
-    }
-
-    fn firmware(&self, machine: &spec::Machine, capabilities: &Capabilities) -> Result<Firmware, Problem> {
-        let found = firmware::find_firmware(capabilities)?;
-        let template = found.vars_template.clone();
-        let firmware = launch::firmware(machine, &self.host.paths, found);
-        if let (Some(template), Some(own)) = (template, &firmware.vars)
-            && !own.exists()
-        {
-            fs::copy(template, own).map_err(|cause| files::FileError::Write {
-                path: own.clone(),
-                cause,
-            })?;
-        }
-        Ok(firmware)
-    }
-
     fn wait(&self, name: &str) -> Result<(), Failure> {
         let known = self.host.shared().state.machine(name).clone();
         let (Some(started), Some(process)) = (known.started, known.process) else {
@@ -442,6 +371,10 @@ impl Job<'_> {
             return Ok(());
         };
         self.tell(name, Stage::Stop, "");
+        if known.paused.is_some() {
+            // A guest whose CPUs stand still does not notice its power button.
+            process.control()?.cont()?;
+        }
         let has_disk = self.host.paths.disk(name).exists();
         let stopped = process.stop(if has_disk { GRACE } else { GRACE_WITHOUT_DISK })?;
         let detail = match stopped {
@@ -454,6 +387,7 @@ impl Job<'_> {
         self.host.change(|state| {
             let known = state.machine(name);
             known.process = None;
+            known.paused = None;
             known.taps.clear();
             known.problem = None;
         })?;
@@ -462,7 +396,7 @@ impl Job<'_> {
     }
 
     /// Has the TAPs of a machine that has ended undone.
-    fn undo_taps(&self, name: &str, interfaces: &[String]) {
+    pub(crate) fn undo_taps(&self, name: &str, interfaces: &[String]) {
         let sessions = self.host.shared().sessions.take(name);
         drop(sessions);
         direct::wait_gone(interfaces);
@@ -489,30 +423,8 @@ pub(crate) fn named(machine: &spec::Machine, error: NetworkError) -> Problem {
     problem
 }
 
-/// Images of ours without cloud-init say on the console when they are up; of a kernel of the user's nothing is known.
-fn rule(machine: &spec::Machine, image: Option<&Image>) -> ReadyRule {
-    match image.map(|image| &image.boot) {
-        _ if machine.nics.is_empty() => ReadyRule::Runs,
-        Some(Boot::Disk { .. }) if machine.served_nic().is_none() => ReadyRule::Announced,
-        Some(Boot::Disk { .. }) => ReadyRule::CloudInit,
-        Some(Boot::Kernel { .. }) if machine.boot.is_none() => ReadyRule::Marker,
-        Some(Boot::Kernel { .. }) | None => ReadyRule::Runs,
-    }
-}
-
-/// Keeps the console of the last run beside the new one.
-fn rotate(log: &Path) -> Result<(), Problem> {
-    match fs::rename(log, log.with_extension("log.1")) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(files::FileError::Write {
-            path: log.to_owned(),
-            cause,
-        }
-        .into()),
-        _ => Ok(()),
-    }
-}
-
-fn last_words(log: &Path) -> Option<String> {
+/// The last of what a QEMU said.
+pub(crate) fn last_words(log: &Path) -> Option<String> {
     let words = console::tail(log, 4).join("; ");
     (!words.is_empty()).then_some(words)
 }

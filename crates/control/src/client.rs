@@ -121,10 +121,21 @@ impl Client {
         &self,
         path: &str,
         body: &impl Serialize,
+        tell: impl FnMut(Progress),
+    ) -> Result<(), CallError> {
+        self.follow_by(&Method::POST, path, body, tell)
+    }
+
+    /// [`Client::follow`] by a method that is not POST.
+    pub fn follow_by(
+        &self,
+        method: &Method,
+        path: &str,
+        body: &impl Serialize,
         mut tell: impl FnMut(Progress),
     ) -> Result<(), CallError> {
         self.runtime.block_on(async {
-            let mut response = self.send(&Method::POST, path, body).await?.into_body();
+            let mut response = self.send(method, path, body).await?.into_body();
             let mut pending = Vec::new();
             while let Some(frame) = response.frame().await {
                 let frame = frame.map_err(|cause| self.broken(cause))?;

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `GET /v1/status` | the cluster: machines, networks with ports, leases, forwards |
 //! | `GET /v1/network` | the networks' snapshots |
-//! | `POST /v1/up`, `/v1/restart`, `/v1/down`, `/v1/rm` | events, one JSON object a line |
+//! | `POST /v1/up`, `/v1/restart`, `/v1/down`, `/v1/rm`, `/v1/pause`, `/v1/suspend`, `/v1/resume` | events, one JSON object a line |
+//! | `GET /v1/snapshots` | the cluster's snapshots |
+//! | `POST`, `DELETE /v1/snapshots`, `POST /v1/snapshots/restore` | events |
 //! | `POST /v1/machines/{name}/restart` | events; the file is read anew |
 //! | `GET`, `POST`, `DELETE /v1/forwards` | forwards |
 //! | `GET`, `POST`, `DELETE /v1/proxies` | where clients of the proxy connect (a network without a cluster) |
@@ -26,7 +28,9 @@ use atoll_cluster::cluster::{Machines, UpRequest};
 use atoll_cluster::problem::Problem;
 use atoll_cluster::progress::{Progress, Sink};
 use atoll_cluster::questions::{NewForwards, OldForward};
+use atoll_cluster::snapshot::{self, OldSnapshot, RestoreRequest, SnapshotRequest};
 use atoll_cluster::status::{ForwardStatus, NetworkStatus, Status};
+use atoll_cluster::suspend::ResumeRequest;
 use atoll_runtime::{
     ForwardInfo, ForwardSpec, Handle, LinkInfo, LinkPlan, ListenError, Listener, NetworkSnapshot, SocketFile,
 };
@@ -129,6 +133,14 @@ pub(crate) fn serve_cluster(
         .route("/v1/down", post(down))
         .route("/v1/rm", post(remove))
         .route("/v1/restart", post(restart))
+        .route("/v1/pause", post(pause))
+        .route("/v1/suspend", post(suspend))
+        .route("/v1/resume", post(resume))
+        .route(
+            "/v1/snapshots",
+            get(snapshots).post(take_snapshot).delete(remove_snapshot),
+        )
+        .route("/v1/snapshots/restore", post(restore_snapshot))
         .route("/v1/machines/{name}/restart", post(restart_one))
         .route(
             "/v1/forwards",
@@ -355,6 +367,46 @@ async fn restart(
     Asked(request): Asked<UpRequest>,
 ) -> Result<Response, Refusal> {
     daemon.stream(move |cluster, sink| cluster.restart(request, sink))
+}
+
+async fn pause(State(daemon): State<Daemon>, Asked(request): Asked<Machines>) -> Result<Response, Refusal> {
+    daemon.stream(move |cluster, sink| cluster.pause(request.machines, sink))
+}
+
+async fn suspend(State(daemon): State<Daemon>, Asked(request): Asked<Machines>) -> Result<Response, Refusal> {
+    daemon.stream(move |cluster, sink| cluster.suspend(request.machines, sink))
+}
+
+async fn resume(
+    State(daemon): State<Daemon>,
+    Asked(request): Asked<ResumeRequest>,
+) -> Result<Response, Refusal> {
+    daemon.stream(move |cluster, sink| cluster.resume(request, sink))
+}
+
+async fn snapshots(State(daemon): State<Daemon>) -> Answer<Vec<snapshot::Listed>> {
+    Ok(Json(snapshot::list(daemon.cluster.paths())?))
+}
+
+async fn take_snapshot(
+    State(daemon): State<Daemon>,
+    Asked(request): Asked<SnapshotRequest>,
+) -> Result<Response, Refusal> {
+    daemon.stream(move |cluster, sink| cluster.take_snapshot(&request, sink))
+}
+
+async fn restore_snapshot(
+    State(daemon): State<Daemon>,
+    Asked(request): Asked<RestoreRequest>,
+) -> Result<Response, Refusal> {
+    daemon.stream(move |cluster, sink| cluster.restore_snapshot(&request, sink))
+}
+
+async fn remove_snapshot(
+    State(daemon): State<Daemon>,
+    Asked(old): Asked<OldSnapshot>,
+) -> Result<Response, Refusal> {
+    daemon.stream(move |cluster, sink| cluster.remove_snapshot(&old.name, sink))
 }
 
 async fn restart_one(

@@ -28,6 +28,7 @@
 //! | [`import`] | disks and machines from elsewhere | `qemu-img`, files |
 //! | [`qcow2`] | whether a disk leads to other files | reads one file |
 //! | [`overlay`] | qcow2 overlays | `qemu-img` |
+//! | [`disk_state`] | states of a disk inside its file | `qemu-img` |
 //! | [`nocloud`] | the documents cloud-init asks for | none |
 //! | [`cpio`] | the archive format of an initramfs | none |
 //! | [`build`] | images from Debian packages | `apt-get`, `mmdebstrap`, … |
@@ -39,6 +40,7 @@ pub mod build;
 pub mod catalogue;
 pub mod checksum;
 pub mod cpio;
+pub mod disk_state;
 pub mod download;
 pub mod error;
 mod files;

@@ -9,7 +9,7 @@ use crate::tool::{self, Tool, ToolError};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-const QEMU_IMG: Tool = Tool::new("qemu-img", "qemu-utils");
+pub(crate) const QEMU_IMG: Tool = Tool::new("qemu-img", "qemu-utils");
 
 /// An overlay or a disk's description could not be had.
 #[derive(Debug, thiserror::Error)]

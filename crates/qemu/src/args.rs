@@ -43,7 +43,8 @@ impl CommandLine {
         builder.firmware(launch.firmware.as_ref());
         builder.kernel(launch.kernel.as_ref());
         for (index, disk) in launch.disks.iter().enumerate() {
-            builder.disk(index, disk);
+            // QEMU gives a kernel of its own the first place, and refuses two of one number.
+            builder.disk((index, disk), launch.kernel.is_none());
         }
         builder.seed(launch.seed.as_deref());
         for nic in &launch.nics {
@@ -77,6 +78,12 @@ impl CommandLine {
         let words = std::iter::once(self.program.as_os_str());
         shell_line(words.chain(self.args.iter().map(OsString::as_os_str)))
     }
+}
+
+/// The name by which QMP knows a disk, counted from 0.
+#[must_use]
+pub fn disk_node(index: usize) -> String {
+    format!("disk{index}")
 }
 
 struct Builder {
@@ -148,8 +155,8 @@ impl Builder {
         }
     }
 
-    fn disk(&mut self, index: usize, disk: &Disk) {
-        let node = format!("disk{index}");
+    fn disk(&mut self, (index, disk): (usize, &Disk), boots: bool) {
+        let node = disk_node(index);
         let block = OptionArg::new("")
             .set("driver", disk.format.driver())
             .set("node-name", &node);
@@ -160,8 +167,11 @@ impl Builder {
             .set("file.filename", &disk.path)
             .set("file.discard", "unmap");
         self.option("-blockdev", block.finish());
-        let device = OptionArg::new("virtio-blk-pci").set("drive", &node);
-        self.option("-device", device.set("bootindex", index.to_string()).finish());
+        let mut device = OptionArg::new("virtio-blk-pci").set("drive", &node);
+        if boots {
+            device = device.set("bootindex", index.to_string());
+        }
+        self.option("-device", device.finish());
     }
 
     fn seed(&mut self, seed: Option<&Path>) {
@@ -220,6 +230,11 @@ impl Builder {
         }
         if let Some(pidfile) = &launch.pidfile {
             self.option("-pidfile", pidfile.as_os_str());
+        }
+        if launch.waits_for_memory {
+            // With -S its CPUs stand still when all is loaded.
+            self.flag("-S");
+            self.option("-incoming", "defer");
         }
         if launch.daemonize {
             self.flag("-daemonize");

@@ -137,6 +137,16 @@ pub enum QemuError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Memory could not be saved or loaded.
+    #[error("cannot {action} its memory, {}: {reason}", path.display())]
+    Memory {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// QEMU's reason.
+        reason: String,
+    },
     /// The control socket of a machine does not answer as it should.
     #[error("QMP at {}: {source}", path.display())]
     Qmp {

@@ -47,6 +47,8 @@ pub struct Launch {
     pub pidfile: Option<PathBuf>,
     /// Whether QEMU goes to the background once the guest is set up.
     pub daemonize: bool,
+    /// Whether QEMU waits for memory that was saved ([`crate::memory`]) in place of booting.
+    pub waits_for_memory: bool,
     /// The user's own arguments; last, so that they win.
     pub extra: Vec<OsString>,
 }
@@ -181,6 +183,7 @@ impl Launch {
             qmp: None,
             pidfile: None,
             daemonize: false,
+            waits_for_memory: false,
             extra: Vec::new(),
         }
     }

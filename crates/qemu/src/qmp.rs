@@ -202,6 +202,13 @@ impl Qmp {
         }
     }
 
+    pub(crate) fn error(&self, source: QmpError) -> QemuError {
+        QemuError::Qmp {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
     fn text(&self, value: &Value, field: &'static str) -> Result<String, QemuError> {
         let text = value.get(field).and_then(Value::as_str).map(str::to_owned);
         let missing = || QemuError::Qmp {

@@ -37,6 +37,7 @@ mod output;
 mod peer;
 mod raw;
 mod resolver;
+pub mod stand_in;
 mod transfer;
 mod user;
 mod web;

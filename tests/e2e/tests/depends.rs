@@ -1,41 +1,24 @@
 //! Machines that wait for each other and pass values on, by `atoll up`.
 //!
-//! The guests are micro ones, which have no ssh server: a program of the test stands in for `ssh`. It takes the machine's port from the
-//! configuration file that it is given, as `ssh` does, and speaks to a shell there. `examples/etcd` runs with the real one.
+//! The guests are micro ones, which have no ssh server: a program stands in for `ssh`. `examples/etcd` runs with the real one.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
-use atoll_e2e::{BOOT_PATIENCE, Cluster, Kit};
+use atoll_e2e::{BOOT_PATIENCE, Cluster, Kit, stand_in};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Exits with 255 when the guest does not answer, else with the status of the command there.
-const STAND_IN: &str = r#"#!/bin/bash
-while [ "$1" != -- ]; do [ "$1" = -F ] && config=$2; shift; done
-machine=$2
-shift 2
-port=$(awk -v m="$machine" '$1 == "Host" { on = ($2 == m) } on && $1 == "Port" { print $2 }' "$config")
-exec 3<>"/dev/tcp/127.0.0.1/$port" || exit 255
-printf '( %s\n )\nstatus=$?; printf "\\nstatus %%s" "$status"; exit\n' "$*" >&3
-answer=$(timeout 5 cat <&3)
-case $answer in *$'\n'"status "*) ;; *) echo "no answer" >&2; exit 255 ;; esac
-printf '%s' "${answer%$'\n'status *}"
-exit "${answer##*status }"
-"#;
-
-/// A shell where ssh would be.
-const SHELL: &str = "nc -ll -p 22 -e /bin/sh";
-
 /// What would be YAML if it were not kept from it, and a shell's if it came into one.
 const TOKEN: &str = "a: \"b\" # 'c'\n- $HOME ${x}";
 
 fn file(kit: &Kit) -> String {
-    let idle = kit.scripted_machine(SHELL);
+    let idle = kit.scripted_machine(stand_in::SHELL);
     let token = TOKEN.replace('\'', r"'\''");
     let control = kit.scripted_machine(&format!(
-        "printf '%s\\n' '{token}' >/token; nc -ll -p 9000 -e /bin/true & {SHELL}"
+        "printf '%s\\n' '{token}' >/token; nc -ll -p 9000 -e /bin/true & {}",
+        stand_in::SHELL
     ));
     format!(
         r##"
@@ -58,19 +41,13 @@ machines:
     )
 }
 
-/// `atoll` with the stand-in first among all programs.
+/// Exit status, standard output, standard error.
 fn run(cluster: &Cluster, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let own = cluster.folder().join("bin");
     let Output {
         status,
         stdout,
         stderr,
-    } = cluster
-        .command(arguments)
-        .env("PATH", format!("{}:{path}", own.display()))
-        .output()
-        .unwrap();
+    } = stand_in::command(cluster, arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
@@ -100,10 +77,7 @@ fn line(said: &str, wanted: &str) -> usize {
 fn machines_start_in_order_with_each_others_values_and_a_failure_stops_only_what_waits_for_it() {
     let Some(kit) = Kit::find() else { return };
     let cluster = Cluster::of(kit, &file(kit));
-    let bin = cluster.folder().join("bin");
-    fs::create_dir(&bin).unwrap();
-    fs::write(bin.join("ssh"), STAND_IN).unwrap();
-    fs::set_permissions(bin.join("ssh"), fs::Permissions::from_mode(0o755)).unwrap();
+    stand_in::install(&cluster);
 
     let (code, _, said) = run(&cluster, &["up"]);
     assert_eq!(code, Some(1), "{said}");

@@ -3,5 +3,6 @@
 mod arguments;
 mod common;
 mod machine;
+mod memory;
 mod probe;
 mod qmp_lines;
