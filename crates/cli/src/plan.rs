@@ -23,7 +23,7 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     file: FileArgs,
     /// Machines; all of the cluster when left out
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = crate::complete::machines())]
     machines: Vec<String>,
     /// As with `up --restart`
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "NAME")]
     name: Option<String>,
     /// Machines; all of the cluster when left out
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = crate::complete::machines())]
     machines: Vec<String>,
     /// Leave memory out: machines that run are then as after a power cut
     #[arg(long)]
@@ -68,7 +68,7 @@ pub(crate) struct RestoreArgs {
     #[arg(value_name = "NAME")]
     name: String,
     /// Machines; all that are in it when left out
-    #[arg(value_name = "MACHINE")]
+    #[arg(value_name = "MACHINE", add = crate::complete::machines())]
     machines: Vec<String>,
     /// Give up what machines have done since
     #[arg(long)]
