@@ -24,7 +24,7 @@ use crate::policy::Firewall;
 use crate::rng::Rng;
 use crate::services::names::Heard as _;
 use crate::switch::{Switch, Target};
-use crate::{Datagrams, Instant, JoinId, PortId, RoutedPacket};
+use crate::{Datagrams, Instant, PortId};
 
 /// Time to live of packets that the gateway originates (RFC 1700's recommendation).
 pub(crate) const DEFAULT_TTL: u8 = 64;
@@ -319,43 +319,13 @@ impl Lan {
         }
     }
 
-    /// An error of the gateway's about a packet that came from another network.
-    #[cold]
-    fn send_to_joined(&mut self, to: JoinId, (packet, offload): (FrameBuf, Offload)) {
-        let packet = RoutedPacket {
-            packet,
-            offload,
-            origin: u32::MAX,
-            was_cut: false,
-        };
-        self.actions.push_back(Action::Route { to, packet });
-    }
-
-    /// Send a packet that came from another network to a guest. So many wait for guests that are asked for.
-    pub(crate) fn send_routed(
-        &mut self,
-        now: Instant,
-        dst: IpAddr,
-        packet: (FrameBuf, Offload),
-        origin: (JoinId, u32),
-    ) {
-        if let Some(mac) = self.reachable(now, dst) {
-            return self.send_ethernet(now, mac, ethertype(dst), packet);
-        }
-        match self.neighbors.try_wait_for(now, dst, packet, origin) {
-            Ok(true) => self.ask_for(now, dst),
-            Ok(false) => {}
-            Err(()) => self.counters.count(Counter::Unresolved),
-        }
-    }
-
     /// Whether a packet for a guest would leave at once.
     pub(crate) fn is_reachable(&self, now: Instant, address: IpAddr) -> bool {
         self.reachable(now, address).is_some()
     }
 
     /// The MAC address of a guest, if its port is known too.
-    fn reachable(&self, now: Instant, address: IpAddr) -> Option<Mac> {
+    pub(crate) fn reachable(&self, now: Instant, address: IpAddr) -> Option<Mac> {
         let mac = self.neighbors.mac_of(address)?;
         self.switch.port_of(now, mac).map(|_| mac)
     }
@@ -572,7 +542,7 @@ fn ipv6_header(src: Ipv6Addr, dst: Ipv6Addr, protocol: IpProtocol) -> Ipv6Header
 }
 
 /// The EtherType of packets to `address`.
-fn ethertype(address: IpAddr) -> EthernetProtocol {
+pub(crate) fn ethertype(address: IpAddr) -> EthernetProtocol {
     match address {
         IpAddr::V4(_) => EthernetProtocol::Ipv4,
         IpAddr::V6(_) => EthernetProtocol::Ipv6,

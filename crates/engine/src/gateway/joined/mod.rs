@@ -29,6 +29,7 @@ mod arrive;
 mod conversations;
 mod leave;
 mod said;
+mod send;
 
 use std::net::IpAddr;
 
