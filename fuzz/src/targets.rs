@@ -206,6 +206,11 @@ pub const TARGETS: &[Target] = &[
         run: files::tar,
     },
     Target {
+        name: "archive",
+        mutations: 5000,
+        run: files::archive,
+    },
+    Target {
         name: "disk_header",
         mutations: 10_000,
         run: files::disk_header,

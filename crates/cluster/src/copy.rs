@@ -6,9 +6,9 @@
 //! guest's tar ── remote::Sender ─┘                       └─> remote::Receiver ── tar, mv ──> guest's folder
 //! ```
 //!
-//! A copy is a stream of [`tar::Entry`] from a source to a [`Sink`]; nothing is kept in memory or in a file between. What is made lies beside its place
+//! A copy is a stream of [`archive::Entry`] from a source to a [`Sink`]; nothing is kept in memory or in a file between. What is made lies beside its place
 //! under another name until it is whole: a copy that fails, or is called off, leaves the place as it was. A guest's words are not
-//! believed: see [`tar`] and [`local`].
+//! believed: see [`archive`] and [`local`].
 //!
 //! As with `cp -r`, a folder that is there takes the copy under its own name, and a folder of that name is filled. Symbolic links are
 //! followed at the top only. Modes and times are copied, owners are not: what comes belongs to who logs in. Devices and pipes are left
@@ -16,12 +16,13 @@
 
 mod local;
 mod remote;
-mod tar;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use atoll_images::archive;
 
 use crate::look::shown;
 use crate::paths::ClusterPaths;
@@ -214,7 +215,7 @@ impl From<CopyError> for Problem {
 /// Where entries go.
 trait Sink {
     /// Takes a file, and reads its bytes.
-    fn add(&mut self, entry: &tar::Entry, body: &mut dyn Read) -> Result<(), CopyError>;
+    fn add(&mut self, entry: &archive::Entry, body: &mut dyn Read) -> Result<(), CopyError>;
     /// Hears of a file that cannot be copied.
     fn skip(&mut self, path: &[u8]) -> Result<(), CopyError>;
 }
@@ -261,12 +262,12 @@ impl Read for Body<'_> {
 }
 
 impl Sink for Watched<'_> {
-    fn add(&mut self, entry: &tar::Entry, body: &mut dyn Read) -> Result<(), CopyError> {
+    fn add(&mut self, entry: &archive::Entry, body: &mut dyn Read) -> Result<(), CopyError> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(CopyError::CalledOff);
         }
         let left = match entry.kind {
-            tar::Kind::File(size) => size,
+            archive::Kind::File(size) => size,
             _ => 0,
         };
         let mut body = Body {

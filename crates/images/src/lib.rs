@@ -20,6 +20,7 @@
 //! |---|---|---|
 //! | [`catalogue`] | names of vendor images, where they and their checksums lie | none |
 //! | [`source`] | what a user's `image:` means | none |
+//! | [`archive`] | tar archives as streams, read as if from an enemy | none |
 //! | [`checksum`] | digests, and the vendors' checksum file formats | none |
 //! | [`signature`] | whether a checksum file is its vendor's | `gpgv`, `gpg` or `sqv` |
 //! | [`download`] | one URL into one file: resume, retry, bounds | HTTP, files |
@@ -36,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod archive;
 pub mod build;
 pub mod catalogue;
 pub mod checksum;

@@ -1,6 +1,7 @@
 //! What is read from files, headers included.
 
 use atoll_images::Catalogue;
+use atoll_images::archive;
 use atoll_images::checksum::{self, Digest};
 use atoll_images::import::{Format, ovf, tar};
 use atoll_images::signature::dearmored;
@@ -129,6 +130,47 @@ pub(super) fn tar(input: &[u8]) {
                 .checked_add(member.length)
                 .is_some_and(|after| after <= end)
         );
+    }
+}
+
+/// An archive from a guest: what is found lies within it, and comes back the same when it is written again.
+pub(super) fn archive(input: &[u8]) {
+    let mut reader = archive::Reader::new(Cursor::new(input));
+    let mut writer = archive::Writer::new(Vec::new());
+    let mut found = Vec::new();
+    while let Ok(Some(item)) = reader.next_item() {
+        let archive::Item::Entry(entry) = item else {
+            continue;
+        };
+        let mut names = entry.path.split(|byte| *byte == b'/');
+        assert!(entry.path.is_empty() || names.all(|name| !matches!(name, b"" | b"." | b"..")));
+        let mut body = Vec::new();
+        if reader.read_to_end(&mut body).is_err() {
+            break;
+        }
+        assert!(body.len() <= input.len());
+        writer.add(b"top", &entry, &mut &*body).expect("memory takes all");
+        found.push((entry, body));
+    }
+    writer.finish().expect("memory takes all");
+    let mut again = archive::Reader::new(Cursor::new(writer.into_inner()));
+    for (entry, body) in found {
+        let Ok(Some(archive::Item::Entry(read))) = again.next_item() else {
+            panic!("an entry is gone");
+        };
+        let mut same = Vec::new();
+        again.read_to_end(&mut same).expect("it was written whole");
+        assert_eq!(
+            (read.path, read.mode, read.mtime, same),
+            (below_top(&entry.path), entry.mode, entry.mtime, body)
+        );
+    }
+}
+
+fn below_top(path: &[u8]) -> Vec<u8> {
+    match path {
+        [] => b"top".to_vec(),
+        path => [b"top", path].join(&b'/'),
     }
 }
 

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::tar::{Entry, Kind, RelativePath, invalid};
 use super::{CopyError, Sink};
+use atoll_images::archive::{Entry, Kind, RelativePath, invalid};
 
 /// Of remembered links, names and targets together.
 const LINKS_MAX: usize = 64 << 20;

@@ -13,10 +13,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::tar::{Entry, Item, Kind, Reader, RelativePath, Writer};
 use super::{CopyError, Sink};
 use crate::exec;
 use crate::look::shown;
+use atoll_images::archive::{Entry, Item, Kind, Reader, RelativePath, Writer};
 
 /// The scripts' own failure: a path.
 const NO_SUCH: i32 = 3;
@@ -184,7 +184,10 @@ impl Sender {
         let Some((kind @ ("d" | "f"), size)) = line.trim_end().split_once(' ').filter(|_| read.is_ok())
         else {
             drop(stdout);
-            let noticed = CopyError::archive(machine, super::tar::invalid("it begins with something else"));
+            let noticed = CopyError::archive(
+                machine,
+                atoll_images::archive::invalid("it begins with something else"),
+            );
             return Err(running.blame(noticed));
         };
         Ok(Self {
@@ -214,7 +217,7 @@ impl Sender {
                     };
                     let is_top = entry.path.is_empty();
                     if is_top && self.name.is_none() && entry.kind != Kind::Folder {
-                        return Err(failed(super::tar::invalid("its folder is none")));
+                        return Err(failed(atoll_images::archive::invalid("its folder is none")));
                     }
                     match sink.add(&entry, &mut self.archive) {
                         Err(CopyError::Source(cause)) => return Err(self.running.blame(failed(cause))),

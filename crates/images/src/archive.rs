@@ -1,4 +1,4 @@
-//! Tar archives as streams: what a copy is while it is under way.
+//! Tar archives as streams: what a copy between machines is while it is under way.
 //!
 //! **Reading.** The writer is a program in a guest, so nothing of it is believed. Every path becomes a list of plain names: an absolute one, and one with
 //! `..`, end the copy. Understood are POSIX ustar and pax headers (IEEE 1003.1, pax) and GNU's long names and base-256 numbers; devices and
@@ -36,11 +36,11 @@ mod field {
 }
 
 /// A path of plain names, without `/` at its ends; empty for the top itself.
-pub(crate) type RelativePath = Vec<u8>;
+pub type RelativePath = Vec<u8>;
 
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A folder.
     Folder,
     /// A plain file of so many bytes.
@@ -53,20 +53,20 @@ pub(crate) enum Kind {
 
 /// One file of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Where it is.
-    pub(crate) path: RelativePath,
+    pub path: RelativePath,
     /// What it is.
-    pub(crate) kind: Kind,
+    pub kind: Kind,
     /// Its permissions, the lowest nine bits.
-    pub(crate) mode: u32,
+    pub mode: u32,
     /// When it was changed, in seconds since 1970.
-    pub(crate) mtime: u64,
+    pub mtime: u64,
 }
 
 /// What is found in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Item {
+pub enum Item {
     /// A file that can be copied.
     Entry(Entry),
     /// A device or a pipe.
@@ -84,7 +84,7 @@ struct Extended {
 
 /// An archive that is read from its beginning to its end. Reading gives the bytes of the file that came last.
 #[derive(Debug)]
-pub(crate) struct Reader<R> {
+pub struct Reader<R> {
     input: R,
     /// Of the file's bytes.
     left: u64,
@@ -109,7 +109,7 @@ impl<R: Read> Read for Reader<R> {
 
 impl<R: Read> Reader<R> {
     /// At the archive's beginning.
-    pub(crate) fn new(input: R) -> Self {
+    pub fn new(input: R) -> Self {
         Self {
             input,
             left: 0,
@@ -118,7 +118,10 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next file, whose bytes are read then; what is left of those of the last one is skipped. `None` at the archive's end.
-    pub(crate) fn next_item(&mut self) -> io::Result<Option<Item>> {
+    ///
+    /// # Errors
+    /// The archive cannot be read, ends early, leads out of itself, or is none.
+    pub fn next_item(&mut self) -> io::Result<Option<Item>> {
         let mut extended = Extended::default();
         loop {
             self.skip()?;
@@ -310,7 +313,10 @@ fn records(mut body: &[u8], extended: &mut Extended) -> io::Result<()> {
 }
 
 /// The path as plain names.
-pub(crate) fn plain(path: &[u8]) -> io::Result<RelativePath> {
+///
+/// # Errors
+/// It is absolute, or leads out of where it begins.
+pub fn plain(path: &[u8]) -> io::Result<RelativePath> {
     let shown = || String::from_utf8_lossy(path).escape_debug().to_string();
     if path.starts_with(b"/") {
         return Err(invalid(format!("it has the absolute path {}", shown())));
@@ -330,18 +336,21 @@ pub(crate) fn plain(path: &[u8]) -> io::Result<RelativePath> {
 
 /// An archive that is written.
 #[derive(Debug)]
-pub(crate) struct Writer<W> {
+pub struct Writer<W> {
     output: W,
 }
 
 impl<W: Write> Writer<W> {
     /// Nothing is written yet.
-    pub(crate) fn new(output: W) -> Self {
+    pub fn new(output: W) -> Self {
         Self { output }
     }
 
     /// Adds a file below `top`, with its bytes, of which there must be as many as it says.
-    pub(crate) fn add(&mut self, top: &[u8], entry: &Entry, body: &mut dyn Read) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// It cannot be written, or `body` is shorter.
+    pub fn add(&mut self, top: &[u8], entry: &Entry, body: &mut dyn Read) -> io::Result<()> {
         let below = |path: &[u8]| match path {
             [] => top.to_vec(),
             path => [top, path].join(&b'/'),
@@ -370,9 +379,18 @@ impl<W: Write> Writer<W> {
     }
 
     /// The end of the archive.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn finish(&mut self) -> io::Result<()> {
         self.output.write_all(&[0; 2 * BLOCK])?;
         self.output.flush()
+    }
+
+    /// What it was written to.
+    #[must_use]
+    pub fn into_inner(self) -> W {
+        self.output
     }
 
     /// A name for which the next header has no room.
@@ -425,7 +443,8 @@ fn put_number(header: &mut [u8; BLOCK], (from, length): (usize, usize), value: u
     put(header, (from, length), digits.as_bytes());
 }
 
-pub(crate) fn invalid(what: impl Into<String>) -> io::Error {
+/// What is wrong with an archive.
+pub fn invalid(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
 }
 
@@ -434,5 +453,4 @@ fn broken_off() -> io::Error {
 }
 
 #[cfg(test)]
-#[path = "tar_tests.rs"]
 mod tests;
