@@ -108,6 +108,7 @@ fn not_here(wanted: &spec::Image, arch: Arch) -> Image {
         signature: None,
         content: None,
         ssh_user: None,
+        packages: Vec::new(),
     }
 }
 

@@ -125,4 +125,7 @@ pub struct Image {
     /// The user that the image's cloud-init sets up unless told otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh_user: Option<String>,
+    /// The packages that were asked for, as the package manager was, where it was built of packages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
 }

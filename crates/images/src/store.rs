@@ -387,6 +387,7 @@ fn local(path: &Path, arch: Arch) -> Result<Image, StoreError> {
         signature: None,
         content: None,
         ssh_user: None,
+        packages: Vec::new(),
     })
 }
 

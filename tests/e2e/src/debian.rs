@@ -13,15 +13,23 @@ use std::time::{Duration, Instant};
 /// Between two tries to log in while the guest boots: each costs the host a process.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The disk of the store's Debian image, of this machine's release or of another, which is built when it is not there:
-/// a minute or two, once.
+/// The disk of the store's Debian image, of this machine's release or of another, which is built when it is not there, or was built without
+/// packages that the test `needs`: a minute or two, once.
 ///
 /// # Panics
 /// With what the binary said, when it cannot be built.
 #[must_use]
-pub fn debian_disk(kit: &Kit, release: Option<&str>) -> PathBuf {
+pub fn debian_disk(kit: &Kit, release: Option<&str>, needs: &[&str]) -> PathBuf {
     let name = release.map_or("debian".to_owned(), |release| format!("debian-{release}"));
-    let image = kit.image(&name, "x86_64").unwrap_or_else(|| {
+    let has = |image: &serde_json::Value, needed: &str| {
+        let packages = image["packages"].as_array().into_iter().flatten();
+        packages
+            .filter_map(serde_json::Value::as_str)
+            .any(|package| package.contains(needed))
+    };
+    let there = kit.image(&name, "x86_64");
+    let there = there.filter(|image| needs.iter().all(|needed| has(image, needed)));
+    let image = there.unwrap_or_else(|| {
         let mut arguments = vec!["image", "build", "debian"];
         arguments.extend(release.iter().flat_map(|release| ["--release", *release]));
         ok(Command::new(&kit.atoll).args(arguments));

@@ -88,8 +88,8 @@ fn meet_over_ipv6(old: &Debian, new: &Debian) {
 #[test]
 fn debian_guests_on_e1000_and_virtio_configure_themselves_and_meet() {
     let Some(kit) = Kit::find() else { return };
-    let disk = debian_disk(kit, None);
-    let current_disk = debian_disk(kit, Some("trixie"));
+    let disk = debian_disk(kit, None, &[]);
+    let current_disk = debian_disk(kit, Some("trixie"), &[]);
     let virtio_lease6 = format!("{}={VIRTIO6}", VIRTIO.0);
     let (e1000_lease, virtio_lease) = (
         format!("{}={}", E1000.0, E1000.1),

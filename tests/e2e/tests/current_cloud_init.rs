@@ -4,7 +4,7 @@
 //! on the host. Both boot at the same time, and are asked at the same time.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test may panic, too")]
 
-use atoll_e2e::{Cluster, Exec, Files, Kit, LONG_PATIENCE, PATIENCE, Web, with_namespaces};
+use atoll_e2e::{Cluster, Exec, Files, Kit, LONG_PATIENCE, PATIENCE, Web, debian_disk, with_namespaces};
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -134,6 +134,8 @@ impl Machine<'_> {
 #[test]
 fn a_current_cloud_init_takes_its_seed_from_up_over_either_family() {
     let Some(kit) = Kit::find() else { return };
+    // Without this one only root may ping.
+    let _ = debian_disk(kit, Some("trixie"), &["linux-sysctl-defaults"]);
     let cluster = Cluster::of(kit, FILE);
     // Two cores that are busy with something else boot them all the same.
     let _ = cluster.ok(&["up", "--timeout", "1200"]);

@@ -167,7 +167,14 @@ fn build_in(
         signature: None,
         content: None,
         ssh_user: Some("debian".to_owned()),
+        packages: included(extra).map(str::to_owned).collect(),
     })
+}
+
+/// The packages of every image, and those beside them.
+fn included(extra: &[String]) -> impl Iterator<Item = &str> {
+    let always = include_str!("debian/packages.txt").lines();
+    always.chain(extra.iter().map(String::as_str))
 }
 
 /// Runs mmdebstrap; the steps that it tells of are the progress.
@@ -195,8 +202,7 @@ fn install(
     write_below(&work.folder, "customize.sh", include_str!("debian/customize.sh"))?;
     write_below(&work.folder, "sources.list", &sources.list(&[]))?;
 
-    let mut included: Vec<&str> = include_str!("debian/packages.txt").lines().collect();
-    included.extend(extra.iter().map(String::as_str));
+    let included: Vec<&str> = included(extra).collect();
     let mut command = MMDEBSTRAP.command()?;
     command.arg(format!("--mode={}", if is_root() { "root" } else { "unshare" }));
     command.args(["--variant=minbase", "--architectures=amd64"]);

@@ -126,6 +126,7 @@ pub fn build(target: Target<'_>, folder: &Path, progress: Progress<'_>) -> Resul
         signature: None,
         content: None,
         ssh_user: None,
+        packages: Vec::new(),
     })
 }
 

@@ -70,6 +70,7 @@ impl Store {
             signature: None,
             content: Some(self.settle(disk, None)?.to_string()),
             ssh_user: new.ssh_user.clone(),
+            packages: Vec::new(),
         })
     }
 }

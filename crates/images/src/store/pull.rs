@@ -149,6 +149,7 @@ impl Store {
             signature: Some(signature),
             content: Some(content.to_string()),
             ssh_user: wanted.ssh_user.clone(),
+            packages: Vec::new(),
         };
         self.publish(&wanted.key, &image)
     }

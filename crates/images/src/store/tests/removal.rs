@@ -18,6 +18,7 @@ fn built(folder: &Path, content: &[u8]) -> Image {
         signature: None,
         content: None,
         ssh_user: None,
+        packages: Vec::new(),
     }
 }
 
