@@ -21,7 +21,7 @@ pub(crate) const ATOLL_TAP_POLICY: &str = "atoll-tap-policy";
 pub(crate) const POLICY: [&str; 11] = [
     "--anti-spoof",
     "--deny",
-    "198.51.100.0/24",
+    "203.0.113.0/24",
     "--deny",
     "any:25/tcp",
     "--deny",

@@ -2,7 +2,7 @@
 //!
 //! With a terminal ssh does it all: what is typed, Ctrl-C included, reaches the guest's terminal. Without one, ssh would end at the first
 //! signal and leave the command running. So it is started with signals ignored, as OpenSSH's client leaves them, and each one that this
-//! process gets goes to the guest by a second ssh. Whoever insists, [`INSIST`] times, gets his terminal back whatever the guest does.
+//! process gets goes to the guest by a second ssh. Whoever insists, three times, gets his terminal back whatever the guest does.
 
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
