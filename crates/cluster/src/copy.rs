@@ -6,9 +6,9 @@
 //! guest's tar ── remote::Sender ─┘                       └─> remote::Receiver ── tar, mv ──> guest's folder
 //! ```
 //!
-//! A copy is a stream of [`archive::Entry`] from a source to a [`Sink`]; nothing is kept in memory or in a file between. What is made lies beside its place
+//! A copy is a stream of [`archive::Entry`] from a source to a `Sink`; nothing is kept in memory or in a file between. What is made lies beside its place
 //! under another name until it is whole: a copy that fails, or is called off, leaves the place as it was. A guest's words are not
-//! believed: see [`archive`] and [`local`].
+//! believed: see [`archive`] and `local`.
 //!
 //! As with `cp -r`, a folder that is there takes the copy under its own name, and a folder of that name is filled. Symbolic links are
 //! followed at the top only. Modes and times are copied, owners are not: what comes belongs to who logs in. Devices and pipes are left

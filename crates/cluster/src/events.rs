@@ -1,7 +1,7 @@
 //! What happened to a cluster: a journal that outlives the commands and the daemon.
 //!
 //! One JSON object a line in `events.jsonl` of the state folder: a time, and what commands are told as [`Progress`]. Of a stage only its beginning is
-//! written, not what a guest says in it; so a start of a machine is about eight lines. At [`FILE_MAX`] bytes the file becomes `events.jsonl.1`, in the
+//! written, not what a guest says in it; so a start of a machine is about eight lines. At `FILE_MAX` bytes the file becomes `events.jsonl.1`, in the
 //! place of an older one: a journal is at most two such files. It is not synced: what a crash of the host takes away nobody relies on.
 //!
 //! Nobody watches a machine between commands, so one that ends by itself is no event.

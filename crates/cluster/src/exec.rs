@@ -2,7 +2,7 @@
 //!
 //! ssh joins the words of a command with spaces and gives the line to the user's shell there. Here every word arrives as it was given, the exit
 //! status is the command's own (128 and the signal's number when a signal ended it, as in a shell; ssh would say 255), and a signal can be sent after
-//! it: the command runs below a small shell whose text bears a mark, which [`signal`] looks for.
+//! it: the command runs below a small shell whose text bears a mark, which `signal` looks for.
 //!
 //! What is left out: a command outlives an `atoll exec` that is killed by SIGKILL, or whose connection breaks, until it reads or writes.
 

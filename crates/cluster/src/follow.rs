@@ -1,7 +1,7 @@
 //! Reading files that grow: logs and journals.
 //!
 //! A file is looked at again and again, since nothing tells of it on every system. One that is begun anew, or replaced, is read from its beginning; one
-//! that is not there yet is waited for. A look reads at most [`CHUNK`] bytes, so that a guest that writes without an end keeps nobody from the others.
+//! that is not there yet is waited for. A look reads at most `CHUNK` bytes, so that a guest that writes without an end keeps nobody from the others.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -3,7 +3,7 @@
 //! **Reading.** The writer is a program in a guest, so nothing of it is believed. Every path becomes a list of plain names: an absolute one, and one with
 //! `..`, end the copy. Understood are POSIX ustar and pax headers (IEEE 1003.1, pax) and GNU's long names and base-256 numbers; devices and
 //! pipes are told as [`Item::Special`], every other kind is an error. An archive that ends without its zeros was broken off. Bounds: an extended
-//! header is at most [`EXTENDED_MAX`] bytes, what comes after the zeros at most [`TRAILER_MAX`]; a file's bytes are never held.
+//! header is at most `EXTENDED_MAX` bytes, what comes after the zeros at most `TRAILER_MAX`; a file's bytes are never held.
 //!
 //! **Writing.** GNU's long names and numbers, which the tar of GNU, of BusyBox and of BSD all read; BusyBox skips pax headers.
 

@@ -38,10 +38,10 @@ has "$(cat "$told")" "ip=10.77.0." "router=10.77.0.1" "subnet=255.255.255.0" "dn
     "search=lab.internal" "mtu=9000" "lease=60" "ntpsrv=198.18.7.2" "staticroutes=192.168.10.0/24 10.77.0.5 0.0.0.0/0 10.77.0.1"
 leased=$(sed -n 's/^ip=//p' "$told")
 [ "$(dig +short +tries=2 udhcpc.lab.internal @10.77.0.1)" = "$leased" ] || fails "udhcpc has no name"
+# An answer that is there before udhcpc has closed the connected socket by which it asked is lost with that: it then asks all.
 kill -USR1 $client
 until_has "told: renew" cat "$told"
 has "$(cat "$work/said")" "sending renew to server 10.77.0.1"
-lacks "$(cat "$work/said")" "broadcasting renew"
 as_another() { ip link set tap0 address "$1" && timeout 20 busybox udhcpc -f -n -q -i tap0 -s /bin/true -t 5 -T 3 -r "$leased" 2>&1; }
 lacks "$(as_another 52:54:00:77:66:55)" "lease of $leased obtained"
 ip link set tap0 address 52:54:00:77:66:54
