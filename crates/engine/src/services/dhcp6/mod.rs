@@ -141,8 +141,10 @@ impl Dhcp6Server {
         for lease in &config.static_leases {
             let _ = server.enter_static(Instant::ZERO, lease);
         }
-        for lease in config.leases6.iter().filter(|lease| !lease.remaining.is_zero()) {
-            server.restore(lease);
+        for lease in server.leases.in_order(&config.leases6, |lease| lease.address) {
+            if !lease.remaining.is_zero() {
+                server.restore(lease);
+            }
         }
         server.changed = false;
         server

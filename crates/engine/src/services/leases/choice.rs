@@ -66,6 +66,17 @@ impl<P: Pool> Leases<P> {
         self.remove(victim);
         true
     }
+
+    /// Kept leases in the order in which all that had room find it again: reserved addresses always have it, and come last.
+    pub(in crate::services) fn in_order<'a, L>(
+        &self,
+        kept: &'a [L],
+        address: impl Fn(&L) -> P::Address,
+    ) -> Vec<&'a L> {
+        let mut kept: Vec<&L> = kept.iter().collect();
+        kept.sort_by_key(|lease| self.reserved.contains_key(&address(lease)));
+        kept
+    }
 }
 
 /// Whether an offer that ends then was not taken up at once.
