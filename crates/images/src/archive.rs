@@ -9,7 +9,8 @@
 
 use std::io::{self, Read, Write};
 
-const BLOCK: usize = 512;
+/// Bytes of a header; a file's are filled up to as many.
+pub(crate) const BLOCK: usize = 512;
 
 /// The longest extended header: far more than the longest path of any system.
 const EXTENDED_MAX: u64 = 1 << 20;
@@ -213,7 +214,6 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// The header's checksum is of the header with spaces in its own place.
 fn check(header: &[u8; BLOCK]) -> io::Result<()> {
     if number(header, field::CHECKSUM)? == u64::from(checksum(header)) {
         Ok(())
@@ -222,7 +222,8 @@ fn check(header: &[u8; BLOCK]) -> io::Result<()> {
     }
 }
 
-fn checksum(header: &[u8; BLOCK]) -> u32 {
+/// A header's checksum: of the header with spaces in its own place.
+pub(crate) fn checksum(header: &[u8; BLOCK]) -> u32 {
     let (from, length) = field::CHECKSUM;
     let bytes = header.iter().enumerate();
     bytes
@@ -237,25 +238,27 @@ fn checksum(header: &[u8; BLOCK]) -> u32 {
         .sum()
 }
 
-/// Octal digits, or with the first bit set GNU's big-endian bytes.
-fn number(header: &[u8; BLOCK], (from, length): (usize, usize)) -> io::Result<u64> {
-    let bytes = &header[from..from + length];
-    let wrong = || invalid("a header has a number that is none");
-    if bytes[0] & 0x80 != 0 {
-        let first = u64::from(bytes[0] & 0x7f);
-        let value = bytes[1..].iter().try_fold(first, |value, byte| {
+/// What a field of a header says: octal digits, or with the first bit set GNU's big-endian bytes.
+pub(crate) fn value(field: &[u8]) -> Option<u64> {
+    if let Some((first @ 0x80.., rest)) = field.split_first() {
+        let start = u64::from(first & 0x7f);
+        return rest.iter().try_fold(start, |value, byte| {
             value.checked_mul(256)?.checked_add(u64::from(*byte))
         });
-        // A time before 1970 is written as a negative number.
-        return match (value, bytes[0]) {
-            (None, 0xff) => Ok(0),
-            (value, _) => value.ok_or_else(wrong),
-        };
     }
-    let digits = std::str::from_utf8(bytes).map_err(|_| wrong())?;
+    let digits = std::str::from_utf8(field).ok()?;
     match digits.trim_matches([' ', '\0']) {
-        "" => Ok(0),
-        digits => u64::from_str_radix(digits, 8).map_err(|_| wrong()),
+        "" => Some(0),
+        digits => u64::from_str_radix(digits, 8).ok(),
+    }
+}
+
+fn number(header: &[u8; BLOCK], (from, length): (usize, usize)) -> io::Result<u64> {
+    let field = &header[from..from + length];
+    match value(field) {
+        // A time before 1970 is written as a negative number.
+        None if field[0] == 0xff => Ok(0),
+        value => value.ok_or_else(|| invalid("a header has a number that is none")),
     }
 }
 

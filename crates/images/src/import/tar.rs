@@ -7,8 +7,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-const BLOCK: u64 = 512;
-const BLOCK_LEN: usize = 512;
+use crate::archive::{BLOCK as BLOCK_LEN, checksum, value};
+
+const BLOCK: u64 = BLOCK_LEN as u64;
 /// An OVA holds a description, its checksums, a certificate and a few disks.
 pub const MAX_ENTRIES: usize = 256;
 
@@ -58,17 +59,11 @@ pub fn members(archive: &mut (impl Read + Seek)) -> io::Result<Vec<Member>> {
 /// The kind of an entry, and where it lies.
 fn parse(header: &[u8; BLOCK_LEN], at: u64) -> io::Result<(u8, Member)> {
     let field = |from: usize, len: usize| header.get(from..from + len).unwrap_or_default();
-    let sum = number(field(148, 8)).ok_or_else(|| broken("a header's checksum is no number"))?;
-    // The checksum is of the header with spaces in its own place.
-    let bytes = header.iter().enumerate();
-    let actual: u64 = bytes
-        .map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte })
-        .map(u64::from)
-        .sum();
-    if sum != actual {
+    let sum = value(field(148, 8)).ok_or_else(|| broken("a header's checksum is no number"))?;
+    if sum != u64::from(checksum(header)) {
         return Err(broken("a header's checksum is wrong"));
     }
-    let length = number(field(124, 12)).ok_or_else(|| broken("a file's size is no number"))?;
+    let length = value(field(124, 12)).ok_or_else(|| broken("a file's size is no number"))?;
     let text = |bytes: &[u8]| {
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
@@ -79,22 +74,6 @@ fn parse(header: &[u8; BLOCK_LEN], at: u64) -> io::Result<(u8, Member)> {
         length,
     };
     Ok((field(156, 1).first().copied().unwrap_or_default(), member))
-}
-
-/// Octal digits, or with the first bit set GNU's big-endian bytes.
-fn number(field: &[u8]) -> Option<u64> {
-    if let Some((first @ 0x80.., rest)) = field.split_first() {
-        let start = u64::from(first & 0x7f);
-        return rest.iter().try_fold(start, |value, byte| {
-            value.checked_mul(256)?.checked_add(u64::from(*byte))
-        });
-    }
-    let text = std::str::from_utf8(field).ok()?;
-    let digits = text.trim_matches([' ', '\0']);
-    match digits {
-        "" => Some(0),
-        digits => u64::from_str_radix(digits, 8).ok(),
-    }
 }
 
 fn broken(what: &str) -> io::Error {
