@@ -65,18 +65,6 @@ pub fn delete(disk: &Path, name: &str) -> Result<(), OverlayError> {
     snapshot("-d", disk, name)
 }
 
-/// Makes a disk larger.
-///
-/// # Errors
-/// When there is no `qemu-img`, or it fails: the disk is in use, or would become smaller.
-pub fn grow(disk: &Path, bytes: u64) -> Result<(), OverlayError> {
-    let mut command = QEMU_IMG.command()?;
-    command.args(["resize", "-q", "--image-opts"]);
-    command.arg(options(disk)).arg(bytes.to_string());
-    tool::run(&mut command)?;
-    Ok(())
-}
-
 fn snapshot(what: &str, disk: &Path, name: &str) -> Result<(), OverlayError> {
     let mut command = QEMU_IMG.command()?;
     command.args(["snapshot", "-q", "--image-opts", what, name]);
@@ -100,6 +88,14 @@ mod tests {
     use crate::image::DiskFormat;
     use crate::overlay;
     use std::fs::File;
+
+    fn grow(disk: &Path, bytes: u64) -> Result<(), OverlayError> {
+        let mut command = QEMU_IMG.command()?;
+        command.args(["resize", "-q", "--image-opts"]);
+        command.arg(options(disk)).arg(bytes.to_string());
+        tool::run(&mut command)?;
+        Ok(())
+    }
 
     #[test]
     fn a_disk_goes_back_to_its_states_however_large_it_became() {

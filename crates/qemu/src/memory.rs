@@ -201,16 +201,6 @@ impl Qmp {
         self.execute("blockdev-snapshot-delete-internal-sync", Some(which))
             .map(drop)
     }
-
-    /// Makes a disk larger while its guest runs.
-    ///
-    /// # Errors
-    ///
-    /// As [`Qmp::execute`].
-    pub fn grow_disk(&mut self, node: &str, bytes: u64) -> Result<(), QemuError> {
-        let what = json!({ "node-name": node, "size": bytes });
-        self.execute("block_resize", Some(what)).map(drop)
-    }
 }
 
 /// Where QEMU writes or reads. Before it knew files, a shell stands in between.
