@@ -114,13 +114,7 @@ impl Core {
     /// Be told when a connection becomes readable, of urgent data where the system tells, and when it can be `written` to: that would
     /// be said whenever it is readable.
     pub(crate) fn watch_stream(&self, fd: impl AsFd, source: Source, written: bool) -> io::Result<()> {
-        let interest = crate::sys::stream_interest();
-        let interest = if written {
-            interest | Interest::WRITABLE
-        } else {
-            interest
-        };
-        self.watch_for(fd, source, interest)
+        self.watch_for(fd, source, with_writing(crate::sys::stream_interest(), written))
     }
 
     /// Be told when `fd` becomes readable or has an error, but not that it can be written to: datagrams that find no room are lost,
@@ -131,18 +125,12 @@ impl Core {
 
     /// Be told from now on also when a connection becomes writable; at once if it is.
     pub(crate) fn watch_writing_too(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
-        let fd = fd.as_fd().as_raw_fd();
-        let all = crate::sys::stream_interest() | Interest::WRITABLE;
-        self.registry.reregister(&mut SourceFd(&fd), source.into(), all)
+        self.watch_anew(fd, source, with_writing(crate::sys::stream_interest(), true))
     }
 
     /// Be told when `fd` becomes readable as before, and from now on also when it can be `written` to, at once if it can; or no longer.
     pub(crate) fn watch_again(&self, fd: impl AsFd, source: Source, written: bool) -> io::Result<()> {
-        let fd = fd.as_fd().as_raw_fd();
-        let writable = written.then_some(Interest::WRITABLE);
-        let interest = writable.map_or(Interest::READABLE, |it| Interest::READABLE | it);
-        self.registry
-            .reregister(&mut SourceFd(&fd), source.into(), interest)
+        self.watch_anew(fd, source, with_writing(Interest::READABLE, written))
     }
 
     /// Be told no longer, of a descriptor that others hold too.
@@ -155,5 +143,19 @@ impl Core {
         let fd = fd.as_fd().as_raw_fd();
         self.registry
             .register(&mut SourceFd(&fd), source.into(), interest)
+    }
+
+    fn watch_anew(&self, fd: impl AsFd, source: Source, interest: Interest) -> io::Result<()> {
+        let fd = fd.as_fd().as_raw_fd();
+        self.registry
+            .reregister(&mut SourceFd(&fd), source.into(), interest)
+    }
+}
+
+fn with_writing(interest: Interest, written: bool) -> Interest {
+    if written {
+        interest | Interest::WRITABLE
+    } else {
+        interest
     }
 }
