@@ -2,11 +2,11 @@
 
 use std::io::{self, IsTerminal};
 
-use atoll_control::enter::{self, Stream};
+use atoll_control::enter;
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::prefix::Prefixes;
+use crate::prefix;
 use crate::project::{self, FileArgs};
 
 /// Arguments of `exec`.
@@ -53,19 +53,7 @@ pub(crate) fn exec(args: &ExecArgs) -> Result<(), Failure> {
             enter::run(&project.paths, machine, &args.command, tty)?
         }
         _ if args.tty => return Err(Failure::usage("--tty is for one machine", None)),
-        machines => {
-            let prefixes = Prefixes::new(machines);
-            let tell = |machine: &str, stream: Stream, line: &[u8]| {
-                // Nobody reads any more; the command goes on all the same.
-                let _ = prefixes.write(machine, stream == Stream::Errors, line);
-            };
-            let statuses = enter::run_in_all(&project.paths, machines, &args.command, &tell)?;
-            statuses.into_iter().find(|status| *status != 0).unwrap_or(0)
-        }
+        machines => prefix::run_in_all(&project.paths, machines, &args.command, |line| line.into())?,
     };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(Failure::Told(status))
-    }
+    Failure::of_status(status)
 }

@@ -52,6 +52,14 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
+    /// The exit status of what was run, of which all has been told.
+    pub(crate) fn of_status(status: u8) -> Result<(), Self> {
+        match status {
+            0 => Ok(()),
+            status => Err(Self::Told(status)),
+        }
+    }
+
     /// The command line is wrong: status 2.
     pub(crate) fn usage(sentence: impl Display, hint: Option<String>) -> Self {
         Self::Problem(Problem::usage(sentence.to_string()).with_hint_if(hint))

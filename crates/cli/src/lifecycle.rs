@@ -241,9 +241,7 @@ pub(crate) fn end(
     let request = Machines {
         machines: machines.iter().cloned().collect(),
     };
-    let mut renderer = Renderer::new(verb);
-    client.follow(path, &request, |event| renderer.tell(event))?;
-    renderer.finish()?;
+    Renderer::new(verb).follow(client, path, &request)?;
     if Client::connect(&paths.api_socket()).is_err() {
         daemon::wait_gone(paths, before.daemon)?;
     }
@@ -251,9 +249,8 @@ pub(crate) fn end(
 }
 
 fn follow(client: &Client, path: &str, request: &UpRequest) -> Result<(), Failure> {
-    let mut renderer = Renderer::new(Verb::Up).pointing_into(&request.shown, &request.text);
-    client.follow(path, request, |event| renderer.tell(event))?;
-    renderer.finish()
+    let renderer = Renderer::new(Verb::Up).pointing_into(&request.shown, &request.text);
+    renderer.follow(client, path, request)
 }
 
 pub(crate) fn run_daemon(args: &DaemonArgs) -> Result<(), Failure> {

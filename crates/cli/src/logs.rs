@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use atoll_control::cluster::console::printable;
 use atoll_control::cluster::follow::{Follow, PAUSE};
-use atoll_control::enter::{self, Stream};
+use atoll_control::enter;
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::prefix::Prefixes;
+use crate::prefix::{self, Prefixes};
 use crate::project::{self, LongFileArgs};
 
 /// What cloud-init's modules and what they run write.
@@ -142,19 +142,11 @@ fn cloud_init(args: &LogsArgs, project: &atoll_control::cluster::project::Projec
     let tail = args.tail.map(|lines| lines.to_string()).unwrap_or_default();
     let follow = if args.follow { "follow" } else { "" };
     let words = ["sh", "-c", TAIL, "atoll", &tail, follow, CLOUD_INIT_LOG].map(str::to_owned);
-    let statuses = match machines.as_slice() {
-        [machine] => vec![enter::run(&project.paths, machine, &words, false)?],
-        machines => {
-            let prefixes = Prefixes::new(machines);
-            let tell = |machine: &str, stream: Stream, line: &[u8]| {
-                let line = printable(&String::from_utf8_lossy(line));
-                let _ = prefixes.write(machine, stream == Stream::Errors, line.as_bytes());
-            };
-            enter::run_in_all(&project.paths, machines, &words, &tell)?
-        }
+    let status = match machines.as_slice() {
+        [machine] => enter::run(&project.paths, machine, &words, false)?,
+        machines => prefix::run_in_all(&project.paths, machines, &words, |line| {
+            printable(&String::from_utf8_lossy(line)).into_bytes().into()
+        })?,
     };
-    match statuses.into_iter().find(|status| *status != 0) {
-        Some(status) => Err(Failure::Told(status)),
-        None => Ok(()),
-    }
+    Failure::of_status(status)
 }

@@ -1,7 +1,13 @@
 //! Lines of several machines on one terminal: each with its machine's name before it.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
+
+use atoll_control::cluster::paths::ClusterPaths;
+use atoll_control::enter::{self, Stream};
+
+use crate::failure::Failure;
 
 /// Of ECMA-48, those that can be told apart on black and on white.
 const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
@@ -49,6 +55,22 @@ impl Prefixes {
         out.write_all(&text)?;
         out.flush()
     }
+}
+
+/// Runs a command in several machines side by side, each line `shown` behind its machine's name; the first exit status that is not 0.
+pub(crate) fn run_in_all(
+    paths: &ClusterPaths,
+    machines: &[String],
+    words: &[String],
+    shown: impl Fn(&[u8]) -> Cow<'_, [u8]> + Sync,
+) -> Result<u8, Failure> {
+    let prefixes = Prefixes::new(machines);
+    let tell = |machine: &str, stream: Stream, line: &[u8]| {
+        // Where nobody reads any more the command goes on all the same.
+        let _ = prefixes.write(machine, stream == Stream::Errors, &shown(line));
+    };
+    let statuses = enter::run_in_all(paths, machines, words, &tell)?;
+    Ok(statuses.into_iter().find(|status| *status != 0).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use atoll_control::cluster::problem::Problem;
 use atoll_control::cluster::progress::{Progress, Stage};
+use atoll_control::{Client, Method};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use serde::Serialize;
 
 use crate::failure::{Failure, say, tell_problem};
 
@@ -63,7 +66,7 @@ impl Renderer {
     }
 
     /// Shows one event.
-    pub(crate) fn tell(&mut self, event: Progress) {
+    fn tell(&mut self, event: Progress) {
         match event {
             Progress::Stage {
                 machine,
@@ -110,13 +113,26 @@ impl Renderer {
         }
     }
 
+    /// Asks for something that takes its time, and tells how it goes.
+    pub(crate) fn follow(self, client: &Client, path: &str, request: &impl Serialize) -> Result<(), Failure> {
+        self.follow_by(&Method::POST, client, path, request)
+    }
+
+    /// The same by a method that is not POST.
+    pub(crate) fn follow_by(
+        mut self,
+        method: &Method,
+        client: &Client,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<(), Failure> {
+        client.follow(method, path, request, |event| self.tell(event))?;
+        self.finish()
+    }
+
     /// The command's end: its exit status.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
-        if self.status == 0 {
-            Ok(())
-        } else {
-            Err(Failure::Told(self.status))
-        }
+    fn finish(self) -> Result<(), Failure> {
+        Failure::of_status(self.status)
     }
 
     fn stage(&mut self, machine: &str, stage: Stage, detail: &str, percent: Option<u8>) {

@@ -102,9 +102,7 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
         machines: args.machines.iter().cloned().collect(),
         disk_only: args.disk_only,
     };
-    let mut renderer = Renderer::new(Verb::Snapshot);
-    client.follow("/v1/snapshots", &request, |event| renderer.tell(event))?;
-    renderer.finish()
+    Renderer::new(Verb::Snapshot).follow(&client, "/v1/snapshots", &request)
 }
 
 fn restore(args: &RestoreArgs) -> Result<(), Failure> {
@@ -114,9 +112,7 @@ fn restore(args: &RestoreArgs) -> Result<(), Failure> {
         machines: args.machines.iter().cloned().collect(),
         discard: args.discard,
     };
-    let mut renderer = Renderer::new(Verb::Restore);
-    client.follow("/v1/snapshots/restore", &request, |event| renderer.tell(event))?;
-    renderer.finish()
+    Renderer::new(Verb::Restore).follow(&client, "/v1/snapshots/restore", &request)
 }
 
 fn remove(args: &RemoveArgs) -> Result<(), Failure> {
@@ -124,12 +120,8 @@ fn remove(args: &RemoveArgs) -> Result<(), Failure> {
     for name in &args.names {
         // Where nothing runs a daemon lives for one request only.
         let client = project::daemon(&project)?;
-        let mut renderer = Renderer::new(Verb::Forget);
         let request = OldSnapshot { name: name.clone() };
-        client.follow_by(&Method::DELETE, "/v1/snapshots", &request, |event| {
-            renderer.tell(event);
-        })?;
-        renderer.finish()?;
+        Renderer::new(Verb::Forget).follow_by(&Method::DELETE, &client, "/v1/snapshots", &request)?;
     }
     Ok(())
 }

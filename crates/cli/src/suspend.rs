@@ -65,7 +65,5 @@ pub(crate) fn resume(args: &ResumeArgs) -> Result<(), Failure> {
         machines: args.which.machines.iter().cloned().collect(),
         cold: args.cold,
     };
-    let mut renderer = Renderer::new(Verb::Resume);
-    client.follow("/v1/resume", &request, |event| renderer.tell(event))?;
-    renderer.finish()
+    Renderer::new(Verb::Resume).follow(&client, "/v1/resume", &request)
 }

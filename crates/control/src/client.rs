@@ -119,16 +119,6 @@ impl Client {
     /// One request whose answer is a stream of events; `tell` is given each. Ends when the stream does.
     pub fn follow(
         &self,
-        path: &str,
-        body: &impl Serialize,
-        tell: impl FnMut(Progress),
-    ) -> Result<(), CallError> {
-        self.follow_by(&Method::POST, path, body, tell)
-    }
-
-    /// [`Client::follow`] by a method that is not POST.
-    pub fn follow_by(
-        &self,
         method: &Method,
         path: &str,
         body: &impl Serialize,

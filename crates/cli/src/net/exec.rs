@@ -81,10 +81,7 @@ pub(super) fn exec(arguments: ExecArguments) -> Result<(), Failure> {
         address: addresses.v4,
         address6: addresses.v6,
     };
-    match exec::exec(reach, wishes, inside).map_err(Problem::from)? {
-        0 => Ok(()),
-        status => Err(Failure::Told(status)),
-    }
+    Failure::of_status(exec::exec(reach, wishes, inside).map_err(Problem::from)?)
 }
 
 fn name(arguments: &ExecArguments) -> Result<Option<String>, Failure> {
