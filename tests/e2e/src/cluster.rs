@@ -127,12 +127,26 @@ impl Cluster {
     /// When it says nothing.
     #[must_use]
     pub fn nic(&self, machine: &str, index: usize) -> serde_json::Value {
-        let listed = self.ok(&["ls", "--json"]);
-        let listed: serde_json::Value = serde_json::from_str(&listed).expect("`--json` means JSON");
+        let listed = self.listed();
         let mut machines = listed["machines"].as_array().expect("a list of machines").iter();
         let found = machines.find(|it| it["name"] == machine);
         let nic = found.and_then(|it| it["nics"].get(index)).cloned();
         nic.unwrap_or_else(|| panic!("{machine} has no NIC {index} in {listed:#}"))
+    }
+
+    /// Where the cluster's daemon answers: beside the sockets of its networks.
+    ///
+    /// # Panics
+    /// When none of its networks has a socket.
+    #[must_use]
+    pub fn api(&self) -> PathBuf {
+        let listed = self.listed();
+        let socket = listed["networks"][0]["listeners"][0]["path"].as_str();
+        Path::new(socket.expect("a socket of the first network")).with_file_name("api.sock")
+    }
+
+    fn listed(&self) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&["ls", "--json"])).expect("`--json` means JSON")
     }
 }
 

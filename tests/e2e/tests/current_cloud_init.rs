@@ -7,7 +7,6 @@
 use atoll_e2e::{Cluster, Exec, Files, Kit, LONG_PATIENCE, PATIENCE, Web, debian_disk, with_namespaces};
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -165,7 +164,7 @@ fn logs_in_by_name(cluster: &Cluster) {
     let Some(atoll) = with_namespaces() else { return };
     let hosts = cluster.folder().join("hosts");
     std::fs::write(&hosts, cluster.ok(&["ssh-config"])).unwrap();
-    let join = format!("unix:{}", api_of(cluster).display());
+    let join = format!("unix:{}", cluster.api().display());
     let script = format!(
         "ip -4 -o address show dev tap0 | wc -l
         ssh -F {} -o HostName=six.demo.internal -o Port=22 six hostname",
@@ -173,14 +172,6 @@ fn logs_in_by_name(cluster: &Cluster) {
     );
     let said = Exec::start(atoll, &["--join", &join, "--network", "six"], &script).ok();
     assert_eq!(said, "0\nsix\n");
-}
-
-/// Where the cluster's daemon answers: beside the sockets of its networks.
-fn api_of(cluster: &Cluster) -> PathBuf {
-    let listed = cluster.ok(&["ls", "--json"]);
-    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
-    let socket = listed["networks"][0]["listeners"][0]["path"].as_str().unwrap();
-    PathBuf::from(socket).with_file_name("api.sock")
 }
 
 /// The metrics of routes by DHCP, which only the network-config names: the proof that it was applied.

@@ -1,7 +1,5 @@
 //! Two networks of a cluster that are joined: kernels on both, in namespaces.
 
-#![expect(clippy::unwrap_used, reason = "a helper that finds nothing fails its test")]
-
 use atoll_e2e::{Cluster, Exec, Kit, with_namespaces};
 use std::path::PathBuf;
 
@@ -18,16 +16,6 @@ machines:
   db: {{{idle}, nics: [{{network: back, address: 10.77.20.9}}]}}
 "
     )
-}
-
-/// The socket of the cluster's API. The test's folder has too long a name for sockets, so they lie below /tmp, named by the hash that ends
-/// the name of the cluster's state.
-fn api(cluster: &Cluster) -> PathBuf {
-    let mut states = std::fs::read_dir(cluster.folder().join("state/clusters")).unwrap();
-    let state = states.next().unwrap().unwrap().file_name().into_string().unwrap();
-    let (_, hash) = state.rsplit_once('-').unwrap();
-    let user = rustix::process::geteuid().as_raw();
-    PathBuf::from(format!("/tmp/atoll-{user}/{hash}/api.sock"))
 }
 
 fn join(
@@ -59,7 +47,7 @@ fn guests_of_joined_networks_speak_as_far_as_they_may() {
     let Some(kit) = Kit::find() else { return };
     let cluster = Cluster::of(kit, &file(kit));
     let _ = cluster.ok(&["up"]);
-    let api = format!("unix:{}", api(&cluster).display());
+    let api = format!("unix:{}", cluster.api().display());
     // busybox's nc hears both families.
     let serve = "until [ -e stop ]; do echo hello | busybox nc -l -p 7000; done & echo ready; exec sleep 300";
     let server = join(
